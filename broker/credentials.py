@@ -1,0 +1,94 @@
+"""The values that pass through here: tokens, keys, roles. Pure; secrets stay out of their repr."""
+
+import re
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamespaceToken:
+    """A bearer token for Namespace's APIs, with its prefix (``nsct_``, ``nscw_``, ``nsrt_``).
+
+    The claims are None where the token is opaque (``nsrt_``) or does not carry them.
+    """
+
+    bearer: str = field(repr=False)
+    tenant_id: str | None = None
+    instance_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdToken:
+    """An OIDC ID token that Namespace issued, and what it says of us."""
+
+    jwt: str = field(repr=False)
+    issuer: str
+    subject: str
+    audience: str
+    session_name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AwsCredentials:
+    """One set of temporary AWS credentials, as STS issues them."""
+
+    access_key_id: str = field(repr=False)
+    secret_access_key: str = field(repr=False)
+    session_token: str = field(repr=False)
+    role_arn: str
+
+    @property
+    def account_id(self) -> str:
+        return self.role_arn.split(":")[4]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Role:
+    """A role to assume, with every parameter of the call; two that differ never share a session.
+
+    ``duration_s`` is None for the longest the role allows, learned by trying.
+    """
+
+    name: str
+    arn: str
+    region: str
+    duration_s: int | None = 3600
+    session_name: str | None = None
+    policy: str | None = None
+    policy_arns: tuple[str, ...] = ()
+
+
+SESSION_NAME_LONGEST = 64
+
+
+def session_name_for(*, instance_id: str | None, tenant_id: str | None) -> str:
+    """Return the session name that the vendor's own tools would use: the instance, where the
+    identity is one, else the workspace.
+
+    Source: namespace-api 7.
+    """
+    if instance_id:
+        return legal_session_name(f"nsc.instance={instance_id}")
+    if tenant_id:
+        return legal_session_name(f"nsc.tenant={tenant_id}")
+    return "namespace-broker"
+
+
+def legal_session_name(wanted: str) -> str:
+    """Return *wanted* as a role session name: AWS's characters only, 2 to 64 of them.
+
+    One that is too long ends in a hash of the whole, so that two long ones stay two.
+
+    Source: aws-api 3; namespace-api 7 (trimming).
+    """
+    name = re.sub(r"[^\w+=,.@-]", "-", wanted, flags=re.ASCII)
+    if len(name) > SESSION_NAME_LONGEST:
+        mark = f"-{_short_hash(wanted)}"
+        return name[: SESSION_NAME_LONGEST - len(mark)] + mark
+    return name.ljust(2, "-")
+
+
+def _short_hash(text: str) -> str:
+    # Late: this module is imported by commands that start with every SDK call.
+    from hashlib import sha256
+
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:10]

@@ -1,0 +1,356 @@
+"""Keep one lease fresh and hand out the newest. Knows time; knows no network."""
+
+import asyncio
+import math
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Generic, Literal, TypeVar
+
+from broker.clock import Clock
+from broker.lease import (
+    Lease,
+    NotReady,
+    Refused,
+    Source,
+    SourceError,
+    Unavailable,
+    backoff_s,
+    renew_at,
+)
+
+T = TypeVar("T")
+
+State = Literal["starting", "live", "unavailable", "refused", "expired"]
+STATES: tuple[State, ...] = ("starting", "live", "unavailable", "refused", "expired")
+
+NAP_S = 60.0
+"""The longest sleep without a look at the wall clock, which may have moved meanwhile."""
+
+FLOOR_S = 1.0
+"""The shortest pause between two fetches, or an upstream that returns what we have makes us spin."""
+
+ATTEMPT_LIMIT_S = 30.0
+"""How long one attempt may take, hanging upstreams included."""
+
+UNAVAILABLE_FIRST_S, UNAVAILABLE_LONGEST_S = 1.0, 60.0
+REFUSED_FIRST_S, REFUSED_LONGEST_S = 30.0, 300.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened to a lease, for log and metrics."""
+
+    lease: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Obtained(Event):
+    """The first lease, or the first after a gap."""
+
+    expires_at: datetime | None
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renewed(Event):
+    """A new lease took the place of a live one."""
+
+    expires_at: datetime | None
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenewalFailed(Event):
+    """No proper answer; another attempt follows."""
+
+    reason: str
+    word: str
+    retry_in_s: float
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenewalRefused(Event):
+    """A proper no; a slow re-probe follows."""
+
+    reason: str
+    word: str
+    retry_in_s: float
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expired(Event):
+    """The lease ended before another could be had."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """What a keeper holds, for people and probes; no secret. ``reason`` is the operator's."""
+
+    name: str
+    state: State
+    expires_at: datetime | None
+    renews_at: datetime | None
+    error: str | None
+    reason: str | None
+
+
+def _ignore(_: Event) -> None:
+    """Tell nobody."""
+
+
+class Keeper(Generic[T]):
+    """Holds the newest lease of one source and renews it at about half its life.
+
+    Is itself a source, so that pipelines compose. `run` is the one task that fetches: whoever
+    asks meanwhile waits for the attempt under way, so an upstream sees one call at a time.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        source: Source[T],
+        *,
+        clock: Clock,
+        on_event: Callable[[Event], None] = _ignore,
+        jitter: Callable[[], float] = random.random,
+        attempt_limit_s: float = ATTEMPT_LIMIT_S,
+        renew_within_s: float | None = None,
+    ) -> None:
+        """*renew_within_s* caps the time between renewals, for a demo that shows them."""
+        self.name = name
+        self.on_event = on_event
+        self._source = source
+        self._clock = clock
+        self._jitter = jitter
+        self._attempt_limit_s = attempt_limit_s
+        self._renew_within_s = renew_within_s
+        self._lease: Lease[T] | None = None
+        self._error: SourceError | None = None
+        self._failures = 0
+        self._next_at: datetime | None = clock.now()
+        self._expiry_told = False
+        self._attempts = 0
+        self._wake = asyncio.Event()
+        self._attempted = asyncio.Event()
+
+    def current(self, *, now: datetime | None = None) -> Lease[T]:
+        """Return the newest lease while it lives.
+
+        Raises:
+            NotReady: There is none; the text says why.
+        """
+        lease = self._lease
+        if lease is not None and lease.is_live(now=now or self._clock.now()):
+            return lease
+        raise NotReady(str(self._error) if self._error else f"{self.name} has no lease yet")
+
+    def state(self, *, now: datetime | None = None) -> State:
+        """Return one word: `refused` and `unavailable` may still have a live lease to serve."""
+        if self._lease is not None and not self._lease.is_live(now=now or self._clock.now()):
+            return "expired"
+        if isinstance(self._error, Refused):
+            return "refused"
+        if self._lease is None:
+            return "starting"
+        return "unavailable" if self._error else "live"
+
+    def status(self, *, now: datetime | None = None) -> Status:
+        lease = self._lease
+        return Status(
+            name=self.name,
+            state=self.state(now=now),
+            expires_at=lease.expires_at if lease else None,
+            renews_at=self._next_at,
+            error=self._error.word if self._error else None,
+            reason=str(self._error) if self._error else None,
+        )
+
+    def seconds_left(self, *, now: datetime) -> float:
+        """Return how long the lease still lives: 0 without one, infinity for one without end."""
+        if self._lease is None:
+            return 0.0
+        if self._lease.expires_at is None:
+            return math.inf
+        return max(0.0, (self._lease.expires_at - now).total_seconds())
+
+    async def fetch(self) -> Lease[T]:
+        """Return the newest lease; without a live one, wait for the attempt under way.
+
+        Raises:
+            Unavailable, Refused: There is none, and the last attempt failed so.
+        """
+        while True:
+            try:
+                return self.current()
+            except NotReady:
+                if self._error is not None:
+                    raise again(self._error, of=self.name) from None
+                await self._next_attempt()
+
+    async def newer_than(self, lease: Lease[object]) -> Lease[T]:
+        """Return a lease other than *lease*, renewing at once if that is still the newest.
+
+        Raises:
+            Unavailable, Refused: The renewal failed so, or brought the same lease again.
+        """
+        # Twice, because an attempt already under way may have read the source too early.
+        for _ in range(2):
+            if not self._holds(lease):
+                return await self.fetch()
+            self.renew_now()
+            await self._next_attempt()
+            if self._error is not None:
+                raise again(self._error, of=self.name)
+        raise Refused(f"{self.name} was not taken, and its source has no newer one")
+
+    async def settled(self) -> None:
+        """Wait until there is a live lease, or a proper no."""
+        while self.state() not in ("live", "unavailable", "refused"):
+            await self._next_attempt()
+
+    def renew_now(self) -> None:
+        """Renew without waiting for the time: the clock jumped, or the input changed."""
+        self._failures = 0
+        self._next_at = self._clock.now()
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Keep the lease fresh until cancelled."""
+        while True:
+            await self._until_due()
+            # Cleared before the attempt: what wakes us during it asks for another one.
+            self._wake.clear()
+            await self._attempt()
+            await self._clock.sleep(FLOOR_S)
+
+    async def _until_due(self) -> None:
+        while self._next_at is None or self._clock.now() < self._next_at:
+            self._tell_expiry()
+            await self._nap()
+
+    async def _nap(self) -> None:
+        ends = [end for end in (self._next_at, self._untold_expiry()) if end is not None]
+        left_s = min(((end - self._clock.now()).total_seconds() for end in ends), default=NAP_S)
+        nap = asyncio.ensure_future(self._clock.sleep(max(0.0, min(left_s, NAP_S))))
+        woken = asyncio.ensure_future(self._wake.wait())
+        try:
+            await asyncio.wait({nap, woken}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await _cancelled(nap, woken)
+
+    async def _attempt(self) -> None:
+        started_at = self._clock.now()
+        try:
+            lease = await self._limited(self._source.fetch())
+            if not lease.is_live(now=self._clock.now()):
+                raise Unavailable("what came had ended already; is this host's clock right?")
+        except SourceError as error:
+            self._failed(error, took_s=self._since(started_at))
+        else:
+            self._took(lease, took_s=self._since(started_at))
+        self._attempts += 1
+        self._attempted.set()
+        self._attempted = asyncio.Event()
+        self._tell_expiry()
+
+    async def _limited(self, fetch: Awaitable[Lease[T]]) -> Lease[T]:
+        """Await *fetch* for at most the attempt's limit, by the injected clock."""
+        fetching = asyncio.ensure_future(fetch)
+        limit = asyncio.ensure_future(self._clock.sleep(self._attempt_limit_s))
+        try:
+            await asyncio.wait({fetching, limit}, return_when=asyncio.FIRST_COMPLETED)
+            if not fetching.done():
+                raise Unavailable(f"no answer within {self._attempt_limit_s:g} s", word="timeout")
+            return fetching.result()
+        finally:
+            await _cancelled(fetching, limit)
+
+    def _took(self, lease: Lease[T], *, took_s: float) -> None:
+        now = self._clock.now()
+        had = self._lease if self._lease is not None and self._lease.is_live(now=now) else None
+        unchanged = had is not None and had.value == lease.value and self._error is None
+        self._lease, self._error, self._failures = lease, None, 0
+        self._expiry_told = False
+        self._next_at = self._due(lease, now=now)
+        if not unchanged:
+            happened = Obtained if had is None else Renewed
+            self.on_event(happened(lease=self.name, expires_at=lease.expires_at, took_s=took_s))
+
+    def _due(self, lease: Lease[T], *, now: datetime) -> datetime | None:
+        due = renew_at(lease, jitter=self._jitter())
+        if self._renew_within_s is not None:
+            soon = now + timedelta(seconds=self._renew_within_s)
+            due = soon if due is None else min(due, soon)
+        if due is None or due > now:
+            return due
+        # Past its half already, as a token file that nobody has rewritten: look again at half of
+        # what is left.
+        assert lease.expires_at is not None
+        left_s = (lease.expires_at - now).total_seconds()
+        return now + timedelta(seconds=max(FLOOR_S, min(left_s / 2, NAP_S)))
+
+    def _failed(self, error: SourceError, *, took_s: float) -> None:
+        refused = isinstance(error, Refused)
+        if refused != isinstance(self._error, Refused):
+            self._failures = 0
+        self._failures += 1
+        self._error = error
+        retry_in_s = self._pause_s(error)
+        self._next_at = self._clock.now() + timedelta(seconds=retry_in_s)
+        self.on_event(
+            (RenewalRefused if refused else RenewalFailed)(
+                lease=self.name,
+                reason=str(error),
+                word=error.word,
+                retry_in_s=retry_in_s,
+                took_s=took_s,
+            )
+        )
+
+    def _pause_s(self, error: SourceError) -> float:
+        if isinstance(error, Refused):
+            first_s, longest_s = REFUSED_FIRST_S, REFUSED_LONGEST_S
+        else:
+            first_s, longest_s = UNAVAILABLE_FIRST_S, UNAVAILABLE_LONGEST_S
+        pause_s = backoff_s(
+            self._failures, jitter=self._jitter(), first_s=first_s, longest_s=longest_s
+        )
+        asked_s = error.retry_after_s if isinstance(error, Unavailable) else None
+        return max(FLOOR_S, pause_s, min(asked_s or 0.0, REFUSED_LONGEST_S))
+
+    def _tell_expiry(self) -> None:
+        ended_at = self._untold_expiry()
+        if ended_at is not None and self._clock.now() >= ended_at:
+            self._expiry_told = True
+            self.on_event(Expired(lease=self.name, reason=str(self._error or "not renewed")))
+
+    def _untold_expiry(self) -> datetime | None:
+        return None if self._expiry_told or self._lease is None else self._lease.expires_at
+
+    def _holds(self, lease: Lease[object]) -> bool:
+        return self._lease is not None and self._lease.value == lease.value
+
+    async def _next_attempt(self) -> None:
+        await self._attempted.wait()
+
+    def _since(self, started_at: datetime) -> float:
+        return max(0.0, (self._clock.now() - started_at).total_seconds())
+
+
+def again(error: SourceError, *, of: str) -> SourceError:
+    """Return *error* to be raised to one more asker, who is told whose it is."""
+    kind = Refused if isinstance(error, Refused) else Unavailable
+    return kind(f"{of}: {error}", word=error.word)
+
+
+async def _cancelled(*tasks: asyncio.Future[Any]) -> None:
+    """Cancel what still runs and wait for its end, so that nothing outlives its owner."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
