@@ -1,0 +1,115 @@
+"""The ECS and EKS credentials endpoint, as a function of what is asked and who asks. Fetches
+nothing; knows no HTTP library."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from broker.access.caller import Caller, Grant
+from broker.access.guard import Guard
+from broker.access.rules import Rules
+from broker.surfaces.container_tokens import ContainerTokens
+from broker.surfaces.documents import Held, credentials_document, servable
+from broker.surfaces.message import Answer, Request
+from broker.surfaces.problem import problem
+
+DEFAULT_ROLE_PATHS = (
+    ("v1", "credentials"),
+    ("creds",),
+    # The only path that fluent-bit takes under the name localhost (B.1).
+    ("2016-11-01", "credentialprovider"),
+)
+
+
+class Container:
+    """Credentials for whoever holds a token, as far as the rules go."""
+
+    name = "container"
+
+    def __init__(
+        self,
+        keepers: Mapping[str, Held],
+        *,
+        rules: Rules,
+        guard: Guard,
+        secrets: ContainerTokens,
+    ) -> None:
+        self._keepers = keepers
+        self._rules = rules
+        self._guard = guard
+        self._secrets = secrets
+
+    def answer(self, request: Request, caller: Caller, *, now: datetime) -> Answer:
+        """Answer from memory; never 429 or 5xx, which make some clients hang (C-71)."""
+        if objection := self._guard.objection(request):
+            return problem(403, "not for browsers, proxies or other hosts", refusal=objection)
+        if request.method not in ("GET", "HEAD"):
+            return problem(405, "only GET and HEAD", allow="GET, HEAD")
+        segments, presented = admission(request)
+        if not presented:
+            return problem(401, "no authorization token came along", refusal="token-missing")
+        token = self._secrets.caller_name(presented[0]) if len(presented) == 1 else None
+        if token is None:
+            return problem(401, "not a good authorization token", refusal="token-bad")
+        grant = self._rules.grant_for(replace(caller, token=token))
+        return self._credentials(segments, grant, now=now)
+
+    def nothing(self) -> Answer:
+        """404, as long as nothing else is known (C-71)."""
+        return problem(404, "no credentials at present")
+
+    def unreadable(self) -> Answer:
+        return problem(400, "not a readable request", route="other")
+
+    def _credentials(self, segments: tuple[str, ...], grant: Grant, *, now: datetime) -> Answer:
+        role = self._role_at(segments, grant, now=now)
+        if role is None or role not in self._keepers:
+            refusal = None if grant.roles else "not-granted"
+            return problem(404, "no such credentials", refusal=refusal)
+        if role not in grant.roles:
+            # In the same words: which others there are is not this caller's business.
+            return problem(404, "no such credentials", role=role, refusal="not-granted")
+        lease = servable(self._keepers[role], now=now)
+        if lease is None:
+            return replace(self.nothing(), role=role)
+        return Answer(
+            status=200,
+            body=json.dumps(credentials_document(lease)).encode("ascii"),
+            content_type="application/json",
+            route="container",
+            role=role,
+        )
+
+    def _role_at(self, segments: tuple[str, ...], grant: Grant, *, now: datetime) -> str | None:
+        if segments in DEFAULT_ROLE_PATHS:
+            return grant.default_role
+        match segments:
+            case ("role", name):
+                return name
+            case ("role-arn", *parts):
+                return self._role_of("/".join(parts), grant, now=now)
+            case _:
+                return None
+
+    def _role_of(self, arn: str, grant: Grant, *, now: datetime) -> str | None:
+        """Return the role with that ARN among those granted and live, the default one first: two
+        may share an ARN and differ in their policies."""
+        granted = [role for role in self._keepers if role in grant.roles]
+        for role in sorted(granted, key=lambda role: role != grant.default_role):
+            lease = servable(self._keepers[role], now=now)
+            if lease is not None and lease.value.role_arn == arn:
+                return role
+        return None
+
+
+def admission(request: Request) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the path's segments, slashes collapsed, and the tokens presented: the one below
+    ``/t/``, for clients that cannot send the header, else each ``Authorization``, whole.
+
+    Source: sdk-client-contract C-68, C-72.
+    """
+    segments = tuple(segment for segment in request.path.split("/") if segment)
+    if segments[:1] == ("t",) and len(segments) > 1:
+        return segments[2:], segments[1:2]
+    return segments, request.all("authorization")

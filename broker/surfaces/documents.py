@@ -1,0 +1,112 @@
+"""The credential documents, to the byte, as the clients of each surface read them. Pure."""
+
+import json
+import re
+from base64 import b32encode
+from collections.abc import Mapping
+from datetime import datetime
+from hashlib import sha256
+from typing import Protocol
+
+from broker.credentials import AwsCredentials
+from broker.lease import Lease, NotReady
+
+
+class Held(Protocol):
+    """What the surfaces need of a keeper: the newest lease, from memory."""
+
+    def current(self, *, now: datetime | None = None) -> Lease[AwsCredentials]: ...
+
+
+def servable(held: Held, *, now: datetime) -> Lease[AwsCredentials] | None:
+    """Return the lease to hand out, or None where there is none that every client can take:
+    live by its expiry as we write it, and of characters that need no escape.
+
+    Source: sdk-client-contract C-44, C-45, C-46, C-52.
+    """
+    try:
+        lease = held.current(now=now)
+    except NotReady:
+        return None
+    if lease.expires_at is None or lease.expires_at.replace(microsecond=0) <= now:
+        return None
+    value = lease.value
+    texts = (value.access_key_id, value.secret_access_key, value.session_token, value.role_arn)
+    # Visible ASCII but for the quote and the backslash.
+    return lease if all(re.fullmatch(r"[!#-\[\]-~]+", text) for text in texts) else None
+
+
+def written(instant: datetime) -> str:
+    """Return *instant* in the one form that every client reads, rounded down.
+
+    Source: sdk-client-contract C-44.
+    """
+    return instant.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def ec2_json(members: Mapping[str, object]) -> bytes:
+    """Return *members* laid out as EC2 does, which scripts read line by line.
+
+    Source: sdk-client-contract C-40.
+    """
+    text = json.dumps(members, indent=2, separators=(",", " : "))
+    return text.encode("ascii")
+
+
+def imds_credentials(
+    lease: Lease[AwsCredentials], *, now: datetime, with_account: bool = False
+) -> bytes:
+    """Return the document of a role on IMDS; *with_account* for the extended path.
+
+    ``LastUpdated`` is never in the future: s3cmd minds.
+
+    Source: sdk-client-contract C-39 to C-46.
+    """
+    members = {
+        "Code": "Success",
+        "LastUpdated": written(min(lease.issued_at, now)),
+        "Type": "AWS-HMAC",
+        "AccessKeyId": lease.value.access_key_id,
+        "SecretAccessKey": lease.value.secret_access_key,
+        "Token": lease.value.session_token,
+        "Expiration": _expiration(lease),
+    }
+    return ec2_json(members | {"AccountId": lease.value.account_id} if with_account else members)
+
+
+def credentials_document(lease: Lease[AwsCredentials]) -> dict[str, str]:
+    """Return the members of the container endpoint's document; s3fs-fuse needs the ``RoleArn``.
+
+    Source: sdk-client-contract C-65.
+    """
+    return {
+        "AccessKeyId": lease.value.access_key_id,
+        "SecretAccessKey": lease.value.secret_access_key,
+        "Token": lease.value.session_token,
+        "Expiration": _expiration(lease),
+        "AccountId": lease.value.account_id,
+        "RoleArn": lease.value.role_arn,
+    }
+
+
+def iam_info(lease: Lease[AwsCredentials], *, role: str, now: datetime) -> bytes:
+    """Return ``iam/info``: an instance profile that would carry the role, with a stable made-up id.
+
+    Source: sdk-client-contract C-16, C-60.
+    """
+    partition = lease.value.role_arn.split(":")[1]
+    profile = f"arn:{partition}:iam::{lease.value.account_id}:instance-profile/{role}"
+    return ec2_json(
+        {
+            "Code": "Success",
+            "LastUpdated": written(min(lease.issued_at, now)),
+            "InstanceProfileArn": profile,
+            "InstanceProfileId": "AIPA"
+            + b32encode(sha256(profile.encode()).digest())[:17].decode(),
+        }
+    )
+
+
+def _expiration(lease: Lease[AwsCredentials]) -> str:
+    assert lease.expires_at is not None, "servable leases have an end"
+    return written(lease.expires_at)

@@ -1,0 +1,510 @@
+"""The one adapter between HTTP and the surfaces: bytes to Request, Answer to bytes. Knows no rule.
+
+Only aiohttp's parser is used, not its request and response: a surface answers from memory, so an
+answer is written within the very call that brought the request's last byte, and nothing here waits
+(C-58, C-75, C-76). It also keeps away what C-7, C-9, C-10 and C-11 warn of.
+"""
+
+import asyncio
+import os
+import socket
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import format_datetime
+from typing import Any, cast
+
+from aiohttp.http import (
+    HttpProcessingError,
+    HttpRequestParser,
+    HttpVersion11,
+    RawRequestMessage,
+)
+from aiohttp.http_exceptions import LineTooLong
+from aiohttp.streams import StreamReader
+
+from broker.access.caller import Caller
+from broker.access.peer import Peers
+from broker.clock import Clock
+from broker.surfaces.http_text import bytes_of, split_target
+from broker.surfaces.listen import BACKLOG, listen
+from broker.surfaces.message import Answer, Exchange, Request, Surface
+
+BODY_BYTES = 64 * 1024
+"""No surface reads a body; this much of one is taken and dropped, so that the next request begins
+where this one ends (C-5)."""
+
+PIECE_BYTES = 4096
+"""How much is parsed at once; after each piece we look whether the client reads its answers."""
+
+LINGER_S, LINGER_BYTES = 2.0, 1024 * 1024
+"""After a request that was cut off: how long and how much more is taken and dropped. Closing with
+bytes unread makes the kernel send a reset, which can destroy the answer on its way."""
+
+TURNS = 5
+"""Turns of the event loop in which it takes what is there already: connections and requests before
+we leave, the ends of connections after."""
+
+UNREAD = Request(method="", path="")
+"""Stands for the request where there was none that could be read."""
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a client may take of us.
+
+    A request must arrive whole within ``header_timeout_s`` of its first byte, and within
+    ``drain_s`` when we are leaving. A head longer
+    than ``header_bytes`` (by up to a piece of what is read) is cut off. Connections are counted
+    for one surface; root and the broker's own uid are never turned away.
+    """
+
+    header_bytes: int = 16384
+    header_timeout_s: float = 5.0
+    idle_timeout_s: float = 75.0
+    drain_s: float = 3.0
+    connections: int = 1024
+    connections_per_caller: int = 64
+
+
+def _tell_nobody(_: object) -> None: ...
+
+
+@asynccontextmanager
+async def serving(
+    surface: Surface,
+    sockets: Iterable[socket.socket],
+    *,
+    clock: Clock,
+    limits: Limits = Limits(),
+    on_exchange: Callable[[Exchange], None] = _tell_nobody,
+    on_error: Callable[[BaseException], None] = _tell_nobody,
+    who: Callable[[asyncio.BaseTransport], Caller] | None = None,
+) -> AsyncIterator[None]:
+    """Serve *surface* on *sockets*, TCP or Unix, bound or listening already, for the block.
+
+    The sockets are ours from here on and closed at the end. Leaving the block stops accepting,
+    lets requests that have begun to arrive end (for at most ``drain_s``) and closes the rest.
+
+    *on_exchange* is told of every answer; *on_error* of an exception in a surface, whose client
+    got the surface's `nothing`. *who* tells who is at the other end: by default the kernel, asked
+    when the connection is accepted, before anything is read.
+
+    Raises:
+        AddressInUse: Another program listens there since the socket was bound.
+    """
+    loop = asyncio.get_running_loop()
+    async with AsyncExitStack() as leaving:
+        peers = leaving.enter_context(Peers())
+        desk = Desk(
+            surface,
+            clock=clock,
+            limits=limits,
+            on_exchange=on_exchange,
+            on_error=on_error,
+            who=who or peers.caller_of,
+        )
+        leaving.push_async_callback(desk.drain)
+        listeners = [leaving.enter_context(sock) for sock in sockets]
+        for listener in listeners:
+            if listener.family != socket.AF_UNIX:
+                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            listen(listener)
+        for listener in listeners:
+            # Also for a Unix socket: asyncio's own call would remove the file at the end, which
+            # is not ours when systemd made it.
+            accepting = await loop.create_server(
+                lambda: Connection(desk), sock=listener, backlog=BACKLOG
+            )
+            leaving.callback(accepting.close)
+        yield
+
+
+class Desk:
+    """What the connections of one surface have in common."""
+
+    def __init__(
+        self,
+        surface: Surface,
+        *,
+        clock: Clock,
+        limits: Limits,
+        on_exchange: Callable[[Exchange], None],
+        on_error: Callable[[BaseException], None],
+        who: Callable[[asyncio.BaseTransport], Caller],
+    ) -> None:
+        self.limits = limits
+        self.on_error = on_error
+        self.who = who
+        self.leaving = False
+        self._surface = surface
+        self._clock = clock
+        self._on_exchange = on_exchange
+        self._exempt = {0, os.geteuid()}
+        self._connections: set[Connection] = set()
+        self._per_caller: Counter[str] = Counter()
+        self._gone = asyncio.Event()
+        self._date = ""
+        self._date_at = -1
+
+    def enter(self, connection: "Connection", caller: Caller) -> bool:
+        """Take a connection in; False when there are too many, of this caller or in all."""
+        if self.leaving:
+            return False
+        full = (
+            len(self._connections) >= self.limits.connections
+            or self._per_caller[caller.binding] >= self.limits.connections_per_caller
+        )
+        if full and caller.uid not in self._exempt:
+            answer = Answer(status=0, close=True, route="none", refusal="connections")
+            self.tell(UNREAD, caller, answer, took_s=0.0)
+            return False
+        self._connections.add(connection)
+        self._per_caller[caller.binding] += 1
+        return True
+
+    def leave(self, connection: "Connection", caller: Caller) -> None:
+        if connection not in self._connections:
+            return
+        self._connections.discard(connection)
+        self._per_caller[caller.binding] -= 1
+        if not self._per_caller[caller.binding]:
+            del self._per_caller[caller.binding]
+        self._gone.set()
+
+    async def drain(self) -> None:
+        """Close what is idle, wait for what has begun, for so long."""
+        await _turns()
+        self.leaving = True
+        try:
+            async with asyncio.timeout(self.limits.drain_s):
+                for connection in list(self._connections):
+                    connection.end_when_idle()
+                while self._connections:
+                    self._gone.clear()
+                    await self._gone.wait()
+        except TimeoutError:
+            pass
+        finally:
+            for connection in list(self._connections):
+                connection.abort()
+            await _turns()
+
+    def answer(self, request: Request, caller: Caller) -> Answer:
+        """Return the surface's answer, or its "nothing to serve" when it fails."""
+        try:
+            return self._surface.answer(request, caller, now=self._clock.now())
+        except Exception as error:
+            self.on_error(error)
+            return self._surface.nothing()
+
+    def unreadable(self, *, too_long: bool) -> Answer:
+        return self._surface.nothing() if too_long else self._surface.unreadable()
+
+    def date(self) -> str:
+        """Return the time as the ``Date`` header has it (C-67); made once a second."""
+        now: datetime = self._clock.now()
+        second = int(now.timestamp())
+        if second != self._date_at:
+            self._date, self._date_at = format_datetime(now, usegmt=True), second
+        return self._date
+
+    def tell(self, request: Request, caller: Caller, answer: Answer, *, took_s: float) -> None:
+        """Tell of an answer. Whoever listens may fail; the client is none the worse for it."""
+        exchange = Exchange(
+            surface=self._surface.name,
+            request=request,
+            caller=caller,
+            answer=answer,
+            took_s=took_s,
+        )
+        try:
+            self._on_exchange(exchange)
+        except Exception as error:
+            self.on_error(error)
+
+
+async def _turns() -> None:
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
+
+
+class Connection(asyncio.Protocol):
+    """One client's connection. Requests are answered in order, each as its last byte arrives."""
+
+    __slots__ = (
+        "_arriving",
+        "_body",
+        "_caller",
+        "_deadline",
+        "_desk",
+        "_dropped",
+        "_ending",
+        "_head_bytes",
+        "_loop",
+        "_parser",
+        "_reading_paused",
+        "_received_at",
+        "_timer",
+        "_transport",
+        "_unparsed",
+        "_write_blocked",
+    )
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._loop = asyncio.get_running_loop()
+        self._caller = Caller()
+        self._transport: asyncio.Transport
+        self._parser: HttpRequestParser
+        self._body: tuple[RawRequestMessage, StreamReader] | None = None
+        self._arriving = False  # part of a request is there, and the clock runs for the rest
+        self._ending = False  # whatever still comes is dropped
+        self._head_bytes = 0
+        self._dropped = 0
+        self._unparsed = b""
+        self._write_blocked = False
+        self._reading_paused = False  # the name is the parser's: the body is too long
+        self._received_at = 0.0
+        self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    # What asyncio calls. An exception that left one of these would be logged with what the client
+    # sent, so none does.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        try:
+            self._caller = self._desk.who(transport)
+            if not self._desk.enter(self, self._caller):
+                self._ending = True
+                return self._transport.abort()
+            self._parser = _parser(self, self._loop, self._desk.limits.header_bytes)
+            self._expect_within(self._desk.limits.idle_timeout_s)
+        except Exception as error:
+            self._failed(error)
+        return None
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            if self._ending:
+                self._drop(data)
+            elif self._write_blocked:
+                self._unparsed += data
+            else:
+                self._received_at = time.perf_counter()
+                self._read(data)
+        except Exception as error:
+            self._failed(error)
+
+    def eof_received(self) -> None:
+        """Nothing more comes; what was asked has been answered. Returning None closes."""
+
+    def pause_writing(self) -> None:
+        """The client asks faster than it reads: take no more until it has read."""
+        self._write_blocked = True
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._write_blocked = False
+        unparsed, self._unparsed = self._unparsed, b""
+        self.data_received(unparsed)
+        if not self._write_blocked:
+            self._transport.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._ending = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._desk.leave(self, self._caller)
+
+    # What the parser calls: a body has outgrown its buffer; a body has ended.
+
+    def pause_reading(self) -> None:
+        self._reading_paused = True
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Nothing: a body that was too long is not forgiven for ending."""
+
+    # What the desk calls.
+
+    def end_when_idle(self) -> None:
+        """Close now, or after the answer to the request that has begun to arrive."""
+        if not self._arriving and not self._ending:
+            self._close()
+
+    def abort(self) -> None:
+        self._ending = True
+        self._transport.abort()
+
+    # Reading.
+
+    def _read(self, data: bytes) -> None:
+        while data and not self._ending:
+            if self._write_blocked:
+                self._unparsed = data
+                break
+            self._parse(data[:PIECE_BYTES])
+            data = data[PIECE_BYTES:]
+        if not self._ending:
+            self._watch()
+
+    def _parse(self, piece: bytes) -> None:
+        try:
+            requests, upgrade, _ = self._parser.feed_data(piece)
+        except LineTooLong:
+            return self._cut_off(too_long=True)
+        except (HttpProcessingError, ValueError):  # ValueError: the URL that the parser makes
+            return self._cut_off()
+        if not requests and self._body is None:
+            self._head_bytes += len(piece)
+            if self._head_bytes > self._desk.limits.header_bytes:
+                self._cut_off(too_long=True)
+            return None
+        self._head_bytes = 0
+        begun, self._body = self._body, None
+        for request in requests if begun is None else [begun, *requests]:
+            self._take(request, upgrade=upgrade)
+            if self._ending:
+                return None
+        if self._body is not None and self._body is not begun:
+            self._invite(*self._body)
+        return None
+
+    def _take(self, request: tuple[RawRequestMessage, StreamReader], *, upgrade: bool) -> None:
+        message, body = request
+        if self._reading_paused:
+            self._cut_off()
+        elif body.is_eof():
+            self._answer(message, end=upgrade)
+        else:
+            self._body = request
+
+    def _invite(self, message: RawRequestMessage, body: StreamReader) -> None:
+        """Let a client that waits for it send its body, which is read to its end (C-5)."""
+        if _promised(message) > BODY_BYTES:
+            self._cut_off()
+        elif _waits_for_continue(message) and not body.total_bytes:
+            self._transport.write(CONTINUE)
+
+    def _cut_off(self, *, too_long: bool = False) -> None:
+        """Answer what cannot be read or is too much, and close. A head that is *too_long* may hold
+        an over-long session token, which is a bad one, not a bad request (C-34)."""
+        self._ending = True
+        self._write(UNREAD, self._desk.unreadable(too_long=too_long), end=True)
+        try:
+            self._transport.write_eof()
+        except OSError:  # the client has gone
+            return self.abort()
+        return self._expect_within(LINGER_S)
+
+    def _drop(self, data: bytes) -> None:
+        self._dropped += len(data)
+        if self._dropped > LINGER_BYTES:
+            self._transport.abort()
+
+    # Answering.
+
+    def _answer(self, message: RawRequestMessage, *, end: bool) -> None:
+        self._arriving = False
+        request = request_from(message)
+        answer = self._desk.answer(request, self._caller)
+        end = end or message.should_close or self._desk.leaving
+        self._write(request, answer, end=end)
+        if end or answer.close:
+            self._close()
+
+    def _write(self, request: Request, answer: Answer, *, end: bool) -> None:
+        if not answer.close:
+            self._transport.write(bytes_of(request, answer, date=self._desk.date(), end=end))
+        took_s = time.perf_counter() - self._received_at
+        self._desk.tell(request, self._caller, answer, took_s=took_s)
+
+    def _close(self) -> None:
+        self._ending = True
+        self._transport.close()
+
+    def _failed(self, error: Exception) -> None:
+        self.abort()
+        self._desk.on_error(error)
+
+    # Time.
+
+    def _watch(self) -> None:
+        """Give a request that has begun a short time to arrive, an idle connection a long one."""
+        arriving = self._head_bytes > 0 or self._body is not None
+        if arriving and not self._arriving:
+            self._expect_within(self._desk.limits.header_timeout_s)
+        elif not arriving:
+            self._expect_within(self._desk.limits.idle_timeout_s)
+        self._arriving = arriving
+
+    def _expect_within(self, seconds: float) -> None:
+        """Move the deadline. The timer is left alone when it is due before that: it looks again."""
+        self._deadline = self._loop.time() + seconds
+        if self._timer is not None and self._timer.when() <= self._deadline:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(self._deadline, self._due)
+
+    def _due(self) -> None:
+        self._timer = None
+        if self._loop.time() < self._deadline:
+            self._timer = self._loop.call_at(self._deadline, self._due)
+        elif self._ending or self._transport.get_write_buffer_size():
+            self.abort()
+        else:
+            self._close()
+
+
+def _parser(
+    connection: Connection, loop: asyncio.AbstractEventLoop, header_bytes: int
+) -> HttpRequestParser:
+    return HttpRequestParser(
+        # Of a protocol, it only needs what a body's buffer calls when it is full.
+        cast(Any, connection),
+        loop,
+        BODY_BYTES // 2,  # full at twice that
+        max_line_size=header_bytes,
+        max_field_size=header_bytes,
+        auto_decompress=False,
+    )
+
+
+def request_from(message: RawRequestMessage) -> Request:
+    """Return what a surface sees. Nothing is made of ``Host`` and no URL is built (C-7).
+
+    Header values are the very bytes, one character each; the path is UTF-8 after its
+    percent-decoding, with U+FFFD for what is not.
+    """
+    path, query = split_target(message.path)
+    return Request(
+        method=message.method,
+        path=path,
+        query=query,
+        headers=tuple(
+            [
+                (name.decode("latin-1").lower(), value.decode("latin-1"))
+                for name, value in message.raw_headers
+            ]
+        ),
+        http_version=(message.version.major, message.version.minor),
+    )
+
+
+def _promised(message: RawRequestMessage) -> int:
+    """Return how long the body says it is, 0 if it does not. The parser has checked the digits."""
+    return int(message.headers.get("Content-Length", "0"))
+
+
+def _waits_for_continue(message: RawRequestMessage) -> bool:
+    return (
+        message.version == HttpVersion11
+        and message.headers.get("Expect", "").lower() == "100-continue"
+    )

@@ -1,0 +1,219 @@
+"""EC2 instance metadata (IMDS), as a function of what is asked and who asks. Fetches nothing; knows
+no HTTP library."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from broker.access.caller import Caller, Grant
+from broker.access.guard import Guard
+from broker.access.rules import Rules
+from broker.credentials import AwsCredentials
+from broker.lease import Lease
+from broker.surfaces.documents import Held, iam_info, imds_credentials, servable
+from broker.surfaces.imds_paths import LISTED_VERSIONS, Place, Route, route_of, text_at, tree_of
+from broker.surfaces.message import Answer, Request
+from broker.surfaces.problem import EC2_SERVER, not_allowed, page
+from broker.surfaces.session_tokens import LONGEST_TTL_S, SessionTokens
+
+TOKEN_HEADER = "x-aws-ec2-metadata-token"  # noqa: S105 - a name, no secret
+TTL_HEADER = "x-aws-ec2-metadata-token-ttl-seconds"
+
+
+class Imds:
+    """Session tokens for everybody, credentials for whom the rules name.
+
+    With *v1*, a request without a session token is answered too (C-33).
+    """
+
+    name = "imds"
+
+    def __init__(
+        self,
+        keepers: Mapping[str, Held],
+        *,
+        rules: Rules,
+        guard: Guard,
+        tokens: SessionTokens,
+        place: Place,
+        v1: bool = False,
+    ) -> None:
+        self._keepers = keepers
+        self._rules = rules
+        self._guard = guard
+        self._tokens = tokens
+        self._place = place
+        self._v1 = v1
+        self._tree = tree_of(place, with_iam=False)
+        self._tree_with_iam = tree_of(place, with_iam=True)
+
+    def answer(self, request: Request, caller: Caller, *, now: datetime) -> Answer:
+        """Answer from memory; never 429 or 5xx, which stop or hang clients (C-58)."""
+        route = route_of(request.path)
+        if objection := self._guard.objection(request):
+            return _objected(request, route, objection)
+        if route.label == "token" and request.method == "PUT":
+            return self._issue(request, caller, now=now)
+        if request.method not in ("GET", "HEAD"):
+            return _not_allowed(route)
+        return self._gated(request, route, caller, now=now)
+
+    def nothing(self) -> Answer:
+        """401: of all statuses the one that is harmless on the credentials path (C-57)."""
+        return page(401)
+
+    def unreadable(self) -> Answer:
+        return page(400)
+
+    def _issue(self, request: Request, caller: Caller, *, now: datetime) -> Answer:
+        """Issue a session token, whoever asks, whatever there is to serve (C-20 to C-30)."""
+        ttl_s = granted_ttl_s(request.all(TTL_HEADER))
+        if ttl_s is None:
+            return page(400, route="token")
+        return Answer(
+            status=200,
+            body=self._tokens.issue(ttl_s, caller.binding, now).encode("ascii"),
+            content_type="text/plain",
+            headers={**EC2_SERVER, TTL_HEADER: str(ttl_s)},
+            route="token",
+        )
+
+    def _gated(self, request: Request, route: Route, caller: Caller, *, now: datetime) -> Answer:
+        """Look at the session token before the path (C-31, C-32); the token path needs none."""
+        presented = request.all(TOKEN_HEADER)
+        if not presented:
+            if route.label == "token":
+                return _not_allowed(route)
+            if not self._v1:
+                return page(401, route=_shown(route), refusal="token-missing")
+            return self._read(route, caller, now=now)
+        left_s = (
+            self._tokens.seconds_left(presented[0], caller.binding, now)
+            if len(presented) == 1
+            else None
+        )
+        if left_s is None:
+            return page(401, route=_shown(route), refusal="token-bad")
+        answer = self._read(route, caller, now=now)
+        return replace(answer, headers={**answer.headers, TTL_HEADER: str(left_s)})
+
+    def _read(self, route: Route, caller: Caller, *, now: datetime) -> Answer:
+        match route.label:
+            case "token":
+                return _not_allowed(route)
+            case "other":
+                return page(404)
+            case "versions":
+                return self._found("\n".join(LISTED_VERSIONS), route)
+            case "credentials":
+                return self._credentials(route, self._rules.grant_for(caller), now=now)
+            case "role-list" | "iam-info":
+                return self._default_role(route, self._rules.grant_for(caller), now=now)
+            case _:
+                return self._metadata(route, self._rules.grant_for(caller), now=now)
+
+    def _credentials(self, route: Route, grant: Grant, *, now: datetime) -> Answer:
+        """Answer one role by name. What a caller may not have is as what does not exist (404);
+        who may have nothing, or asks for what is not there now, gets the 401 of C-57."""
+        role = route.role if route.role in self._keepers else "none"
+        if not grant.roles:
+            return page(401, route=route.label, role=role, refusal="not-granted")
+        if route.role not in self._keepers:
+            return page(404, route=route.label)
+        if route.role not in grant.roles:
+            return page(404, route=route.label, role=role, refusal="not-granted")
+        lease = servable(self._keepers[role], now=now)
+        if lease is None:
+            return page(401, route=route.label, role=role)
+        body = imds_credentials(lease, now=now, with_account=route.extended)
+        return self._found(body, route, role=role, changed_at=min(lease.issued_at, now))
+
+    def _default_role(self, route: Route, grant: Grant, *, now: datetime) -> Answer:
+        """Answer the role list, exactly one name (C-37), or ``iam/info``; 404 while there is
+        nothing to serve (C-56, C-60)."""
+        held = self._held_by_default(grant, now=now)
+        if held is None:
+            refusal = None if grant.roles else "not-granted"
+            return page(404, route=_shown(route), refusal=refusal)
+        role, lease = held
+        info = route.label == "iam-info"
+        body = iam_info(lease, role=role, now=now) if info else role
+        return self._found(body, route, role=role, changed_at=min(lease.issued_at, now))
+
+    def _metadata(self, route: Route, grant: Grant, *, now: datetime) -> Answer:
+        # Only who finds a role there sees iam/ in a listing: every entry listed answers (C-15).
+        with_iam = self._held_by_default(grant, now=now) is not None
+        text = text_at(self._tree_with_iam if with_iam else self._tree, route.segments)
+        return page(404, route=route.label) if text is None else self._found(text, route)
+
+    def _held_by_default(
+        self, grant: Grant, *, now: datetime
+    ) -> tuple[str, Lease[AwsCredentials]] | None:
+        role = grant.default_role
+        if role is None or role not in grant.roles or role not in self._keepers:
+            return None
+        lease = servable(self._keepers[role], now=now)
+        return None if lease is None else (role, lease)
+
+    def _found(
+        self,
+        body: str | bytes,
+        route: Route,
+        *,
+        role: str = "none",
+        changed_at: datetime | None = None,
+    ) -> Answer:
+        """Return 200, with the headers that the real service sets (C-36)."""
+        return Answer(
+            status=200,
+            body=body if isinstance(body, bytes) else body.encode(),
+            content_type="text/plain",
+            headers={
+                **EC2_SERVER,
+                "Accept-Ranges": "none",
+                "Last-Modified": http_date(changed_at or self._place.read_at),
+            },
+            route=_shown(route),
+            role=role,
+        )
+
+
+def granted_ttl_s(asked: tuple[str, ...]) -> int | None:
+    """Return the life that a token PUT asks for, in seconds; None unless it is exactly one decimal
+    integer from 1 to 21600.
+
+    Source: sdk-client-contract C-22, C-23.
+    """
+    if len(asked) != 1 or not re.fullmatch(r"[0-9]{1,20}", asked[0]):
+        return None
+    ttl_s = int(asked[0])
+    return ttl_s if 1 <= ttl_s <= LONGEST_TTL_S else None
+
+
+def http_date(instant: datetime) -> str:
+    """Return *instant* (UTC) as HTTP writes it, whatever the locale."""
+    day = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")[instant.weekday()]
+    month = (
+        *("Jan", "Feb", "Mar", "Apr", "May", "Jun"),
+        *("Jul", "Aug", "Sep", "Oct", "Nov", "Dec"),
+    )[instant.month - 1]
+    return f"{day}, {instant:%d} {month} {instant:%Y %H:%M:%S} GMT"
+
+
+def _objected(request: Request, route: Route, objection: str) -> Answer:
+    """Refuse a browser's or a proxy's request; 401 on the credentials path, since any other status
+    than 200 and 401 there aborts awscrt."""
+    reading = request.method in ("GET", "HEAD")
+    status = 401 if reading and route.label == "credentials" else 403
+    return page(status, route=_shown(route), refusal=objection)
+
+
+def _not_allowed(route: Route) -> Answer:
+    allow = "OPTIONS, PUT" if route.label == "token" else "GET, HEAD"
+    return not_allowed(allow, route=_shown(route))
+
+
+def _shown(route: Route) -> str:
+    """Return the route's label for metrics."""
+    return "metadata" if route.label in ("versions", "iam-info") else route.label

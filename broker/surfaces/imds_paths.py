@@ -1,0 +1,226 @@
+"""The metadata tree of IMDS: what a path means, where this machine says it is, and the listings.
+Pure; knows no caller and no credential."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from hashlib import sha256
+
+from broker.surfaces.documents import ec2_json, written
+
+# Source: sdk-client-contract C-14; the dates are the public versions of EC2's own service.
+FIRST_DATED = date(2007, 1, 19)
+LISTED_VERSIONS = (
+    "1.0",
+    "2007-01-19",
+    "2008-02-01",
+    "2009-04-04",
+    "2011-01-01",
+    "2012-01-12",
+    "2014-02-25",
+    "2016-09-02",
+    "2018-09-24",
+    "2019-10-01",
+    "2020-10-27",
+    "2021-03-23",
+    "2021-07-15",
+    "latest",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """What IMDS says of the machine. What is None is absent (404), never empty or guessed (C-18).
+
+    ``read_at`` is when these facts were established: ``pendingTime``, ``Last-Modified``.
+    ``availability_zone`` defaults to the region and the letter a.
+    """
+
+    instance_id: str
+    read_at: datetime
+    region: str | None = None
+    availability_zone: str | None = None
+    account_id: str | None = None
+    hostname: str | None = None
+    local_ipv4: str | None = None
+    mac: str | None = None
+    architecture: str | None = None
+    # No EC2 instance, so neither type nor image is true; these have the right form.
+    instance_type: str = "namespace.instance"
+    image_id: str = "ami-00000000000000000"
+
+    @property
+    def zone(self) -> str | None:
+        """The availability zone; there is none without a region."""
+        if self.region is None:
+            return None
+        return self.availability_zone or f"{self.region}a"
+
+
+def instance_id_from(machine_id: str) -> str:
+    """Return an instance id that stays with the machine: ``i-`` and 17 hex digits.
+
+    Hashed, since a machine id is not to be shown to the network (machine-id(5)).
+
+    Source: sdk-client-contract C-16.
+    """
+    digest = sha256(b"namespace-broker instance id\0" + machine_id.strip().encode())
+    return "i-" + digest.hexdigest()[:17]
+
+
+def zone_id(region: str, zone: str) -> str | None:
+    """Return the zone's id, as ``use1-az1`` for ``us-east-1a``; None for a zone of another form.
+
+    Which letter is which id differs by account; we take them in order.
+    """
+    letter = re.fullmatch(re.escape(region) + "([a-z])", zone)
+    parts = re.fullmatch(r"([a-z]+)-(?:([a-z]+)-)?([a-z]+)-([0-9]+)", region)
+    if letter is None or parts is None:
+        return None
+    area, part, direction, number = parts.groups()
+    short = re.sub("(north|south)(?=east|west)|north|south|east|west|central", _initial, direction)
+    return f"{area}{(part or '')[:1]}{short}{number}-az{ord(letter[1]) - ord('a') + 1}"
+
+
+def _initial(word: re.Match[str]) -> str:
+    return word[0][0]
+
+
+Tree = Mapping[str, "Tree | str"]
+
+
+def tree_of(place: Place, *, with_iam: bool) -> Tree:
+    """Return what stands below a version: texts as leaves. *with_iam* where a crawler would find a
+    role; its own paths are not answered from here.
+
+    Source: sdk-client-contract C-15 to C-19.
+    """
+    iam: Tree = {"info": "", "security-credentials": {}}
+    meta_data: Tree = {
+        "ami-id": place.image_id,
+        **_known("hostname", place.hostname),
+        **({"iam": iam} if with_iam else {}),
+        "instance-id": place.instance_id,
+        "instance-type": place.instance_type,
+        **_known("local-hostname", place.hostname),
+        **_known("local-ipv4", place.local_ipv4),
+        **_known("mac", place.mac),
+        **_regional(place),
+    }
+    document = identity_document(place)
+    identity = {} if document is None else {"instance-identity": {"document": document}}
+    return {"api": {}, "dynamic": identity, "meta-data": meta_data}
+
+
+def _known(name: str, text: str | None) -> dict[str, str]:
+    return {} if text is None else {name: text}
+
+
+def _regional(place: Place) -> Tree:
+    if place.region is None or place.zone is None:
+        return {}
+    china, government = place.region.startswith("cn-"), place.region.startswith("us-gov-")
+    return {
+        "placement": {
+            "availability-zone": place.zone,
+            **_known("availability-zone-id", zone_id(place.region, place.zone)),
+            "region": place.region,
+        },
+        "services": {
+            "domain": "amazonaws.com.cn" if china else "amazonaws.com",
+            "partition": "aws-cn" if china else "aws-us-gov" if government else "aws",
+        },
+    }
+
+
+def identity_document(place: Place) -> str | None:
+    """Return the instance identity document; None without a region. It cannot be signed honestly.
+
+    Source: sdk-client-contract C-17, C-18.
+    """
+    if place.region is None:
+        return None
+    return ec2_json(
+        {
+            "accountId": place.account_id,
+            "architecture": place.architecture,
+            "availabilityZone": place.zone,
+            "billingProducts": None,
+            "devpayProductCodes": None,
+            "marketplaceProductCodes": None,
+            "imageId": place.image_id,
+            "instanceId": place.instance_id,
+            "instanceType": place.instance_type,
+            "kernelId": None,
+            "pendingTime": written(place.read_at),
+            "privateIp": place.local_ipv4,
+            "ramdiskId": None,
+            "region": place.region,
+            "version": "2017-09-30",
+        }
+    ).decode("ascii")
+
+
+def text_at(tree: Tree, segments: tuple[str, ...]) -> str | None:
+    """Return the leaf's text or the directory's listing, without a newline at the end; or None."""
+    node: Tree | str = tree
+    for segment in segments:
+        if isinstance(node, str) or segment not in node:
+            return None
+        node = node[segment]
+    if isinstance(node, str):
+        return node
+    return "\n".join(name if isinstance(entry, str) else f"{name}/" for name, entry in node.items())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """What a path asks for. ``label`` is fixed, for metrics; ``segments`` stand below the version;
+    ``role`` is the name asked for on the credentials path, ``extended`` with the account."""
+
+    label: str
+    segments: tuple[str, ...] = ()
+    role: str = ""
+    extended: bool = False
+
+
+LISTS = {"security-credentials": False, "security-credentials-extended": True}
+"""The two lists of roles, and whether what stands below has the account (C-39)."""
+
+
+def route_of(path: str) -> Route:
+    """Return what *path* asks for: slashes collapsed, one at the end optional, any version.
+
+    Source: sdk-client-contract C-12, C-13, C-14.
+    """
+    segments = tuple(segment for segment in path.split("/") if segment)
+    if not segments:
+        return Route(label="versions")
+    if not _is_version(segments[0]):
+        return Route(label="other")
+    if segments == ("latest", "api", "token"):
+        return Route(label="token")
+    below = segments[1:]
+    match below:
+        case ("dynamic", "instance-identity", "document"):
+            return Route(label="identity-document", segments=below)
+        case ("meta-data", "iam", "info"):
+            return Route(label="iam-info", segments=below)
+        case ("meta-data", "iam", name) if name in LISTS:
+            return Route(label="role-list", segments=below)
+        case ("meta-data", "iam", name, role) if name in LISTS:
+            return Route(label="credentials", segments=below, role=role, extended=LISTS[name])
+        case _:
+            return Route(label="metadata", segments=below)
+
+
+def _is_version(segment: str) -> bool:
+    if segment in ("latest", "1.0"):
+        return True
+    if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", segment):
+        return False
+    try:
+        return date.fromisoformat(segment) >= FIRST_DATED
+    except ValueError:
+        return False

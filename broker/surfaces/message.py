@@ -1,0 +1,73 @@
+"""A request and an answer as the surfaces see them: no HTTP library, no socket. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+from typing import Protocol
+
+from broker.access.caller import Caller
+
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One request. Header names are lower case, in the order of arrival, repeated ones too;
+    ``path`` is percent-decoded and without query; ``query`` is the raw text after ``?``."""
+
+    method: str
+    path: str
+    query: str = ""
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    http_version: tuple[int, int] = (1, 1)
+
+    def header(self, name: str) -> str | None:
+        """Return the first header of that lower-case name."""
+        return next((value for key, value in self.headers if key == name), None)
+
+    def all(self, name: str) -> tuple[str, ...]:
+        """Return every header of that lower-case name, for those that must come once."""
+        return tuple(value for key, value in self.headers if key == name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One answer. ``route``, ``role`` and ``refusal`` are for our own channels (metrics, log,
+    audit) and never on the wire: the route's fixed label, the role's configured name or ``none``,
+    and a fixed word for why the caller was refused."""
+
+    status: int
+    body: bytes = field(default=b"", repr=False)
+    content_type: str | None = None
+    headers: Mapping[str, str] = field(default_factory=lambda: NO_HEADERS)
+    route: str = "other"
+    role: str = "none"
+    refusal: str | None = None
+    close: bool = False
+    """Close the connection without a byte instead of answering."""
+
+
+class Surface(Protocol):
+    """A way out, as a function of what is asked and who asks. Answers from memory."""
+
+    name: str
+
+    def answer(self, request: Request, caller: Caller, *, now: datetime) -> Answer: ...
+
+    def nothing(self) -> Answer:
+        """The surface's own "nothing to serve", for when `answer` failed (C-11, C-56, C-71)."""
+
+    def unreadable(self) -> Answer:
+        """What a request that is no HTTP gets."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """A request and its answer, for log, metrics and audit."""
+
+    surface: str
+    request: Request
+    caller: Caller
+    answer: Answer
+    took_s: float

@@ -1,0 +1,94 @@
+"""What probes and Prometheus read: alive, ready, metrics. Hands out no credential."""
+
+import json
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any
+
+from broker.access.caller import Caller
+from broker.access.guard import Guard
+from broker.keeper import Keeper, Status
+from broker.surfaces.message import Answer, Request
+
+READY_STATES = frozenset({"live", "unavailable"})
+"""`unavailable` is ready: the old lease lives and is served."""
+
+
+def lease_named(name: str, statuses: Iterable[Status]) -> Status | None:
+    """Return the lease of that full name; a bare name is a role's."""
+    wanted = name if "/" in name else f"role/{name}"
+    return next((status for status in statuses if status.name == wanted), None)
+
+
+def readiness(statuses: Iterable[Status]) -> tuple[bool, dict[str, Any]]:
+    """Return whether every lease is good to serve, and the document that says so of each.
+
+    Shape: ``{"ready": bool, "leases": [{"name", "state", "expires_at", "renews_at", "error"}]}``,
+    times as RFC 3339; no text from upstream, ARN or secret.
+    """
+    leases = list(statuses)
+    ready = all(status.state in READY_STATES for status in leases)
+    return ready, {"ready": ready, "leases": [lease_facts(status) for status in leases]}
+
+
+def lease_facts(status: Status) -> dict[str, Any]:
+    return {
+        "name": status.name,
+        "state": status.state,
+        "expires_at": rfc3339(status.expires_at),
+        "renews_at": rfc3339(status.renews_at),
+        "error": status.error,
+    }
+
+
+def rfc3339(at: datetime | None) -> str | None:
+    return None if at is None else at.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def json_answer(status: int, document: object, **known: Any) -> Answer:
+    body = json.dumps(document).encode()
+    return Answer(status=status, body=body, content_type="application/json", **known)
+
+
+class Ops:
+    """``/healthz``, ``/readyz``, ``/readyz/NAME`` and ``/metrics``."""
+
+    name = "ops"
+
+    def __init__(
+        self, *, keepers: Iterable[Keeper[Any]], guard: Guard, metrics: Callable[[], bytes]
+    ) -> None:
+        self._keepers = list(keepers)
+        self._guard = guard
+        self._metrics = metrics
+
+    def answer(self, request: Request, caller: Caller, *, now: datetime) -> Answer:
+        objection = self._guard.objection(request)
+        if objection is not None:
+            return json_answer(403, {"error": "forbidden"}, refusal=objection)
+        if request.method not in ("GET", "HEAD"):
+            return Answer(status=405, headers={"Allow": "GET, HEAD"})
+        if request.path == "/healthz":
+            return Answer(status=200, body=b"ok\n", content_type="text/plain", route="healthz")
+        if request.path == "/metrics":
+            kind = "text/plain; version=0.0.4; charset=utf-8"
+            return Answer(status=200, body=self._metrics(), content_type=kind, route="metrics")
+        if request.path == "/readyz" or request.path.startswith("/readyz/"):
+            return self._readyz(request.path.removeprefix("/readyz").strip("/"), now=now)
+        return json_answer(404, {"error": "not found"})
+
+    def nothing(self) -> Answer:
+        return json_answer(500, {"error": "internal"})
+
+    def unreadable(self) -> Answer:
+        return json_answer(400, {"error": "bad request"})
+
+    def _readyz(self, name: str, *, now: datetime) -> Answer:
+        statuses = [keeper.status(now=now) for keeper in self._keepers]
+        if name:
+            status = lease_named(name, statuses)
+            if status is None:
+                return json_answer(404, {"error": "no such lease"}, route="readyz")
+            statuses = [status]
+        ready, document = readiness(statuses)
+        return json_answer(200 if ready else 503, document, route="readyz")

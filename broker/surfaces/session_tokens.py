@@ -1,0 +1,219 @@
+"""IMDS session tokens that nobody keeps: an expiry and a MAC by a key that outlives the process.
+Knows no path and no header."""
+
+import hmac
+import json
+import os
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from broker.surfaces.private_file import read_private, write_private
+
+LONGEST_TTL_S = 21600
+"""Source: sdk-client-contract C-22."""
+
+OVERLAP = timedelta(hours=12)
+"""How long a key is kept after a newer one took its place: at least the longest life of a token,
+6 h (C-24), and as much again for a clock that moves."""
+
+MOST_KEYS = 1024
+"""A clock that keeps jumping makes a key each time; beyond this the oldest go."""
+
+STATE_FILE_LIMIT = 1 << 20
+
+# 42 bytes: key id, expiry in milliseconds since 1970, nonce, MAC of these and the binding.
+KEY_ID_BYTES, EXPIRY_BYTES, NONCE_BYTES, MAC_BYTES = 4, 6, 8, 24
+SIGNED_BYTES = KEY_ID_BYTES + EXPIRY_BYTES + NONCE_BYTES
+TOKEN = re.compile(r"[A-Za-z0-9_-]{56}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SigningKey:
+    """One key: its id is public, as it stands in each token."""
+
+    key_id: bytes
+    secret: bytes = field(repr=False)
+    made_at: datetime
+
+
+class SigningKeys:
+    """The keys of session tokens, the newest first; in memory only, or also in a state file.
+
+    Trouble with the file costs old tokens their life after a restart, never the daemon its own:
+    it is told to *warn*.
+    """
+
+    def __init__(
+        self,
+        keys: Iterable[SigningKey],
+        *,
+        path: Path | None = None,
+        warn: Callable[[str], None] = lambda _: None,
+        random_bytes: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self._keys = tuple(keys)
+        self._path = path
+        self._warn = warn
+        self._random_bytes = random_bytes
+
+    @classmethod
+    def in_memory(cls, *, now: datetime) -> "SigningKeys":
+        """Return one new key that ends with this process."""
+        keys = cls(())
+        keys.add_key(now)
+        return keys
+
+    @classmethod
+    def kept(
+        cls, path: Path, *, now: datetime, warn: Callable[[str], None] = lambda _: None
+    ) -> "SigningKeys":
+        """Return the keys in *path*; a new one, written there, where there are none.
+
+        A file that cannot be understood is set aside, beside where it was.
+
+        Source: sdk-client-contract C-24.
+        """
+        keys = cls(_read(path, warn=warn), path=path, warn=warn)
+        if not keys.all:
+            keys.add_key(now)
+        return keys
+
+    @property
+    def all(self) -> tuple[SigningKey, ...]:
+        """Every key that tokens are checked by; the first one signs new ones."""
+        return self._keys
+
+    def add_key(self, now: datetime) -> None:
+        """Sign with a new key from here on; tokens of the old ones stay good for all their life.
+
+        For a clone of a machine, which woke up with its twin's keys.
+        """
+        key = SigningKey(
+            key_id=self._random_bytes(KEY_ID_BYTES), secret=self._random_bytes(32), made_at=now
+        )
+        self._keys = (key, *_needed(key, self._keys, now=now))[:MOST_KEYS]
+        if self._path is not None:
+            self._write(self._path)
+
+    def _write(self, path: Path) -> None:
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_private(path, _as_json(self._keys))
+        except OSError as error:
+            self._warn(
+                f"{path} cannot be written ({error.strerror}), so IMDS session tokens end with "
+                "this process; make its directory writable for the broker"
+            )
+
+
+def _needed(
+    new: SigningKey, old: tuple[SigningKey, ...], *, now: datetime
+) -> tuple[SigningKey, ...]:
+    """Return those of *old* that a living token may be signed by; each was replaced when the one
+    before it in the row was made."""
+    replaced_at = (new.made_at, *(key.made_at for key in old))
+    return tuple(key for key, end in zip(old, replaced_at, strict=False) if now < end + OVERLAP)
+
+
+def _as_json(keys: tuple[SigningKey, ...]) -> bytes:
+    rows = [
+        {"id": key.key_id.hex(), "secret": key.secret.hex(), "made_at": key.made_at.isoformat()}
+        for key in keys
+    ]
+    return json.dumps({"version": 1, "keys": rows}, indent=1).encode("ascii")
+
+
+def _read(path: Path, *, warn: Callable[[str], None]) -> tuple[SigningKey, ...]:
+    try:
+        content = read_private(path, not_wider_than=0o600, at_most=STATE_FILE_LIMIT)
+        return tuple(_key(row) for row in json.loads(content)["keys"])
+    except FileNotFoundError:
+        return ()
+    except OSError as error:
+        warn(f"{path} cannot be read ({error.strerror}), so older IMDS session tokens are void")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        # What exactly is wrong may quote the content, so it is not told.
+        _set_aside(path, warn=warn)
+    return ()
+
+
+def _key(row: dict[str, str]) -> SigningKey:
+    """Return the key of that row.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: It is none.
+    """
+    key = SigningKey(
+        key_id=bytes.fromhex(row["id"]),
+        secret=bytes.fromhex(row["secret"]),
+        made_at=datetime.fromisoformat(row["made_at"]).astimezone(UTC),
+    )
+    if len(key.key_id) != KEY_ID_BYTES or len(key.secret) != 32:
+        raise ValueError("a key of another length")
+    return key
+
+
+def _set_aside(path: Path, *, warn: Callable[[str], None]) -> None:
+    aside = path.with_name(f"{path.name}.damaged")
+    try:
+        path.replace(aside)
+    except OSError as error:
+        warn(f"{path} holds no signing keys and cannot be moved ({error.strerror}); remove it")
+    else:
+        warn(
+            f"{path} held no usable signing keys (damaged, or readable for others), so older IMDS "
+            f"session tokens are void; it is now {aside}, remove it"
+        )
+
+
+class SessionTokens:
+    """Issues and checks session tokens of 56 characters. Nothing is remembered, so none is ever
+    evicted, and any process with the keys can check them.
+
+    Source: sdk-client-contract C-21, C-24, C-25.
+    """
+
+    def __init__(
+        self, keys: SigningKeys, *, random_bytes: Callable[[int], bytes] = os.urandom
+    ) -> None:
+        self._keys = keys
+        self._random_bytes = random_bytes
+
+    def issue(self, ttl_s: int, binding: str, now: datetime) -> str:
+        """Return a token good for *ttl_s* seconds (1 to 21600) for whoever has that *binding*."""
+        key = self._keys.all[0]
+        expiry_ms = _milliseconds(now) + ttl_s * 1000
+        signed = (
+            key.key_id + expiry_ms.to_bytes(EXPIRY_BYTES, "big") + self._random_bytes(NONCE_BYTES)
+        )
+        return urlsafe_b64encode(signed + _mac(key, signed, binding)).decode("ascii")
+
+    def seconds_left(self, token: str, binding: str, now: datetime) -> int | None:
+        """Return the whole seconds that *token* is good for, 0 in its last one; None when it is
+        not ours, was issued to another binding, or has ended."""
+        # The decoder skips what is not in its alphabet, so that is ruled out before.
+        if not TOKEN.fullmatch(token):
+            return None
+        raw = urlsafe_b64decode(token)
+        signed, mac = raw[:SIGNED_BYTES], raw[SIGNED_BYTES:]
+        expiry_ms = int.from_bytes(signed[KEY_ID_BYTES : KEY_ID_BYTES + EXPIRY_BYTES], "big")
+        left_ms = expiry_ms - _milliseconds(now)
+        if left_ms <= 0 or not any(
+            hmac.compare_digest(mac, _mac(key, signed, binding))
+            for key in self._keys.all
+            if key.key_id == signed[:KEY_ID_BYTES]
+        ):
+            return None
+        return left_ms // 1000
+
+
+def _milliseconds(instant: datetime) -> int:
+    return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+
+
+def _mac(key: SigningKey, signed: bytes, binding: str) -> bytes:
+    return hmac.digest(key.secret, signed + binding.encode(), "sha256")[:MAC_BYTES]

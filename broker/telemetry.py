@@ -1,0 +1,233 @@
+"""What happened, as one log line and one metric each. Decides nothing."""
+
+import logging
+import sys
+import traceback
+from collections.abc import Iterable, Iterator, MutableMapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+import structlog
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from broker import __version__
+from broker.clock import Clock
+from broker.keeper import (
+    STATES,
+    Event,
+    Expired,
+    Keeper,
+    Obtained,
+    RenewalFailed,
+    RenewalRefused,
+    Renewed,
+)
+from broker.surfaces.message import Exchange
+
+PREFIX = "namespace_broker"
+
+Log = structlog.typing.FilteringBoundLogger
+Leases = Iterable[Keeper[Any]]
+
+
+def logger(*, form: str, level: str, stream: TextIO | None = None) -> Log:
+    """Return the daemon's log: events to *stream* (stderr), as JSON lines or for a terminal.
+
+    *form* is ``json``, ``console`` or ``auto``: console on a terminal.
+    """
+    out = stream or sys.stderr
+    console = form == "console" or (form == "auto" and out.isatty())
+    renderer: structlog.typing.Processor = (
+        structlog.dev.ConsoleRenderer(colors=out.isatty())
+        if console
+        else structlog.processors.JSONRenderer()
+    )
+    processors: list[structlog.typing.Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
+        printable,
+        renderer,
+    ]
+    wrapped = structlog.wrap_logger(
+        structlog.PrintLogger(out),
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+    )
+    log: Log = wrapped.bind()
+    return log
+
+
+def printable(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Escape control characters: what a client sent must not move an operator's cursor."""
+    for key, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            event[key] = value.encode("unicode_escape").decode("ascii")
+    return event
+
+
+class Metrics:
+    """The daemon's counters, in a registry of their own."""
+
+    def __init__(self, keepers: Leases, *, clock: Clock) -> None:
+        self.registry = CollectorRegistry()
+        self.renewals = Counter(
+            f"{PREFIX}_lease_renewals",
+            "Attempts to renew a lease, by outcome.",
+            ["lease", "outcome"],
+            registry=self.registry,
+        )
+        self.renewal_duration = Histogram(
+            f"{PREFIX}_lease_renewal_duration_seconds",
+            "How long an attempt took.",
+            ["lease"],
+            registry=self.registry,
+        )
+        self.requests = Counter(
+            f"{PREFIX}_requests",
+            "Requests answered.",
+            ["surface", "route", "status", "role"],
+            registry=self.registry,
+        )
+        self.request_duration = Histogram(
+            f"{PREFIX}_request_duration_seconds",
+            "From the request's last byte to the answer's first.",
+            ["surface"],
+            buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0),
+            registry=self.registry,
+        )
+        self.callers_refused = Counter(
+            f"{PREFIX}_callers_refused",
+            "Requests refused for who asked or how.",
+            ["surface", "reason"],
+            registry=self.registry,
+        )
+        build = Gauge(f"{PREFIX}_build_info", "The version.", ["version"], registry=self.registry)
+        build.labels(version=__version__).set(1)
+        self.registry.register(LeaseCollector(keepers, clock=clock))
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self.registry)
+
+    def text(self) -> bytes:
+        """Return the Prometheus text exposition."""
+        return generate_latest(self.registry)
+
+
+class LeaseCollector(Collector):
+    """The state of every lease at the moment of the scrape, read from its keeper."""
+
+    def __init__(self, keepers: Leases, *, clock: Clock) -> None:
+        self._keepers = keepers
+        self._clock = clock
+
+    def describe(self) -> Iterator[Metric]:
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        now = self._clock.now()
+        statuses = [keeper.status(now=now) for keeper in self._keepers]
+        ends = GaugeMetricFamily(
+            f"{PREFIX}_lease_expires_timestamp_seconds",
+            "When the lease ends, in seconds since 1970.",
+            labels=["lease"],
+        )
+        states = GaugeMetricFamily(
+            f"{PREFIX}_lease_state",
+            "1 for the state the lease is in.",
+            labels=["lease", "state"],
+        )
+        for status in statuses:
+            if status.expires_at is not None:
+                ends.add_metric([status.name], status.expires_at.timestamp())
+            for state in STATES:
+                states.add_metric([status.name, state], float(status.state == state))
+        budget = GaugeMetricFamily(
+            f"{PREFIX}_outage_budget_seconds",
+            "Until the first lease dies if every cloud stopped answering now.",
+        )
+        budget.add_metric([], outage_budget_s(self._keepers, now=now))
+        yield from (ends, states, budget)
+
+
+def outage_budget_s(keepers: Leases, *, now: datetime) -> float:
+    """Return the seconds until the first lease dies without renewal; 0 when one is not there."""
+    return min((keeper.seconds_left(now=now) for keeper in keepers), default=0.0)
+
+
+class Telemetry:
+    """Keeper and access events become a log line and a metric each."""
+
+    def __init__(self, *, log: Log, metrics: Metrics, clock: Clock) -> None:
+        self._clock = clock
+        self.log = log
+        self.metrics = metrics
+
+    def on_event(self, event: Event) -> None:
+        """Tell what happened to a lease."""
+        match event:
+            case Obtained() | Renewed():
+                self._count(event.lease, "renewed", event.took_s)
+                self.log.info(
+                    "lease.renewed" if isinstance(event, Renewed) else "lease.obtained",
+                    lease=event.lease,
+                    expires_in_s=self._seconds_until(event.expires_at),
+                )
+            case RenewalFailed():
+                self._count(event.lease, "unavailable", event.took_s)
+                self.log.warning(
+                    "lease.renewal_failed",
+                    lease=event.lease,
+                    retry_in_s=round(event.retry_in_s, 1),
+                    reason=event.reason,
+                )
+            case RenewalRefused():
+                self._count(event.lease, "refused", event.took_s)
+                self.log.error(
+                    "lease.refused",
+                    lease=event.lease,
+                    retry_in_s=round(event.retry_in_s, 1),
+                    reason=event.reason,
+                )
+            case Expired():
+                self.log.error("lease.expired", lease=event.lease, reason=event.reason)
+
+    def on_exchange(self, exchange: Exchange) -> None:
+        """Count a request, and tell of a caller that was refused."""
+        answer, surface = exchange.answer, exchange.surface
+        self.metrics.requests.labels(surface, answer.route, str(answer.status), answer.role).inc()
+        self.metrics.request_duration.labels(surface).observe(exchange.took_s)
+        if answer.refusal is not None:
+            self.metrics.callers_refused.labels(surface, answer.refusal).inc()
+            self.log.warning(
+                "caller.refused",
+                surface=surface,
+                reason=answer.refusal,
+                route=answer.route,
+                uid=exchange.caller.uid,
+                address=exchange.caller.address,
+            )
+
+    def on_bug(self, error: BaseException) -> None:
+        """Tell of an exception in a handler: what kind and where, not its text, which may carry
+        what a client sent."""
+        frames = traceback.extract_tb(error.__traceback__)
+        place = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames[-3:]]
+        self.log.error("bug", error=type(error).__name__, place=" ".join(place))
+
+    def _count(self, lease: str, outcome: str, took_s: float) -> None:
+        self.metrics.renewals.labels(lease, outcome).inc()
+        self.metrics.renewal_duration.labels(lease).observe(took_s)
+
+    def _seconds_until(self, at: datetime | None) -> int | None:
+        return None if at is None else int((at - self._clock.now()).total_seconds())

@@ -1,0 +1,45 @@
+"""The plainest surface, to test what stands before it: says what it was asked."""
+
+import json
+from datetime import datetime
+
+from broker.access.caller import Caller
+from broker.surfaces.message import Answer, Request
+
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+class Plain:
+    """Answers any path with the request as JSON; a few paths with something else."""
+
+    name = "plain"
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+        self.callers: list[Caller] = []
+
+    def answer(self, request: Request, caller: Caller, *, now: datetime) -> Answer:
+        self.requests.append(request)
+        self.callers.append(caller)
+        match request.path:
+            case "/bug":
+                raise RuntimeError("a bug")
+            case "/hang-up":
+                return Answer(status=403, body=b"never seen", close=True)
+            case "/large":
+                return Answer(status=200, body=b"x" * 20_000)
+            case "/empty":
+                return Answer(status=405, headers={"Allow": "GET, HEAD"})
+            case _:
+                return Answer(
+                    status=200,
+                    body=json.dumps([request.method, request.path, request.query]).encode(),
+                    content_type="application/json",
+                    headers={"X-Order": "first", "Server": "plain"},
+                )
+
+    def nothing(self) -> Answer:
+        return Answer(status=404, body=b"nothing", content_type="text/plain")
+
+    def unreadable(self) -> Answer:
+        return Answer(status=400, body=b"unreadable", content_type="text/plain")

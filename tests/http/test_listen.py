@@ -1,0 +1,136 @@
+"""Addresses: had, or not had for a reason that is said."""
+
+import os
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+
+from broker.surfaces.listen import (
+    AddressForbidden,
+    AddressInUse,
+    AddressLacking,
+    bind,
+    bind_unix,
+    listen,
+)
+
+NOWHERE = "192.0.2.254"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_bound_socket_does_not_listen_yet(host: str) -> None:
+    with bind(host, 0) as sock, socket.socket(sock.family) as client:
+        assert client.connect_ex(sock.getsockname()) != 0
+
+        listen(sock)
+        assert client.connect_ex(sock.getsockname()) == 0
+
+
+def test_a_port_in_use_says_who_has_it() -> None:
+    with bind("127.0.0.1", 0) as taken:
+        listen(taken)
+        port = taken.getsockname()[1]
+
+        with pytest.raises(AddressInUse) as caught:
+            bind("127.0.0.1", port)
+
+    text = str(caught.value)
+    assert text.startswith(f"127.0.0.1:{port} is in use by ")
+    assert f"(pid {os.getpid()}, uid {os.getuid()})" in text
+    assert text.endswith("; stop it or listen elsewhere")
+
+
+def test_an_ipv6_port_in_use_says_who_has_it() -> None:
+    with bind("::1", 0) as taken:
+        listen(taken)
+        port = taken.getsockname()[1]
+
+        with pytest.raises(AddressInUse, match=rf"^\[::1\]:{port} is .*pid {os.getpid()}\b"):
+            bind("::1", port)
+
+
+def test_who_has_the_port_on_every_address_is_named() -> None:
+    with bind("0.0.0.0", 0) as taken:
+        listen(taken)
+
+        with pytest.raises(AddressInUse, match=rf"pid {os.getpid()}\b"):
+            bind("127.0.0.1", taken.getsockname()[1])
+
+
+def test_an_address_of_another_host_is_lacking() -> None:
+    with pytest.raises(AddressLacking, match=rf"^{NOWHERE}:80 is not an address of this host; "):
+        bind(NOWHERE, 80)
+
+
+def test_what_is_no_address_is_lacking() -> None:
+    with pytest.raises(AddressLacking, match="write one such as"):
+        bind("no-such-name", 80)
+
+
+@pytest.mark.parametrize(
+    ("host", "level", "option"),
+    [
+        ("127.0.0.1", socket.IPPROTO_IP, socket.IP_TTL),
+        ("::1", socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS),
+    ],
+)
+def test_answers_may_be_kept_from_passing_routers(host: str, level: int, option: int) -> None:
+    with bind(host, 0, hop_limit=1) as sock:
+        assert sock.getsockopt(level, option) == 1
+
+
+def test_an_ipv6_socket_leaves_ipv4_alone() -> None:
+    with bind("::", 0) as wide, bind("0.0.0.0", wide.getsockname()[1]) as narrow:
+        listen(wide)
+        listen(narrow)
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o666])
+def test_a_unix_socket_has_the_permissions_that_were_asked_for(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "broker.sock"
+
+    with bind_unix(path, mode=mode):
+        assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+def test_a_unix_socket_that_nobody_answers_at_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "broker.sock"
+    with bind_unix(path, mode=0o600) as dead:
+        listen(dead)
+
+    with bind_unix(path, mode=0o600) as sock, socket.socket(socket.AF_UNIX) as client:
+        listen(sock)
+        client.connect(str(path))
+
+
+def test_a_unix_socket_that_somebody_answers_at_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "broker.sock"
+    with bind_unix(path, mode=0o600) as live:
+        listen(live)
+
+        with pytest.raises(AddressInUse, match=rf"pid {os.getpid()}, uid {os.getuid()}"):
+            bind_unix(path, mode=0o600)
+
+        assert path.exists()
+
+
+def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "broker.sock"
+    path.write_text("mine")
+
+    with pytest.raises(AddressInUse, match="is no socket; move it away"):
+        bind_unix(path, mode=0o600)
+
+    assert path.read_text() == "mine"
+
+
+def test_a_directory_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(AddressForbidden, match=r"No such file or directory.*another directory"):
+        bind_unix(tmp_path / "none" / "broker.sock", mode=0o600)
+
+
+def test_a_path_too_long_for_a_socket_is_said(tmp_path: Path) -> None:
+    with pytest.raises(AddressForbidden, match=r"too long.*another directory"):
+        bind_unix(tmp_path / ("x" * 120), mode=0o600)

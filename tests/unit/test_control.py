@@ -1,0 +1,115 @@
+"""What our own commands may ask, and who of the callers gets what."""
+
+import json
+from typing import Any
+
+import pytest
+
+from broker.access.caller import Caller
+from broker.access.rules import OwnerOnly
+from broker.credentials import AwsCredentials
+from broker.keeper import Keeper
+from broker.lease import Refused
+from broker.surfaces.control import Control, Endpoints
+from broker.surfaces.message import Request
+from tests.fakes import FakeClock, holding, lease_of, some_credentials
+
+OWNER = Caller(uid=1000)
+STRANGER = Caller(uid=1001)
+UNKNOWN = Caller()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+async def control_of(clock: FakeClock) -> Control:
+    roles: dict[str, Keeper[AwsCredentials]] = {
+        "deploy": await holding("role/deploy", lease_of(some_credentials(), clock, hours=1), clock),
+        "other": await holding("role/other", Refused("role other does not trust us"), clock),
+    }
+    return Control(
+        keepers=roles.values(),
+        roles=roles,
+        rules=OwnerOnly(owner_uid=1000, roles=roles, default_role="deploy"),
+        owner_uid=1000,
+        container_token="t" * 43,
+        endpoints=Endpoints(
+            imds=(),
+            container=("http://127.0.0.1:8170",),
+            ops=(),
+            imds_v1=False,
+            region="eu-central-1",
+        ),
+    )
+
+
+async def ask(
+    clock: FakeClock, path: str, caller: Caller, *, query: str = "", method: str = "GET"
+) -> tuple[int, Any]:
+    control = await control_of(clock)
+    request = Request(method=method, path=path, query=query)
+    answer = control.answer(request, caller, now=clock.now())
+    return answer.status, json.loads(answer.body) if answer.body else None
+
+
+async def test_the_owner_and_root_get_credentials(clock: FakeClock) -> None:
+    for caller in (OWNER, Caller(uid=0)):
+        status, document = await ask(clock, "/v1/credentials", caller)
+
+        assert status == 200
+        assert document["AccessKeyId"] == some_credentials().access_key_id
+
+
+@pytest.mark.parametrize("caller", [STRANGER, UNKNOWN])
+@pytest.mark.parametrize("path", ["/v1/credentials", "/v1/client", "/v1/status"])
+async def test_nobody_else_gets_anything(clock: FakeClock, path: str, caller: Caller) -> None:
+    status, document = await ask(clock, path, caller)
+
+    assert status == 403
+    assert set(document) == {"code", "message"}
+
+
+async def test_whether_it_is_ready_is_told_to_everybody(clock: FakeClock) -> None:
+    assert (await ask(clock, "/v1/ready", STRANGER))[0] == 503
+    assert (await ask(clock, "/v1/ready", STRANGER, query="role=deploy"))[0] == 200
+    assert (await ask(clock, "/v1/ready", STRANGER, query="role=nobody"))[0] == 404
+
+
+async def test_who_may_have_a_role_is_told_why_it_is_not_there(clock: FakeClock) -> None:
+    status, document = await ask(clock, "/v1/credentials", OWNER, query="role=other")
+
+    assert status == 404
+    assert "does not trust us" in document["message"]
+
+
+async def test_a_role_that_does_not_exist_is_as_one_that_is_not_granted(clock: FakeClock) -> None:
+    assert (await ask(clock, "/v1/credentials", OWNER, query="role=nobody"))[0] == 403
+
+
+async def test_status_tells_each_lease_with_its_reason(clock: FakeClock) -> None:
+    _, document = await ask(clock, "/v1/status", OWNER)
+
+    assert [lease["name"] for lease in document["leases"]] == ["role/deploy", "role/other"]
+    assert "does not trust us" in document["leases"][1]["reason"]
+    assert document["ready"] is False
+
+
+async def test_a_client_is_told_where_to_go_and_what_to_show_there(clock: FakeClock) -> None:
+    _, document = await ask(clock, "/v1/client", OWNER)
+
+    assert document["container"] == ["http://127.0.0.1:8170"]
+    assert document["container_token"] == "t" * 43
+    assert document["roles"] == ["deploy", "other"]
+
+
+@pytest.mark.parametrize(("method", "path", "expected"), [
+    ("POST", "/v1/ready", 405),
+    ("GET", "/", 404),
+    ("GET", "/v1/credentials/", 404),
+])  # fmt: skip
+async def test_anything_else_is_a_plain_no(
+    clock: FakeClock, method: str, path: str, expected: int
+) -> None:
+    assert (await ask(clock, path, OWNER, method=method))[0] == expected

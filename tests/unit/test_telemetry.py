@@ -1,0 +1,107 @@
+"""One log line for one thing that happened, in the words of the interface."""
+
+import io
+import json
+from typing import Any
+
+import pytest
+
+from broker.access.caller import Caller
+from broker.keeper import Keeper
+from broker.lease import Refused, Unavailable
+from broker.surfaces.message import Answer, Exchange, Request
+from broker.telemetry import Metrics, Telemetry, logger
+from tests.fakes import FakeClock, ScriptedSource, an_hour_of, running
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def out() -> io.StringIO:
+    return io.StringIO()
+
+
+@pytest.fixture
+def telemetry(clock: FakeClock, out: io.StringIO) -> Telemetry:
+    log = logger(form="json", level="info", stream=out)
+    return Telemetry(log=log, metrics=Metrics([], clock=clock), clock=clock)
+
+
+def lines(out: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in out.getvalue().splitlines()]
+
+
+async def test_a_lease_tells_its_life_in_the_interfaces_words(
+    clock: FakeClock, out: io.StringIO, telemetry: Telemetry
+) -> None:
+    source = ScriptedSource(
+        an_hour_of("one", clock), an_hour_of("two", clock), Unavailable("sts is down")
+    )
+    keeper = Keeper("role/deploy", source, clock=clock, on_event=telemetry.on_event)
+
+    async with running(keeper):
+        await clock.advance(hours=2)
+        source.then(Refused("trust withdrawn"))
+        await clock.advance(minutes=2)
+
+    told = lines(out)
+    first = {line["event"]: line for line in reversed(told)}
+    assert set(first) == {
+        "lease.obtained",
+        "lease.renewed",
+        "lease.renewal_failed",
+        "lease.expired",
+        "lease.refused",
+    }
+    assert first["lease.renewal_failed"]["reason"] == "sts is down"
+    assert first["lease.renewal_failed"]["retry_in_s"] <= 1
+    assert first["lease.obtained"]["expires_in_s"] == 3600
+    assert {"event", "level", "timestamp", "lease"} <= set(first["lease.refused"])
+
+
+def test_what_a_client_sent_cannot_move_the_operators_cursor(out: io.StringIO) -> None:
+    logger(form="console", level="info", stream=out).info("x.happened", reason="a\x1b[2Jb\r\nc")
+
+    assert "\x1b[2J" not in out.getvalue()
+    assert out.getvalue().count("\n") == 1
+
+
+def test_a_refused_caller_is_told_and_counted(out: io.StringIO, telemetry: Telemetry) -> None:
+    answer = Answer(status=403, route="token", refusal="forwarded")
+    caller = Caller(uid=1000, address="127.0.0.1")
+
+    telemetry.on_exchange(
+        Exchange(
+            surface="imds",
+            request=Request(method="PUT", path="/latest/api/token"),
+            caller=caller,
+            answer=answer,
+            took_s=0.001,
+        )
+    )
+
+    (line,) = lines(out)
+    assert line["event"] == "caller.refused"
+    assert (line["reason"], line["uid"], line["surface"]) == ("forwarded", 1000, "imds")
+    assert b'callers_refused_total{reason="forwarded",surface="imds"} 1.0' in (
+        telemetry.metrics.text()
+    )
+
+
+def test_an_ordinary_answer_writes_no_line(out: io.StringIO, telemetry: Telemetry) -> None:
+    answer = Answer(status=200, route="token")
+
+    telemetry.on_exchange(
+        Exchange(
+            surface="imds",
+            request=Request(method="PUT", path="/latest/api/token"),
+            caller=Caller(uid=0),
+            answer=answer,
+            took_s=0.001,
+        )
+    )
+
+    assert lines(out) == []
