@@ -1,0 +1,178 @@
+"""Sort STS's refusals: which are passing, which final, which mean a stale token; say what to do.
+Pure: knows codes and statuses, no library."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from broker.credentials import IdToken, Role
+from broker.lease import Refused, SourceError, Stale, Unavailable
+from broker.sources.durations import DurationTooLong
+from broker.sources.quoting import shown
+
+_PASSING: Final = frozenset(
+    {
+        "ConcurrentModification",
+        "IDPCommunicationError",
+        "InternalError",
+        "InternalFailure",
+        "OpenIdIdpCommunicationError",
+        "RequestTimeout",
+        "ServiceFailure",
+        "ServiceUnavailable",
+    }
+)
+_THROTTLED: Final = frozenset(
+    {
+        "BandwidthLimitExceeded",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "SlowDown",
+        "TooManyRequests",
+    }
+)
+_STALE: Final = frozenset({"ExpiredToken", "IDPRejectedClaim", "SessionDurationEscalation"})
+"""Codes without the ending "Exception", which some carry on the wire. Source: aws-api 10."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AwsFault:
+    """What a service said. ``code`` is None, or the status as text, where it was no AWS error."""
+
+    code: str | None
+    message: str
+    status: int
+    retry_after_s: float | None = None
+
+    @property
+    def plain_code(self) -> str:
+        return (self.code or "").removesuffix("Exception")
+
+    @property
+    def is_an_aws_error(self) -> bool:
+        return bool(self.code) and not (self.code or "").isdigit()
+
+
+def sorted_fault(fault: AwsFault, *, role: Role, token: IdToken, of: str) -> SourceError:
+    """Return the error for a refused AssumeRoleWithWebIdentity, to be raised.
+
+    Source: aws-api 2.4, 3, 10.
+    """
+    said = shown(fault.message, hiding=[token.jwt])
+    what = (
+        f"{of} answered {shown(fault.code)}: {said}"
+        if said
+        else f"{of} answered {shown(fault.code)}"
+    )
+    if _is_throttling(fault):
+        return Unavailable(what, word="throttled", retry_after_s=fault.retry_after_s)
+    if fault.status >= 500 or fault.status == 408 or _is_passing(fault):
+        return Unavailable(what, word="upstream-error", retry_after_s=fault.retry_after_s)
+    if not fault.is_an_aws_error:
+        return Unavailable(
+            f"{of} answered HTTP {fault.status} without an AWS error; "
+            "is that AWS, or a proxy? check AWS_ENDPOINT_URL_STS if it stays so",
+            word="bad-answer",
+        )
+    if fault.plain_code in _STALE:
+        return Stale(what)
+    return _refused(fault, what, role, token)
+
+
+def _is_throttling(fault: AwsFault) -> bool:
+    code = fault.plain_code
+    return fault.status == 429 or code.startswith("Throttl") or code in _THROTTLED
+
+
+def _is_passing(fault: AwsFault) -> bool:
+    # Reported as intermittent: AWS did not get the issuer's keys in time.
+    keys_not_read = (
+        fault.plain_code == "InvalidIdentityToken"
+        and "retrieve verification key" in fault.message.lower()
+    )
+    return keys_not_read or fault.plain_code in _PASSING
+
+
+def _refused(fault: AwsFault, what: str, role: Role, token: IdToken) -> Refused:
+    if fault.plain_code == "ValidationError" and "durationseconds" in fault.message.lower():
+        return DurationTooLong(f'{what}; set a shorter roles.{role.name}.duration_s, or "max"')
+    if fault.plain_code.startswith("AccessDenied"):
+        return _not_admitted(what, role, token)
+    if fault.plain_code == "InvalidIdentityToken":
+        return _token_not_taken(fault, what, role, token)
+    word, next_step = _OTHERS.get(fault.plain_code, ("bad-request", _look_at_the_role))
+    return Refused(f"{what}; {next_step(role)}", word=word)
+
+
+def _not_admitted(what: str, role: Role, token: IdToken) -> Refused:
+    return Refused(
+        f"role {role.arn} does not admit this identity ({what}). Presented: {_presented(token)}. "
+        "The role must exist, and its trust policy must allow sts:AssumeRoleWithWebIdentity to "
+        f"{_provider_arn(role, token)} with this sub and aud",
+        word="access-denied",
+    )
+
+
+def _token_not_taken(fault: AwsFault, what: str, role: Role, token: IdToken) -> Refused:
+    account, message = _account(role), fault.message.lower()
+    if "no openidconnect provider" in message:
+        return Refused(
+            f"account {account} has no OIDC provider for {shown(token.issuer)} ({what}); create "
+            "it there: aws iam create-open-id-connect-provider "
+            f"--url {shown(token.issuer)} --client-id-list {shown(token.audience)}",
+            word="no-provider",
+        )
+    if "audience" in message:
+        return Refused(
+            f"account {account} does not take ID tokens for this audience ({what}). Presented: "
+            f"{_presented(token)}. Add it: aws iam add-client-id-to-open-id-connect-provider "
+            f"--open-id-connect-provider-arn {_provider_arn(role, token)} "
+            f"--client-id {shown(token.audience)}",
+            word="invalid-identity-token",
+        )
+    return Refused(
+        f"AWS does not take the ID token ({what}). Presented: {_presented(token)}; check the OIDC "
+        f"provider {_provider_arn(role, token)} and this machine's clock",
+        word="invalid-identity-token",
+    )
+
+
+def _presented(token: IdToken) -> str:
+    return f"iss={shown(token.issuer)!r} sub={shown(token.subject)!r} aud={shown(token.audience)!r}"
+
+
+def _provider_arn(role: Role, token: IdToken) -> str:
+    partition = (role.arn.split(":") + [""] * 2)[1] or "aws"
+    issuer = shown(token.issuer).removeprefix("https://")
+    return f"arn:{partition}:iam::{_account(role)}:oidc-provider/{issuer}"
+
+
+def _account(role: Role) -> str:
+    return (role.arn.split(":") + [""] * 5)[4] or "unknown"
+
+
+def _another_region(role: Role) -> str:
+    return (
+        f"activate STS for {role.region} in account {_account(role)}, or set another "
+        f"roles.{role.name}.region"
+    )
+
+
+def _smaller_policy(role: Role) -> str:
+    return f"shorten policy and policy_arns of roles.{role.name}"
+
+
+def _better_policy(role: Role) -> str:
+    return f"correct policy and policy_arns of roles.{role.name}"
+
+
+def _look_at_the_role(role: Role) -> str:
+    return f"check roles.{role.name} in the configuration ({role.arn})"
+
+
+_OTHERS: Final[Mapping[str, tuple[str, Callable[[Role], str]]]] = {
+    "RegionDisabled": ("region-disabled", _another_region),
+    "PackedPolicyTooLarge": ("bad-policy", _smaller_policy),
+    "MalformedPolicyDocument": ("bad-policy", _better_policy),
+}
+"""Final refusals that have a word and a next step of their own."""

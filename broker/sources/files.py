@@ -1,0 +1,92 @@
+"""Read a small file that somebody else rewrites. Knows nothing of what is in it."""
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from broker.clock import Clock
+from broker.lease import Refused, SourceError, Unavailable
+
+T = TypeVar("T")
+
+FILE_LIMIT_BYTES = 1 << 20
+
+REREAD_AFTER_S = (0.005, 0.01, 0.02, 0.04)
+"""How long a writer that rewrites in place is given to finish. Source: namespace-api 3.3."""
+
+
+class HalfWritten(Refused):
+    """The content makes no sense; perhaps its writer is in the middle of it."""
+
+    word = "bad-token-file"
+
+
+async def when_whole(read: Callable[[], T], *, clock: Clock) -> T:
+    """Return what *read* does, trying again a few times while that raises `HalfWritten`.
+
+    Raises:
+        Unavailable, Refused: As *read*; `HalfWritten` in the end, when it stays so.
+    """
+    for pause_s in REREAD_AFTER_S:
+        try:
+            return read()
+        except HalfWritten:
+            await clock.sleep(pause_s)
+    return read()
+
+
+def content(path: Path, *, named_by: str) -> str:
+    """Return the text in *path*, links followed. *named_by* says who chose it, for the errors.
+
+    Raises:
+        HalfWritten: It is no UTF-8, or empty.
+        Refused: It is not there, may not be read, is no regular file, or is over 1 MiB.
+        Unavailable: Reading it failed.
+    """
+    try:
+        data = _bytes(path)
+    except SourceError:
+        raise
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise Refused(
+            f"{path}, which {named_by} names, does not exist; is its writer running?",
+            word="no-identity",
+        ) from error
+    except PermissionError as error:
+        raise Refused(
+            f"{path} may not be read by uid {os.geteuid()}; let its owner or group admit it",
+            word="bad-token-file",
+        ) from error
+    except ValueError as error:
+        raise Refused(f"{named_by} names no possible path", word="bad-token-file") from error
+    except OSError as error:
+        raise Unavailable(
+            f"{path} could not be read: {error.strerror}", word="bad-token-file"
+        ) from error
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise HalfWritten(f"{path} is no text; did its writer write it?") from error
+    if not text.strip():
+        raise HalfWritten(f"{path} is empty; is its writer still running?")
+    return text
+
+
+def _bytes(path: Path) -> bytes:
+    # Not to hang: opening a pipe waits for somebody to write into it.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            kind = "a directory" if stat.S_ISDIR(mode) else "no regular file"
+            raise Refused(f"{path} is {kind}; name the token file itself", word="bad-token-file")
+        data = bytearray()
+        while len(data) <= FILE_LIMIT_BYTES and (more := os.read(descriptor, FILE_LIMIT_BYTES)):
+            data += more
+    finally:
+        os.close(descriptor)
+    if len(data) > FILE_LIMIT_BYTES:
+        raise Refused(f"{path} is over 1 MiB, so no token file", word="bad-token-file")
+    return bytes(data)

@@ -1,0 +1,106 @@
+"""Namespace's part of the pipeline, as it is wired: who we are, and an ID token for somebody."""
+
+from broker.clock import Clock
+from broker.credentials import IdToken, NamespaceToken, session_name_for
+from broker.lease import Lease, Refused, Renewable, Stale, Unavailable
+from broker.sources.iam import NamespaceIam, Tenant
+from broker.sources.identity import IdentitySource, identity_source
+from broker.sources.tokens import Claims, NotAToken, begin_of, claims_of
+from broker.sources.web import open_session
+
+__all__ = [
+    "IdTokenFor",
+    "IdentitySource",
+    "NamespaceIam",
+    "Tenant",
+    "identity_source",
+    "open_session",
+]
+
+ID_TOKEN_S = 600
+"""Short, because it is exchanged at once. Source: namespace-api 6.3."""
+
+
+class IdTokenFor:
+    """ID tokens for one audience, a fresh one at each fetch, issued to the bearer's identity."""
+
+    def __init__(
+        self,
+        audience: str,
+        *,
+        bearer: Renewable[NamespaceToken],
+        iam: NamespaceIam,
+        clock: Clock,
+        duration_s: int = ID_TOKEN_S,
+    ) -> None:
+        self._audience = audience
+        self._bearer = bearer
+        self._iam = iam
+        self._clock = clock
+        self._duration_s = duration_s
+
+    async def fetch(self) -> Lease[IdToken]:
+        """Issue an ID token; a bearer that was found stale is renewed once.
+
+        Raises:
+            Refused: Namespace takes neither bearer, or does not issue us ID tokens.
+            Unavailable: Namespace gave no proper answer.
+        """
+        bearer = await self._bearer.fetch()
+        try:
+            return await self._issued(bearer.value)
+        except Stale as stale:
+            newer = await self._newer_than(bearer, stale)
+        try:
+            return await self._issued(newer.value)
+        except Stale as stale:
+            raise _not_taken(str(stale)) from stale
+
+    async def _newer_than(
+        self, bearer: Lease[NamespaceToken], stale: Stale
+    ) -> Lease[NamespaceToken]:
+        try:
+            return await self._bearer.newer_than(bearer)
+        except Refused as error:
+            raise _not_taken(f"{stale}; {error}") from error
+
+    async def _issued(self, bearer: NamespaceToken) -> Lease[IdToken]:
+        jwt = await self._iam.issue_id_token(
+            bearer.bearer, audience=self._audience, duration_s=self._duration_s
+        )
+        try:
+            claims = claims_of(jwt)
+        except NotAToken as error:
+            raise Unavailable(
+                f"the ID token that Namespace issued {error}", word="bad-answer"
+            ) from error
+        return Lease(
+            value=IdToken(
+                jwt=jwt,
+                issuer=claims.issuer or "unknown",
+                subject=claims.subject or "unknown",
+                audience=self._audience_in(claims),
+                session_name=_session_name(bearer, claims),
+            ),
+            issued_at=begin_of(claims, now=self._clock.now()),
+            expires_at=claims.expires_at,
+        )
+
+    def _audience_in(self, claims: Claims) -> str:
+        if self._audience in claims.audiences:
+            return self._audience
+        return ", ".join(claims.audiences) or "unknown"
+
+
+def _session_name(bearer: NamespaceToken, claims: Claims) -> str:
+    """Source: namespace-api 7; an opaque bearer says nothing, so its ID token does (4.3)."""
+    workspace = bearer.tenant_id or claims.tenant_id or (claims.subject or "").partition("/")[0]
+    return session_name_for(instance_id=bearer.instance_id, tenant_id=workspace or None)
+
+
+def _not_taken(why: str) -> Refused:
+    return Refused(
+        f"Namespace does not take this identity's token: {why}; "
+        "run `nsc login`, or see that what writes the token still runs",
+        word="unauthenticated",
+    )

@@ -1,0 +1,58 @@
+"""Decode a Namespace token spec: where a token is to be had, or the token itself. Pure."""
+
+import base64
+import re
+from dataclasses import dataclass, field
+
+from yarl import URL
+
+from broker.sources.tokens import json_object, text_in
+from broker.sources.web import may_be_plain
+
+
+class NotASpec(ValueError):
+    """The text is no token spec, or one that cannot be followed; says what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenSpec:
+    """Either the token itself, or the base URL of a metadata service. Both are secret: a URL's
+    path may hold the only thing that protects the token."""
+
+    inline_token: str | None = field(default=None, repr=False)
+    metadata_url: URL | None = field(default=None, repr=False)
+
+
+def decoded(text: str) -> TokenSpec:
+    """Return the spec in *text*: base64 of the standard alphabet without padding, CR and LF
+    skipped, of a JSON object.
+
+    Raises:
+        NotASpec: It is something else, or of a version that is not known.
+
+    Source: namespace-api 5.
+    """
+    letters = text.replace("\r", "").replace("\n", "")
+    if not re.fullmatch(r"[A-Za-z0-9+/]+", letters) or len(letters) % 4 == 1:
+        raise NotASpec("is not base64 of the standard alphabet without padding")
+    document = json_object(base64.b64decode(letters + "=" * (-len(letters) % 4)))
+    if document is None:
+        raise NotASpec("does not hold a JSON object")
+    if inline_token := text_in(document, "inline_token"):
+        return TokenSpec(inline_token=inline_token)
+    if document.get("version") != "v1":
+        raise NotASpec('is not of version "v1", the only one known here')
+    return TokenSpec(metadata_url=_followed(text_in(document, "metadata_url") or ""))
+
+
+def _followed(address: str) -> URL:
+    try:
+        url = URL(address.rstrip("/"))
+        usable = url.scheme in ("http", "https") and bool(url.host) and not url.query_string
+    except ValueError:
+        usable = False
+    if not usable:
+        raise NotASpec("names no http or https metadata_url")
+    if not may_be_plain(url):
+        raise NotASpec("has a plain-http metadata_url beyond this link; it must be https")
+    return url

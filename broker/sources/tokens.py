@@ -1,0 +1,157 @@
+"""Read what a token says of itself, believing none of it. Pure; errors never hold the token."""
+
+import base64
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from broker.credentials import NamespaceToken
+from broker.lease import Lease
+
+_SELF_DESCRIBING = ("nsct_", "nscw_")
+_OPAQUE = "nsrt_"
+_SESSION = "st_"
+
+_LATEST = datetime(9000, 1, 1, tzinfo=UTC)
+
+
+class NotAToken(ValueError):
+    """The text is none of the tokens that belong here; says what is wrong, after "the token"."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claims:
+    """The few claims that anything here needs, each None where absent or of the wrong type."""
+
+    issued_at: datetime | None = None
+    expires_at: datetime | None = None
+    tenant_id: str | None = None
+    instance_id: str | None = None
+    issuer: str | None = None
+    subject: str | None = None
+    audiences: tuple[str, ...] = ()
+
+
+def claims_of(jwt: str) -> Claims:
+    """Return the claims of a JWT without prefix, unverified.
+
+    Raises:
+        NotAToken: It has not three parts, or the middle one is no JSON object.
+
+    Source: namespace-api 3.1, 4.2, 12.
+    """
+    if not re.fullmatch(r"[\w-]+\.[\w-]+\.[!-~]*", jwt, re.ASCII):
+        raise NotAToken("is not a JWT of three parts")
+    payload = json_object(_decoded(jwt.split(".")[1]))
+    if payload is None:
+        raise NotAToken("is a JWT whose payload is no JSON object")
+    audience = payload.get("aud")
+    return Claims(
+        issued_at=_instant(payload.get("iat")),
+        expires_at=_instant(payload.get("exp")),
+        tenant_id=text_in(payload, "tenant_id"),
+        instance_id=text_in(payload, "instance_id"),
+        issuer=text_in(payload, "iss"),
+        subject=text_in(payload, "sub"),
+        audiences=_texts(audience if isinstance(audience, list) else [audience]),
+    )
+
+
+def bearer_lease(bearer: str, *, now: datetime) -> Lease[NamespaceToken]:
+    """Return *bearer* as a lease, which may have ended. An ``nsrt_`` token has no known end.
+
+    Raises:
+        NotAToken: It is no tenant, workload or revocable token.
+
+    Source: namespace-api 3.1, 4.1.
+    """
+    _require_visible(bearer)
+    if bearer.startswith(_OPAQUE) and len(bearer) > len(_OPAQUE):
+        return Lease(value=NamespaceToken(bearer=bearer), issued_at=now, expires_at=None)
+    if bearer.startswith(_SESSION):
+        raise NotAToken("is a session token (st_), which belongs into session_token")
+    if not bearer.startswith(_SELF_DESCRIBING):
+        raise NotAToken("does not begin as Namespace's do (nsct_, nscw_ or nsrt_)")
+    claims = claims_of(bearer.partition("_")[2])
+    if claims.expires_at is None:
+        raise NotAToken("does not say when it ends (no exp claim)")
+    return Lease(
+        value=NamespaceToken(
+            bearer=bearer, tenant_id=claims.tenant_id, instance_id=claims.instance_id
+        ),
+        issued_at=begin_of(claims, now=now),
+        expires_at=claims.expires_at,
+    )
+
+
+def session_end(session: str) -> datetime | None:
+    """Return when a session token ends, where it says so.
+
+    Raises:
+        NotAToken: It is no session token.
+    """
+    _require_visible(session)
+    if not session.startswith(_SESSION):
+        raise NotAToken("is no session token (st_)")
+    return claims_of(session.removeprefix(_SESSION)).expires_at
+
+
+def begin_of(claims: Claims, *, now: datetime) -> datetime:
+    """Return when the token was issued; *now* where it does not say, or names the future."""
+    return now if claims.issued_at is None else min(claims.issued_at, now)
+
+
+def json_object(text: bytes | str) -> Mapping[str, object] | None:
+    """Return the JSON object in *text*; None for everything else, bottomless nesting included."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def text_in(document: Mapping[str, object], *keys: str) -> str | None:
+    """Return the first of *keys* in *document* that is a text and not empty."""
+    found = (document.get(key) for key in keys)
+    return next((value for value in found if isinstance(value, str) and value), None)
+
+
+def span(life: timedelta) -> str:
+    """Return *life* as people say it: ``40 s``, ``3 min``, ``5 h``, ``30 days``."""
+    seconds = int(life.total_seconds())
+    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"
+
+
+def _require_visible(token: str) -> None:
+    if not re.fullmatch(r"[!-~]+", token):
+        raise NotAToken("is empty, or holds whitespace or other characters that tokens have not")
+
+
+def _decoded(part: str) -> bytes:
+    try:
+        return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+    except ValueError:
+        return b""
+
+
+def _instant(seconds: object) -> datetime | None:
+    """Return a NumericDate, whole or fractional; a quoted number passes too."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float | str):
+        return None
+    try:
+        since_1970_s = float(seconds)
+    except (ValueError, OverflowError):
+        return None
+    if not math.isfinite(since_1970_s):
+        return None
+    return datetime.fromtimestamp(min(max(since_1970_s, 0.0), _LATEST.timestamp()), UTC)
+
+
+def _texts(values: Sequence[object]) -> tuple[str, ...]:
+    return tuple(value for value in values if isinstance(value, str) and value)
