@@ -29,7 +29,8 @@ NAP_S = 60.0
 """The longest sleep without a look at the wall clock, which may have moved meanwhile."""
 
 FLOOR_S = 1.0
-"""The shortest pause between two fetches, or an upstream that returns what we have makes us spin."""
+"""The shortest pause between two fetches; an upstream that returns what we have must not make us
+spin."""
 
 ATTEMPT_LIMIT_S = 30.0
 """How long one attempt may take, hanging upstreams included."""
@@ -209,6 +210,15 @@ class Keeper(Generic[T]):
                 raise again(self._error, of=self.name)
         raise Refused(f"{self.name} was not taken, and its source has no newer one")
 
+    async def change(self, lease: Lease[object] | None, *, within_s: float) -> None:
+        """Wait for a live lease other than *lease*, at most that long; renews nothing by itself."""
+        other = asyncio.ensure_future(self._other_than(lease))
+        limit = asyncio.ensure_future(self._clock.sleep(within_s))
+        try:
+            await asyncio.wait({other, limit}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await _cancelled(other, limit)
+
     async def settled(self) -> None:
         """Wait until there is a live lease, or a proper no."""
         while self.state() not in ("live", "unavailable", "refused"):
@@ -233,6 +243,7 @@ class Keeper(Generic[T]):
         while self._next_at is None or self._clock.now() < self._next_at:
             self._tell_expiry()
             await self._nap()
+        self._tell_expiry()
 
     async def _nap(self) -> None:
         ends = [end for end in (self._next_at, self._untold_expiry()) if end is not None]
@@ -335,6 +346,14 @@ class Keeper(Generic[T]):
 
     def _holds(self, lease: Lease[object]) -> bool:
         return self._lease is not None and self._lease.value == lease.value
+
+    async def _other_than(self, lease: Lease[object] | None) -> None:
+        while (
+            self._lease is None
+            or self._lease == lease
+            or not self._lease.is_live(now=self._clock.now())
+        ):
+            await self._next_attempt()
 
     async def _next_attempt(self) -> None:
         await self._attempted.wait()

@@ -24,7 +24,7 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
-async def control_of(clock: FakeClock) -> Control:
+async def control_of(clock: FakeClock, *, is_open: bool = True) -> Control:
     roles: dict[str, Keeper[AwsCredentials]] = {
         "deploy": await holding("role/deploy", lease_of(some_credentials(), clock, hours=1), clock),
         "other": await holding("role/other", Refused("role other does not trust us"), clock),
@@ -42,6 +42,7 @@ async def control_of(clock: FakeClock) -> Control:
             imds_v1=False,
             region="eu-central-1",
         ),
+        is_open=lambda: is_open,
     )
 
 
@@ -75,6 +76,18 @@ async def test_whether_it_is_ready_is_told_to_everybody(clock: FakeClock) -> Non
     assert (await ask(clock, "/v1/ready", STRANGER))[0] == 503
     assert (await ask(clock, "/v1/ready", STRANGER, query="role=deploy"))[0] == 200
     assert (await ask(clock, "/v1/ready", STRANGER, query="role=nobody"))[0] == 404
+
+
+async def test_nobody_is_told_it_is_ready_before_the_surfaces_take_connections(
+    clock: FakeClock,
+) -> None:
+    control = await control_of(clock, is_open=False)
+    request = Request(method="GET", path="/v1/ready", query="role=deploy")
+
+    answer = control.answer(request, OWNER, now=clock.now())
+
+    assert answer.status == 503
+    assert json.loads(answer.body)["ready"] is False
 
 
 async def test_who_may_have_a_role_is_told_why_it_is_not_there(clock: FakeClock) -> None:

@@ -225,8 +225,10 @@ async def test_a_wall_clock_that_leaps_past_the_renewal_is_noticed_within_a_minu
     clock: FakeClock,
 ) -> None:
     source = ScriptedSource(an_hour_of("first", clock), an_hour_of("second", clock))
+    told: list[type[Event]] = []
 
-    async with running(Keeper("token", source, clock=clock)) as keeper:
+    keeper = Keeper("token", source, clock=clock, on_event=lambda event: told.append(type(event)))
+    async with running(keeper):
         await clock.advance(seconds=10)
         clock.jump(hours=5)
         with pytest.raises(NotReady):
@@ -234,6 +236,7 @@ async def test_a_wall_clock_that_leaps_past_the_renewal_is_noticed_within_a_minu
 
         await clock.advance(seconds=60)
         assert keeper.current().value == "second"
+    assert told == [Obtained, Expired, Obtained]
 
 
 async def test_everybody_who_asks_before_the_first_lease_shares_one_fetch(

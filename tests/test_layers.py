@@ -1,0 +1,97 @@
+"""Imports point one way, and a heavy library is imported only by the module that owns it."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent / "broker"
+
+# Who may import whom, by the first name below broker/ (a package is one layer). Everything may
+# import itself and what is in COMMON.
+MAY_IMPORT = {
+    "__main__": {"cli"},
+    "cli": {"daemon", "config", "setup", "sandbox", "telemetry", "places"},
+    "daemon": {"config", "sources", "access", "surfaces", "telemetry", "keeper", "watch", "host"},
+    "config": {"places"},
+    "telemetry": {"keeper", "surfaces"},
+    "surfaces": {"access", "keeper"},
+    "sources": {"trust"},
+    "access": set(),
+    "keeper": set(),
+    "watch": set(),
+    "host": set(),
+    "places": set(),
+    "sandbox": {"trust"},
+    "trust": set(),
+}
+COMMON = {"lease", "credentials", "clock", ""}
+
+OWNERS = {
+    "aiobotocore": {"sources/aws.py", "sources/aws_call.py", "sources/ambient.py"},
+    "botocore": {"sources/aws.py", "sources/aws_call.py", "sources/ambient.py"},
+    "aiohttp.web": {"surfaces/http.py", "sandbox"},
+    "structlog": {"telemetry.py"},
+    "prometheus_client": {"telemetry.py"},
+    "msgspec": {"config"},
+    "click": {"cli"},
+    "moto": {"sandbox"},
+    "boto3": {"sandbox"},
+}
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Yield each imported module, and `module.name` for what may be a submodule."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def modules() -> Iterator[tuple[Path, list[str]]]:
+    for path in sorted(ROOT.rglob("*.py")):
+        yield path.relative_to(ROOT), list(imported(ast.parse(path.read_text())))
+
+
+def layer_of(path: Path) -> str:
+    return path.parts[0].removesuffix(".py") if path.parts != ("__init__.py",) else ""
+
+
+def layer_named(module: str) -> str:
+    names = module.split(".")[1:2]
+    return names[0] if names and not names[0].startswith("__version") else ""
+
+
+def test_imports_between_layers_point_down() -> None:
+    wrong = []
+    for path, names in modules():
+        layer = layer_of(path)
+        allowed = set() if layer in COMMON else MAY_IMPORT[layer]
+        if layer not in COMMON | {"sandbox", "trust"}:
+            allowed = allowed | COMMON
+        for name in names:
+            if name.split(".")[0] == "broker" and layer_named(name) not in allowed | {layer}:
+                wrong.append(f"{path} imports {name}")
+
+    assert wrong == []
+
+
+def test_a_heavy_library_is_imported_by_its_owner_alone() -> None:
+    wrong = []
+    for path, names in modules():
+        for library, owners in OWNERS.items():
+            used = any(name == library or name.startswith(f"{library}.") for name in names)
+            if used and not any(str(path) == owner or owner in path.parts for owner in owners):
+                wrong.append(f"{path} imports {library}")
+
+    assert wrong == []
+
+
+def test_what_can_be_served_without_botocore_is_served_before_it_is_imported() -> None:
+    program = "import sys, broker.daemon; print('botocore' in sys.modules)"
+
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+
+    assert shown.stdout == b"False\n"
