@@ -1,0 +1,89 @@
+"""Whom each workspace trusts, and the RPCs that tell and change it. Admits nobody itself.
+
+Source: namespace-api.md 6.6 and 6.7.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from broker.sandbox.methods import (
+    TENANT_TOKENS,
+    TENANTS,
+    Choices,
+    Document,
+    Method,
+    Params,
+    optional_text,
+    text,
+)
+from broker.sandbox.relationships import Relationships, Stale
+from broker.sandbox.rpc_errors import RpcError
+from broker.sandbox.tokens import Bearer
+
+_POOL_ID = re.compile(r"[\w-]+:[0-9a-f-]+", re.ASCII)
+_MANAGE = ("federation", "manage")  # what the right is called is not known
+
+
+@dataclass(frozen=True, slots=True)
+class Trusted:
+    """What one workspace trusts; of a pool its id and the developer provider."""
+
+    relationships: Relationships
+    pools: set[tuple[str, str]] = field(default_factory=set)
+
+
+class Federation:
+    """The trust of every workspace."""
+
+    def __init__(self, *, choices: Choices, now: Callable[[], datetime]) -> None:
+        self._choices = choices
+        self._now = now
+        self._by_workspace: dict[str, Trusted] = {}
+        methods = {
+            "ListTrustRelationships": self._list,
+            "UpdateTrustRelationships": self._update,
+            "TrustAWSCognitoIdentityPool": self._trust_pool,
+        }
+        self.methods: Mapping[str, Method] = {
+            f"{TENANTS}/{name}": Method(kinds=TENANT_TOKENS, permission=_MANAGE, answer=answer)
+            for name, answer in methods.items()
+        }
+
+    def of(self, workspace: str) -> Trusted:
+        return self._by_workspace.setdefault(workspace, Trusted(Relationships(now=self._now)))
+
+    def workspaces(self) -> tuple[str, ...]:
+        """Return those that have been heard of: an exchange for any other is refused."""
+        return tuple(self._by_workspace)
+
+    async def _list(self, _: Params, bearer: Bearer) -> Document:
+        """Answer as protobuf's JSON does: what is empty is left out."""
+        relationships = self.of(bearer.workspace).relationships
+        told = {
+            "generation": relationships.generation,
+            "trust_relationships": list(relationships.snapshot()),
+        }
+        return {name: value for name, value in told.items() if value}
+
+    async def _update(self, params: Params, bearer: Bearer) -> Document:
+        wanted = params.get("trust_relationships", [])
+        if not isinstance(wanted, list):
+            raise RpcError("INVALID_ARGUMENT", "trust_relationships must be a list")
+        generation = optional_text(params, "generation")
+        relationships = self.of(bearer.workspace).relationships
+        try:
+            relationships.replace(wanted, generation=generation, creator=bearer.actor_id)
+        except Stale:
+            raise RpcError(self._choices.stale_generation_code, "stale generation") from None
+        return {}
+
+    async def _trust_pool(self, params: Params, bearer: Bearer) -> Document:
+        pool_id = text(params, "aws_cognito_identity_pool")
+        if not _POOL_ID.fullmatch(pool_id):
+            raise RpcError("INVALID_ARGUMENT", "aws_cognito_identity_pool must be region:guid")
+        self.of(bearer.workspace).pools.add((pool_id, text(params, "identity_provider")))
+        return {}

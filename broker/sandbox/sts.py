@@ -1,0 +1,323 @@
+"""STS as AWS has it: what each operation checks, issues and refuses. Knows no HTTP server.
+
+Source: aws-api.md 3 and 4.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+import aiohttp
+
+from broker import trust
+from broker.sandbox import constraints, relying
+from broker.sandbox.accounts import Accounts, Identity, Provider, RoleRecord
+from broker.sandbox.constraints import Params, invalid, named, sized
+from broker.sandbox.operations import Operation, Signer
+from broker.sandbox.query import AwsError, Result, members, structures
+
+XML_NAMESPACE = "https://sts.amazonaws.com/doc/2011-06-15/"
+VERSION = "2011-06-15"
+
+_ROLE_ARN = re.compile(r"arn:[a-z-]+:iam::\d{12}:role/[!-~]+", re.ASCII)
+_POLICY_ARN = re.compile(r"arn:[a-z-]+:iam::(?:\d{12}|aws):policy/[!-~]+", re.ASCII)
+_EXTERNAL_ID = r"[\w+=,.@:\/-]*"
+_DURATION_MIN_S, _DURATION_MAX_S, _CHAINED_MAX_S = 900, 43200, 3600
+_POLICY_CHARACTERS, _POLICY_ARNS = 2048, 10
+_CLOCK_SKEW_S = 300
+
+
+class Sts:
+    """The operations, over the state in *accounts*."""
+
+    def __init__(
+        self, accounts: Accounts, *, now: Callable[[], datetime], jwks_timeout_s: float
+    ) -> None:
+        self.max_token_age_s = 24 * 3600
+        self._accounts = accounts
+        self._now = now
+        self._jwks_timeout_s = jwks_timeout_s
+        self._http: aiohttp.ClientSession | None = None
+        self.operations: Mapping[str, Operation] = {
+            "AssumeRoleWithWebIdentity": Operation(signed=False, answer=self._with_web_identity),
+            "AssumeRole": Operation(signed=True, answer=self._assume_role),
+            "GetCallerIdentity": Operation(signed=True, answer=self._get_caller_identity),
+        }
+
+    async def start(self) -> None:
+        self._http = aiohttp.ClientSession()
+
+    async def stop(self) -> None:
+        if self._http is not None:
+            await self._http.close()
+
+    async def _get_caller_identity(self, _: Params, signer: Signer | None) -> Result:
+        assert signer is not None
+        caller = signer.identity
+        return {"Arn": caller.arn, "UserId": caller.user_id, "Account": caller.account}
+
+    # AssumeRoleWithWebIdentity.
+
+    async def _with_web_identity(self, params: Params, _: Signer | None) -> Result:
+        role_arn = _role_arn(params)
+        session_name = named(params, "RoleSessionName", least=2, most=64)
+        token = sized(params, "WebIdentityToken", least=4, most=20000, shown=False)
+        duration_s = _duration_s(params)
+        packed = _session_policy(params)
+        provider, claims = await self._vouched(token, account=role_arn.split(":")[4])
+        role = self._accounts.role(role_arn)
+        context = {"sts:RoleSessionName": session_name}
+        if role is None or not trust.role_admits_web_identity(
+            role.trust_policy, provider_arn=provider.arn, claims=claims, context=context
+        ):
+            raise AwsError(
+                "AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity"
+            )
+        _check_role_maximum(role, duration_s)
+        opened = self._accounts.open_session(role, session_name=session_name, lifetime_s=duration_s)
+        return _session_result(opened, packed) | {
+            "SubjectFromWebIdentityToken": claims["sub"],
+            "Audience": _audiences(claims)[0],
+            "Provider": provider.issuer,
+        }
+
+    async def _vouched(self, token: str, *, account: str) -> tuple[Provider, dict[str, Any]]:
+        """Return the claims, once the account's provider for their issuer vouches for them."""
+        try:
+            issuer = relying.unverified_claims(token).get("iss")
+        except relying.NotAToken as error:
+            raise AwsError(
+                "InvalidIdentityToken", f"The ID Token provided is not a valid JWT: {error}"
+            ) from error
+        provider = self._accounts.provider(str(issuer), account=account)
+        if provider is None or provider.issuer != issuer:
+            raise AwsError(
+                "InvalidIdentityToken",
+                f"No OpenIDConnect provider found in your account for {issuer}",
+            )
+        assert self._http is not None
+        try:
+            claims = await relying.verified_claims(
+                token,
+                issuer=provider.issuer,
+                resolve_at=provider.resolve_at,
+                session=self._http,
+                timeout_s=self._jwks_timeout_s,
+            )
+        except relying.KeyUnavailable as error:
+            raise AwsError(
+                "InvalidIdentityToken",
+                "Couldn't retrieve verification key from your identity provider, please "
+                "reference AssumeRoleWithWebIdentity documentation for requirements",
+            ) from error
+        except relying.BadSignature as error:
+            raise AwsError("InvalidIdentityToken", "Token signature is not valid") from error
+        self._check_times(claims)
+        if not isinstance(claims.get("sub"), str):
+            raise AwsError("InvalidIdentityToken", "Missing a required claim: sub")
+        if not set(_audiences(claims)) & set(provider.client_ids):
+            raise AwsError("InvalidIdentityToken", "Incorrect token audience")
+        return provider, claims
+
+    def _check_times(self, claims: Mapping[str, Any]) -> None:
+        now = int(self._now().timestamp())
+        for claim in ("exp", "iat"):
+            if claim not in claims:
+                raise AwsError("InvalidIdentityToken", f"Missing a required claim: {claim}")
+        for claim in ("exp", "iat", "nbf"):
+            if type(claims.get(claim, 0)) is not int:
+                raise AwsError("InvalidIdentityToken", f"Claim {claim} must be an integer")
+        if claims["exp"] <= now:
+            raise AwsError(
+                "ExpiredTokenException",
+                f"Token expired: current date/time {now} must be before the expiration "
+                f"date/time {claims['exp']}",
+            )
+        if now - claims["iat"] > self.max_token_age_s:
+            raise AwsError("ExpiredTokenException", f"Token too old: {now - claims['iat']} seconds")
+        if max(claims["iat"], claims.get("nbf", 0)) > now + _CLOCK_SKEW_S:
+            raise AwsError("InvalidIdentityToken", "Token is not yet valid")
+
+    # AssumeRole.
+
+    async def _assume_role(self, params: Params, signer: Signer | None) -> Result:
+        """Check what AWS checks of a hop. That the caller's own policies allow it is taken as
+        given: the sandbox asks them only for identity tokens."""
+        assert signer is not None
+        caller = signer.identity
+        role_arn = _role_arn(params)
+        session_name = named(params, "RoleSessionName", least=2, most=64)
+        duration_s = _duration_s(params)
+        packed = _session_policy(params)
+        tags, transitive = _tags(params)
+        source_identity = self._source_identity(params, caller)
+        role = self._accounts.role(role_arn)
+        context = _hop_context(params, caller, session_name, tags, source_identity)
+        actions = ["sts:AssumeRole"]
+        actions += ["sts:TagSession"] if tags or caller.transitive_tags else []
+        actions += ["sts:SetSourceIdentity"] if source_identity else []
+        for action in actions:
+            if role is None or not trust.role_admits_principal(
+                role.trust_policy, principal_arns=caller.names, action=action, context=context
+            ):
+                raise AwsError(
+                    "AccessDenied",
+                    f"User: {caller.arn} is not authorized to perform: {action} "
+                    f"on resource: {role_arn}",
+                )
+        assert role is not None
+        if caller.is_role_session and duration_s > _CHAINED_MAX_S:
+            raise AwsError(
+                "ValidationError",
+                "The requested DurationSeconds exceeds the 1 hour session limit for roles "
+                "assumed by role chaining",
+            )
+        _check_role_maximum(role, duration_s)
+        opened = self._accounts.open_session(
+            role,
+            session_name=session_name,
+            lifetime_s=duration_s,
+            source_identity=source_identity,
+            transitive_tags={**{key: tags[key] for key in transitive}, **caller.transitive_tags},
+        )
+        return _session_result(opened, packed)
+
+    def _source_identity(self, params: Params, caller: Identity) -> str | None:
+        """A source identity stays: a later hop may repeat it, not change it."""
+        if "SourceIdentity" not in params:
+            return caller.source_identity
+        wanted = named(params, "SourceIdentity", least=2, most=64)
+        if caller.source_identity not in (None, wanted):
+            raise AwsError(
+                "AccessDenied", "SourceIdentity is set by an earlier session and cannot be changed"
+            )
+        return wanted
+
+
+def _hop_context(
+    params: Params,
+    caller: Identity,
+    session_name: str,
+    tags: Mapping[str, str],
+    source_identity: str | None,
+) -> dict[str, object]:
+    external_id = None
+    if "ExternalId" in params:
+        external_id = named(params, "ExternalId", least=2, most=1224, pattern=_EXTERNAL_ID)
+    return {
+        "sts:ExternalId": external_id,
+        "sts:RoleSessionName": session_name,
+        "sts:SourceIdentity": source_identity,
+        "aws:PrincipalArn": caller.names[-1],
+        "aws:PrincipalAccount": caller.account,
+        "aws:TagKeys": list(tags),
+        **{f"aws:RequestTag/{key}": value for key, value in tags.items()},
+        **{f"aws:PrincipalTag/{key}": value for key, value in caller.transitive_tags.items()},
+    }
+
+
+def _session_result(opened: Identity, packed_percent: int | None) -> dict[str, object]:
+    keys = opened.keys
+    assert keys.expires_at is not None
+    return {
+        "Credentials": {
+            "AccessKeyId": keys.access_key_id,
+            "SecretAccessKey": keys.secret_access_key,
+            "SessionToken": keys.session_token,
+            "Expiration": f"{keys.expires_at:%Y-%m-%dT%H:%M:%SZ}",
+        },
+        "AssumedRoleUser": {"AssumedRoleId": opened.user_id, "Arn": opened.arn},
+        "PackedPolicySize": packed_percent,
+        "SourceIdentity": opened.source_identity,
+    }
+
+
+def _audiences(claims: Mapping[str, Any]) -> list[str]:
+    """Return whom the token is for; ``azp`` stands over ``aud`` where both are there."""
+    wanted = claims.get("azp", claims.get("aud"))
+    return [str(one) for one in (wanted if isinstance(wanted, list) else [wanted])] or [""]
+
+
+# Parameters.
+
+
+def _role_arn(params: Params) -> str:
+    arn = sized(params, "RoleArn", least=20, most=2048)
+    if not _ROLE_ARN.fullmatch(arn):
+        raise AwsError("ValidationError", "Request ARN is invalid")
+    return arn
+
+
+def _duration_s(params: Params) -> int:
+    return constraints.duration_s(
+        params, least=_DURATION_MIN_S, most=_DURATION_MAX_S, default=_CHAINED_MAX_S
+    )
+
+
+def _check_role_maximum(role: RoleRecord, duration_s: int) -> None:
+    if duration_s > role.max_session_duration_s:
+        raise AwsError(
+            "ValidationError",
+            "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.",
+        )
+
+
+def _session_policy(params: Params) -> int | None:
+    """Check policy, policy ARNs and tags; return their packed size in percent, None without any.
+
+    AWS packs by a method of its own; here it is the characters over 2048, which is of the
+    same order and refuses when several parts together are too much.
+    """
+    arns = [one.get("arn", "") for one in structures(params, "PolicyArns")]
+    if len(arns) > _POLICY_ARNS:
+        raise invalid("'[…]'", "PolicyArns", f"have length less than or equal to {_POLICY_ARNS}")
+    if any(not _POLICY_ARN.fullmatch(arn) for arn in arns):
+        raise AwsError("ValidationError", "ARN in PolicyArns is invalid")
+    policy = ""
+    if "Policy" in params:
+        policy = sized(params, "Policy", least=1, most=_POLICY_CHARACTERS)
+        _check_policy_document(policy)
+    tags = [one.get("Key", "") + one.get("Value", "") for one in structures(params, "Tags")]
+    parts = [policy, *arns, *tags]
+    if not any(parts):
+        return None
+    percent = max(1, sum(map(len, parts)) * 100 // _POLICY_CHARACTERS)
+    if percent > 100:
+        raise AwsError(
+            "PackedPolicyTooLarge",
+            f"Packed size of session tags and policies consumes {percent}% of allotted space",
+        )
+    return percent
+
+
+def _check_policy_document(text: str) -> None:
+    try:
+        document = json.loads(text)
+    except ValueError:
+        document = None
+    statements = document.get("Statement") if isinstance(document, dict) else None
+    listed = statements if isinstance(statements, list) else [statements]
+    if not listed or not all(_is_statement(one) for one in listed):
+        raise AwsError("MalformedPolicyDocument", "Syntax errors in policy.")
+
+
+def _is_statement(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and value.get("Effect") in ("Allow", "Deny")
+        and bool({"Action", "NotAction"} & value.keys())
+        and bool({"Resource", "NotResource"} & value.keys())
+    )
+
+
+def _tags(params: Params) -> tuple[dict[str, str], list[str]]:
+    """Return the session tags, and the keys of those that are to pass on to later hops."""
+    tags = constraints.tags(params)
+    transitive = members(params, "TransitiveTagKeys")
+    if not set(transitive) <= set(tags):
+        raise AwsError("ValidationError", "TransitiveTagKeys names a tag that is not in Tags")
+    return tags, transitive
