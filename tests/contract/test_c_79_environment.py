@@ -40,8 +40,9 @@ class Host:
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> Iterator[Host]:
-    cli = Cli(tmp_path)
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    # A short name: the path of a socket has at most 107 characters.
+    cli = Cli(tmp_path_factory.mktemp("h"))
     with running(cli.runtime_dir) as fake:
         yield Host(cli, fake)
 

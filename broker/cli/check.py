@@ -1,0 +1,116 @@
+"""`check`: is the configuration good, and what would run by it."""
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from broker.cli.broker_flags import broker_flags
+from broker.cli.columns import columns, span
+from broker.cli.flags import Options
+from broker.cli.offline import configured, ends_at, explained, misuse, warn
+from broker.config import Address, Config, ConfigError, RoleConfig
+from broker.lease import Lease
+
+DESCRIPTION = """Say whether the configuration is good, and what would run by it.
+
+Takes the flags of run. Nothing is started; with --live every lease is obtained once, the way the
+broker will, so that a missing trust shows now.
+
+Exit code 0: good; 1: a lease could not be obtained; 2: wrong configuration.
+
+\b
+    namespace-broker check --config /etc/namespace-broker/config.toml --live
+"""
+
+
+def run(options: Options) -> int:
+    try:
+        config = configured(broker_flags(options))
+    except ConfigError as error:
+        raise misuse(error) from error
+    warn(config)
+    facts = facts_of(config)
+    if options.switch("live"):
+        facts["leases"] = obtained(config)
+    good = all(lease["ok"] for lease in facts.get("leases", []))
+    if options.switch("json"):
+        print(json.dumps({"ok": good, **facts}, indent=2))
+    else:
+        print(described(facts), end="")
+    return 0 if good else 1
+
+
+def facts_of(config: Config) -> dict[str, Any]:
+    """Return what would run, as plain values."""
+    surfaces: Mapping[str, Sequence[Address]] = {
+        "imds": config.imds.listen,
+        "container": config.container.listen,
+        "ops": config.ops.listen,
+    }
+    return {
+        "region": config.region,
+        "default_role": config.default_role,
+        "roles": [role_facts(role) for role in config.roles],
+        "listen": {name: [str(address) for address in where] for name, where in surfaces.items()},
+    }
+
+
+def role_facts(role: RoleConfig) -> dict[str, Any]:
+    return {
+        "name": role.role.name,
+        "arn": role.role.arn,
+        "region": role.role.region,
+        "duration_s": role.role.duration_s or "max",
+        "identity": role.identity,
+        "audience": role.audience,
+    }
+
+
+def obtained(config: Config) -> list[dict[str, Any]]:
+    """Return what came of every lease: its end, or the reason why there is none."""
+    from broker import daemon
+    from broker.telemetry import logger
+
+    parts = daemon.Parts(log=logger(form="auto", level="error"))
+    with explained("--live"):
+        outcomes = asyncio.run(daemon.obtain_all(config, parts))
+    return [
+        {"name": name, "ok": True, "expires_at": ends_at(outcome), "reason": None}
+        if isinstance(outcome, Lease)
+        else {
+            "name": name,
+            "ok": False,
+            "expires_at": None,
+            "reason": outcome.removeprefix(f"{name}: "),
+        }
+        for name, outcome in outcomes
+    ]
+
+
+def described(facts: Mapping[str, Any]) -> str:
+    roles = [
+        [
+            role["name"] + (" (default)" if role["name"] == facts["default_role"] else ""),
+            role["arn"],
+            role["region"],
+            role["duration_s"] if role["duration_s"] == "max" else span(role["duration_s"]),
+            role["identity"],
+        ]
+        for role in facts["roles"]
+    ]
+    surfaces = [[name, ", ".join(where) or "off"] for name, where in facts["listen"].items()]
+    tables = [
+        columns(["ROLE", "ARN", "REGION", "LASTS", "IDENTITY"], roles),
+        columns(["SURFACE", "LISTENS ON"], surfaces),
+    ]
+    if "leases" in facts:
+        leases = [[lease["name"], result(lease)] for lease in facts["leases"]]
+        tables.append(columns(["LEASE", "RESULT"], leases))
+    return "\n".join(tables)
+
+
+def result(lease: Mapping[str, Any]) -> str:
+    if not lease["ok"]:
+        return str(lease["reason"])
+    return f"good until {lease['expires_at']}" if lease["expires_at"] else "good until revoked"

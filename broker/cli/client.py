@@ -1,0 +1,72 @@
+"""What clients of the running broker are told, and this caller's copy of the container token."""
+
+from __future__ import annotations
+
+import os
+
+from broker import places
+from broker.cli import running
+from broker.cli.failure import Failure
+from broker.cli.obtain import denied
+from broker.cli.variables import Variables, container_variables, imds_variables
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from broker.cli.flags import Options
+
+TOKEN_FILE = "container.token"  # noqa: S105 - the name of a file
+
+
+def client_of(options: Options) -> Mapping[str, Any]:
+    """Return what the running broker says of itself (``/v1/client``).
+
+    Raises:
+        NotRunning, Failure: None runs; or it will not have us.
+    """
+    role = options.text("role")
+    reply = running.ask("/v1/client", options.text("runtime-dir"), role=role)
+    if reply.status != 200:
+        raise denied(reply, role)
+    return reply.document
+
+
+def variables_for(
+    client: Mapping[str, Any],
+    surface: str | None,
+    *,
+    role: str | None,
+    environ: Mapping[str, str],
+) -> Variables:
+    """Return the variables for one surface; for the container's, our copy of the token is written.
+
+    Raises:
+        Failure: There is no such surface, or the copy cannot be written.
+    """
+    if surface == "imds":
+        return imds_variables(client, role=role, environ=environ)
+    path = token_path(environ)
+    found = container_variables(client, role=role, token_file=path, environ=environ)
+    write_token(path, str(client["container_token"]))
+    return found
+
+
+def token_path(environ: Mapping[str, str]) -> str:
+    return os.path.join(places.user_dir(environ, os.getuid()), TOKEN_FILE)
+
+
+def write_token(path: str, token: str) -> None:
+    directory = os.path.dirname(path)
+    try:
+        places.make_own_dir(directory, os.getuid())
+        places.write_atomically(path, token)
+    except places.NotOurs as error:
+        raise Failure(
+            "XDG_RUNTIME_DIR", f"{error}, so no token is written there", "set it to your own"
+        ) from error
+    except OSError as error:
+        raise Failure(
+            path, f"cannot be written ({error.strerror})", "set XDG_RUNTIME_DIR to your own"
+        ) from error

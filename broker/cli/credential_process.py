@@ -1,0 +1,42 @@
+"""`credential-process`: credentials in the form that the AWS setting of that name reads."""
+
+from __future__ import annotations
+
+import json
+
+from broker.cli.obtain import credentials_for
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from broker.cli.flags import Options
+
+DESCRIPTION = """Print credentials as the AWS setting credential_process wants them.
+
+They come from the running broker; where none runs, they are obtained once, which takes a second
+or two: give --role-arn, or a configuration file.
+
+For clients that read ~/.aws/config. In it:
+
+\b
+    [profile deploy]
+    credential_process = namespace-broker credential-process --role deploy
+
+\b
+Then:
+    aws --profile deploy sts get-caller-identity
+"""
+
+
+def run(options: Options) -> int:
+    credentials, _ = credentials_for(options)
+    document = {
+        "Version": 1,
+        "AccessKeyId": credentials["AccessKeyId"],
+        "SecretAccessKey": credentials["SecretAccessKey"],
+        "SessionToken": credentials["Token"],
+        "Expiration": credentials["Expiration"],
+    }
+    if credentials.get("AccountId"):
+        document["AccountId"] = credentials["AccountId"]
+    print(json.dumps(document))
+    return 0

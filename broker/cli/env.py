@@ -1,0 +1,106 @@
+"""`env`: what to give clients so that they use the broker, or the keys themselves."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+
+from broker import places
+from broker.cli.client import client_of, variables_for
+from broker.cli.failure import Failure, Misuse
+from broker.cli.obtain import credentials_for
+from broker.cli.render import rendered
+from broker.cli.variables import static_variables
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from broker.cli.flags import Options
+
+DESCRIPTION = """Print the environment that lets AWS clients use the running broker.
+
+It holds no keys, only where to get them: programs started with it have good credentials for as
+long as the broker runs.
+
+\b
+In a shell:               eval "$(namespace-broker env)"
+In a GitHub workflow:     namespace-broker env --for github >> "$GITHUB_ENV"
+For a container:          namespace-broker env --for docker > broker.env
+                          docker run --network host --env-file broker.env ...
+
+For what cannot ask an endpoint, --static writes the keys themselves, which end: when, is written
+beside them. They come from the running broker; where none runs, they are obtained once:
+
+\b
+    ROLE=arn:aws:iam::123456789012:role/deploy
+    namespace-broker env --static --output aws.env --role-arn $ROLE && source aws.env
+"""
+
+
+def run(options: Options) -> int:
+    if options.switch("static"):
+        return write_static(options)
+    if options.text("output") is not None:
+        raise Misuse("--output", "is for keys, and this prints none", "add --static, or use >")
+    if options.text("role-arn") is not None:
+        raise Misuse(
+            "--role-arn",
+            "needs a broker of its own, and env starts none",
+            "name a role of the running one by --role, add --static, or use exec",
+        )
+    role = options.text("role")
+    variables = variables_for(
+        client_of(options), options.text("surface"), role=role, environ=os.environ
+    )
+    sys.stdout.write(rendered(variables, how(options), os.environ))
+    return 0
+
+
+def how(options: Options) -> str:
+    return options.text("for") or "shell"
+
+
+def write_static(options: Options) -> int:
+    output = options.text("output")
+    if output is None:
+        raise Misuse("--static", "prints no keys", "say where to: --output FILE")
+    credentials, region = credentials_for(options)
+    if region is None and options.text("role-arn") is None:
+        region = told_region(options)
+    variables = static_variables(credentials, region=region)
+    write(output, rendered(variables, how(options), os.environ))
+    return 0
+
+
+def told_region(options: Options) -> str | None:
+    """Return the region that the flag or the running broker says, where there is either."""
+    if said := options.text("region"):
+        return said
+    try:
+        return client_of(options).get("region")
+    except Failure:
+        return None
+
+
+def write(output: str, text: str) -> None:
+    """Write keys to *output*, readable by us alone; on failure what was there is untouched."""
+    try:
+        if is_stream(output):
+            with open(output, "w", encoding="utf-8") as stream:
+                stream.write(text)
+        else:
+            places.write_atomically(os.path.realpath(output), text)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "is no file name"
+        raise Failure(
+            "--output", f"{output} cannot be written ({reason})", "name another"
+        ) from error
+
+
+def is_stream(path: str) -> bool:
+    """Say whether *path* is a pipe, terminal or device, which no rename may replace."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)

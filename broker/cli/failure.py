@@ -1,0 +1,31 @@
+"""How a command fails: one line that says what happened, to what, and what to do next."""
+
+from __future__ import annotations
+
+FAILED = 1
+MISUSED = 2
+
+
+class Failure(Exception):
+    """It failed: exit 1. ``place`` is the flag or path it is about."""
+
+    exit_code = FAILED
+
+    def __init__(self, place: str, what: str, next_step: str = "") -> None:
+        super().__init__(": ".join(part for part in (place, what) if part))
+        self.next_step = next_step
+
+    @property
+    def line(self) -> str:
+        text = f"{self}; {self.next_step}" if self.next_step else str(self)
+        return "".join(c if c.isprintable() else " " for c in text)
+
+
+class Misuse(Failure):
+    """Wrong use or configuration: exit 2."""
+
+    exit_code = MISUSED
+
+
+class NotRunning(Failure):
+    """No broker answers in any of the places where one is looked for."""

@@ -1,0 +1,277 @@
+"""Every command and its flags, once: both parsers and the help are made from this table.
+
+Read by the commands that run at every SDK start, so it imports nothing.
+"""
+
+from __future__ import annotations
+
+TEXT, SWITCH, SECONDS, MANY = "text", "switch", "seconds", "many"
+
+
+class Flag:
+    """One flag. ``says`` is its line in the help; ``kind`` is how its value reads."""
+
+    __slots__ = ("aliases", "choices", "default", "kind", "metavar", "name", "says")
+
+    def __init__(
+        self,
+        name: str,
+        says: str,
+        *,
+        kind: str = TEXT,
+        metavar: str = "",
+        default: str | float | None = None,
+        choices: tuple[str, ...] = (),
+        aliases: tuple[str, ...] = (),
+    ) -> None:
+        self.name = name
+        self.says = says
+        self.kind = kind
+        self.metavar = metavar
+        self.default = default
+        self.choices = choices
+        self.aliases = aliases
+
+    @property
+    def unsaid(self) -> object:
+        """What the flag is worth when it is not given."""
+        return {SWITCH: False, MANY: ()}.get(self.kind, self.default)
+
+
+class Command:
+    """One command. ``words`` names what may follow the flags, where something may."""
+
+    __slots__ = ("flags", "name", "summary", "words")
+
+    def __init__(self, name: str, summary: str, flags: tuple[Flag, ...], words: str = "") -> None:
+        self.name = name
+        self.summary = summary
+        self.flags = flags
+        self.words = words
+
+    @property
+    def module(self) -> str:
+        """Where its ``DESCRIPTION`` and its ``run(options) -> int`` are."""
+        return "broker.cli." + self.name.replace("-", "_")
+
+
+class Options:
+    """What was said on one command line; a flag that was not has its default."""
+
+    __slots__ = ("_values", "words")
+
+    def __init__(
+        self, command: Command, said: dict[str, object], words: tuple[str, ...] = ()
+    ) -> None:
+        self._values = {flag.name: flag.unsaid for flag in command.flags} | said
+        self.words = words
+
+    def text(self, name: str) -> str | None:
+        value = self._values[name]
+        return None if value is None else str(value)
+
+    def switch(self, name: str) -> bool:
+        return self._values[name] is True
+
+    def many(self, name: str) -> tuple[str, ...]:
+        value = self._values[name]
+        return tuple(map(str, value)) if isinstance(value, tuple) else ()
+
+    def seconds(self, name: str) -> float | None:
+        value = self._values[name]
+        return value if isinstance(value, float) else None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Options):
+            return NotImplemented
+        return self._values == other._values and self.words == other.words
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Options({self._values!r}, words={self.words!r})"
+
+
+def seconds(text: str) -> float:
+    """Return a number of seconds, 0 or more.
+
+    Raises:
+        ValueError: It is none.
+    """
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise ValueError
+    return value
+
+
+CONFIG = Flag(
+    "config",
+    "The configuration file (TOML). Default: $NAMESPACE_BROKER_CONFIG, else"
+    " /etc/namespace-broker/config.toml if it is there.",
+    metavar="FILE",
+)
+REGION = Flag(
+    "region",
+    "The AWS region: of STS, and told to clients. Default: $AWS_REGION, $AWS_DEFAULT_REGION.",
+    metavar="REGION",
+)
+RUNTIME_DIR = Flag(
+    "runtime-dir",
+    "Where the broker keeps its socket. Default: $NAMESPACE_BROKER_RUNTIME_DIR,"
+    " $XDG_RUNTIME_DIR/namespace-broker, /run/namespace-broker, whichever has a running one.",
+    metavar="DIR",
+)
+ROLE = Flag("role", "Which role, by its name. Default: your default role.", metavar="NAME")
+ROLE_ARN = Flag(
+    "role-arn",
+    "Assume this role without asking a running broker; NAME=ARN names it.",
+    metavar="ARN",
+)
+JSON = Flag("json", "Print JSON instead of a table.", kind=SWITCH)
+
+BROKER_FLAGS = (
+    CONFIG,
+    Flag(
+        "role-arn",
+        "A role to serve; repeatable. NAME=ARN names it, else it has its role's name."
+        " The first is the default.",
+        kind=MANY,
+        metavar="ARN",
+    ),
+    REGION,
+    Flag(
+        "imds",
+        "Serve EC2 instance metadata here: HOST:PORT or [V6]:PORT; repeatable; port 0 picks one."
+        " Default: off.",
+        kind=MANY,
+        metavar="ADDR",
+    ),
+    Flag(
+        "container",
+        "Serve container credentials here; repeatable; or off. Default: 127.0.0.1:8170.",
+        kind=MANY,
+        metavar="ADDR",
+    ),
+    Flag(
+        "ops",
+        "Serve health and metrics here; repeatable; or off. Default: 127.0.0.1:8171.",
+        kind=MANY,
+        metavar="ADDR",
+    ),
+    Flag(
+        "container-token-file",
+        "The secret that clients of the container endpoint present; written 0600 when absent."
+        " Default: container-token in the runtime directory.",
+        metavar="FILE",
+    ),
+    Flag(
+        "state-dir",
+        "What must survive a restart is kept here. Default: $STATE_DIRECTORY, else nothing is.",
+        metavar="DIR",
+    ),
+    Flag(
+        "runtime-dir",
+        "The socket and what else ends with the process. Default: $RUNTIME_DIRECTORY, else"
+        " $XDG_RUNTIME_DIR/namespace-broker, else one of your own in the temporary directory.",
+        metavar="DIR",
+    ),
+    Flag(
+        "log-format",
+        "auto is console on a terminal, else json.",
+        choices=("auto", "console", "json"),
+    ),
+    Flag("log-level", "How much is logged.", choices=("debug", "info", "warning", "error")),
+    Flag(
+        "start-timeout",
+        "Open the credential endpoints after this long at the latest, credentials or not."
+        " Default: 10.",
+        kind=SECONDS,
+        metavar="SECONDS",
+    ),
+)
+
+COMMANDS = {
+    command.name: command
+    for command in (
+        Command("run", "Run the broker, in the foreground, until SIGTERM or Ctrl-C.", BROKER_FLAGS),
+        Command(
+            "check",
+            "Say whether the configuration is good, and what would run.",
+            (
+                Flag("live", "Also obtain every credential once.", kind=SWITCH),
+                JSON,
+                *BROKER_FLAGS,
+            ),
+        ),
+        Command(
+            "wait",
+            "Wait until the running broker has every credential.",
+            (
+                Flag(
+                    "timeout",
+                    "Give up after this long; 0 asks once.",
+                    kind=SECONDS,
+                    metavar="SECONDS",
+                    default=60.0,
+                ),
+                Flag("role", "Wait for this role only.", metavar="NAME"),
+                RUNTIME_DIR,
+            ),
+        ),
+        Command(
+            "status",
+            "Show what the running broker holds.",
+            (
+                Flag("watch", "Show it again every 2 seconds, until Ctrl-C.", kind=SWITCH),
+                JSON,
+                RUNTIME_DIR,
+            ),
+        ),
+        Command(
+            "env",
+            "Print the environment that lets AWS clients use the broker.",
+            (
+                Flag(
+                    "for",
+                    "Who reads it: a shell's eval, $GITHUB_ENV, docker's --env-file, or a program.",
+                    choices=("shell", "github", "docker", "json"),
+                    default="shell",
+                ),
+                Flag(
+                    "surface",
+                    "Which endpoint clients are pointed to.",
+                    choices=("container", "imds"),
+                    default="container",
+                ),
+                ROLE,
+                Flag("static", "Write the keys themselves, which end.", kind=SWITCH),
+                Flag(
+                    "output",
+                    "The file for the keys; only you can read it. Also --write_env.",
+                    metavar="FILE",
+                    aliases=("write-env",),
+                ),
+                ROLE_ARN,
+                REGION,
+                CONFIG,
+                RUNTIME_DIR,
+            ),
+        ),
+        Command(
+            "exec",
+            "Run a program with that environment; with a broker of its own if none runs.",
+            (ROLE, ROLE_ARN, REGION, CONFIG, RUNTIME_DIR),
+            words="CMD...",
+        ),
+        Command(
+            "credential-process",
+            "Print credentials as the AWS setting credential_process wants them.",
+            (ROLE, ROLE_ARN, REGION, CONFIG, RUNTIME_DIR),
+        ),
+        Command(
+            "demo",
+            "See it all work on this machine: no account, no root, nothing to configure.",
+            (Flag("once", "Leave after the proof, also on a terminal.", kind=SWITCH),),
+        ),
+    )
+}

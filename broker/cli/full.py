@@ -1,0 +1,203 @@
+"""The patient way to read a command line: click, made from our table. Help, and what was wrong."""
+
+import difflib
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from broker import __version__
+from broker.cli.failure import MISUSED, Misuse
+from broker.cli.flags import COMMANDS, MANY, SECONDS, SWITCH, Command, Flag, Options, seconds
+
+PROGRAM = "namespace-broker"
+
+HELP = f"""Give every AWS client on this host credentials that never end.
+
+The broker trades this machine's Namespace identity for AWS credentials, renews them long before
+they end, and serves them the way AWS's own services do: unmodified SDKs and tools find them.
+
+\b
+Start:    {PROGRAM} run --role-arn arn:aws:iam::123456789012:role/deploy
+Use:      eval "$({PROGRAM} env)"; aws s3 ls
+See it:   {PROGRAM} demo
+"""
+
+
+class Text(click.ParamType[str]):
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not value:
+            self.fail("is empty; give a value", param, ctx)
+        return str(value)
+
+
+class Seconds(click.ParamType[float]):
+    name = "seconds"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        try:
+            return seconds(str(value))
+        except ValueError:
+            self.fail(f"is {value!a}; give seconds, 0 or more", param, ctx)
+
+
+class Word(click.ParamType[str]):
+    """One of a few words."""
+
+    name = "word"
+
+    def __init__(self, choices: tuple[str, ...]) -> None:
+        self.choices = choices
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return "|".join(self.choices)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value not in self.choices:
+            self.fail(f"is {value!a}; give one of {', '.join(self.choices)}", param, ctx)
+        return str(value)
+
+
+class Commands(click.Group):
+    """Makes a command when it is asked for, so that only its own file is imported."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        command = COMMANDS.get(cmd_name)
+        return None if command is None else click_command(command)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0].replace("_", "-")
+        if name not in COMMANDS:
+            close = difflib.get_close_matches(name, COMMANDS, n=1)
+            next_step = f"did you mean {close[0]}?" if close else f"see {PROGRAM} --help"
+            raise Misuse(ascii(args[0]), "is no command", next_step)
+        return name, self.get_command(ctx, name), args[1:]
+
+
+def click_command(command: Command) -> click.Command:
+    module = importlib.import_module(command.module)
+
+    def act(**values: Any) -> int:
+        return int(module.run(options_of(command, values)))
+
+    parameters: list[click.Parameter] = [click_option(flag) for flag in command.flags]
+    if command.words:
+        parameters.append(
+            click.Argument(
+                ["words"],
+                nargs=-1,
+                required=True,
+                type=click.UNPROCESSED,
+                metavar=f"-- {command.words}",
+            )
+        )
+    return click.Command(
+        command.name,
+        callback=act,
+        params=parameters,
+        help=module.DESCRIPTION,
+        short_help=command.summary,
+        # What follows the program to run is the program's.
+        context_settings={"allow_interspersed_args": False} if command.words else {},
+    )
+
+
+def options_of(command: Command, values: Mapping[str, Any]) -> Options:
+    """Return what click read, as our own parser would."""
+    said = {flag.name: values[flag.name.replace("-", "_")] for flag in command.flags}
+    return Options(command, said, values.get("words", ()))
+
+
+def click_option(flag: Flag) -> click.Option:
+    names = [f"--{name}" for name in (flag.name, *flag.aliases)]
+    key = flag.name.replace("-", "_")
+    if flag.kind == SWITCH:
+        return click.Option([*names, key], is_flag=True, help=flag.says)
+    kind: click.ParamType[Any] = Text()
+    if flag.kind == SECONDS:
+        kind = Seconds()
+    elif flag.choices:
+        kind = Word(flag.choices)
+    return click.Option(
+        [*names, key],
+        type=kind,
+        multiple=flag.kind == MANY,
+        default=() if flag.kind == MANY else flag.default,
+        show_default=flag.default is not None,
+        metavar=flag.metavar or None,
+        help=flag.says,
+    )
+
+
+GROUP = Commands(
+    PROGRAM,
+    help=HELP,
+    params=[
+        click.Option(
+            ["--version"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            help="Print the version.",
+            callback=lambda ctx, _, wanted: print_version(ctx) if wanted else None,
+        )
+    ],
+    context_settings={
+        "token_normalize_func": lambda name: name.replace("_", "-"),
+        "help_option_names": ["--help", "-h"],
+        "max_content_width": 100,
+    },
+)
+
+
+def print_version(ctx: click.Context) -> None:
+    click.echo(f"{PROGRAM} {__version__}")
+    ctx.exit(0)
+
+
+def dispatch(arguments: list[str]) -> int:
+    """Run the command line, or explain what is wrong with it.
+
+    Raises:
+        Misuse: With one line that says what.
+    """
+    try:
+        return int(GROUP.main(arguments, prog_name=PROGRAM, standalone_mode=False) or 0)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return MISUSED
+    except click.UsageError as error:
+        raise explained(error) from error
+
+
+def explained(error: click.UsageError) -> Misuse:
+    """Return click's complaint in our own form."""
+    path = error.ctx.command_path if error.ctx else PROGRAM
+    see = f"see {path} --help"
+    match error:
+        case click.exceptions.NoSuchOption():
+            close = error.possibilities or []
+            return Misuse(
+                error.option_name,
+                f"{path} has no such flag",
+                f"did you mean {close[0]}?" if close else see,
+            )
+        case click.exceptions.BadOptionUsage():
+            needs = "requires" in error.message
+            return Misuse(error.option_name, "needs a value" if needs else "takes no value", see)
+        case click.exceptions.MissingParameter():
+            return Misuse(path, "is not told what to run", "give it after --")
+        case click.exceptions.BadParameter() if error.param is not None:
+            what, _, next_step = error.message.partition("; ")
+            return Misuse(error.param.opts[0], what, next_step or see)
+    return Misuse(path, error.format_message().rstrip(".").replace("\n", " "), see)

@@ -1,0 +1,131 @@
+"""What commands do where no broker runs: read the configuration, obtain credentials once."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC
+from typing import Any
+
+from broker.cli.failure import Failure, Misuse
+from broker.cli.flags import Options
+from broker.config import Config, ConfigError, Flags, NoRole, load
+from broker.credentials import AwsCredentials
+from broker.lease import Lease, SourceError
+
+
+def configured(flags: Flags) -> Config:
+    """Return the configuration.
+
+    Raises:
+        NoRole: As `load`.
+        Misuse: Anything else that is wrong with it.
+    """
+    try:
+        return load(flags, os.environ)
+    except NoRole:
+        raise
+    except ConfigError as error:
+        raise misuse(error) from error
+
+
+def misuse(error: ConfigError) -> Misuse:
+    return Misuse(error.place, error.what, error.next_step)
+
+
+def warn(config: Config) -> None:
+    for warning in config.warnings:
+        print(f"namespace-broker: warning: {warning}", file=sys.stderr)
+
+
+@contextmanager
+def explained(place: str) -> Iterator[None]:
+    """Turn what the daemon's parts say of their troubles into the one line of a command.
+
+    Raises:
+        Failure: The clouds said no, or nothing; or a broker cannot start.
+    """
+    from broker.daemon import CannotStart
+
+    try:
+        yield
+    except Exception as error:
+        match first_of(error):
+            case SourceError() as trouble:
+                raise Failure(place, str(trouble).removeprefix(f"{place}: ")) from error
+            case CannotStart() as trouble:
+                raise Failure("", str(trouble)) from error
+            case ConfigError() as trouble:
+                raise misuse(trouble) from error
+        raise
+
+
+def first_of(error: Exception) -> Exception:
+    """Return the error itself, or the first that a task group collected."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def one_off_flags(options: Options) -> Flags:
+    """Return the flags of a command that does without a running broker: nothing listens."""
+    role_arn = options.text("role-arn")
+    return Flags(
+        config=options.text("config"),
+        role_arns=() if role_arn is None else (role_arn,),
+        region=options.text("region"),
+        imds=("off",),
+        container=("off",),
+        ops=("off",),
+    )
+
+
+def role_in(config: Config, wanted: str | None) -> str:
+    """Return the name of the role that is meant: *wanted*, else the default.
+
+    Raises:
+        Misuse: There is no such role.
+    """
+    names = [role.role.name for role in config.roles]
+    if wanted is not None and wanted not in names:
+        raise Misuse("--role", f"{wanted} is no role", f"the roles are {', '.join(names)}")
+    return wanted or config.default_role or names[0]
+
+
+def obtained_once(options: Options) -> tuple[Mapping[str, Any], str | None]:
+    """Return credentials as the container document, and the region to tell, without a broker.
+
+    Raises:
+        NoRole: No role is named anywhere.
+        Misuse, Failure: Wrong configuration; or the clouds said no, or nothing.
+    """
+    config = configured(one_off_flags(options))
+    role = role_in(config, options.text("role"))
+    warn(config)
+
+    from broker import daemon
+    from broker.telemetry import logger
+
+    parts = daemon.Parts(log=logger(form="auto", level="warning"))
+    with explained(f"role/{role}"):
+        return document(asyncio.run(daemon.obtain(config, role, parts))), config.region
+
+
+def document(lease: Lease[AwsCredentials]) -> Mapping[str, Any]:
+    """Return a lease as the container endpoint would serve it."""
+    credentials = lease.value
+    return {
+        "AccessKeyId": credentials.access_key_id,
+        "SecretAccessKey": credentials.secret_access_key,
+        "Token": credentials.session_token,
+        "Expiration": ends_at(lease),
+        "AccountId": credentials.account_id,
+        "RoleArn": credentials.role_arn,
+    }
+
+
+def ends_at(lease: Lease[object]) -> str | None:
+    """Return the lease's end as RFC 3339."""
+    ends = lease.expires_at
+    return None if ends is None else ends.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

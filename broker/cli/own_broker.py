@@ -1,0 +1,144 @@
+"""A program with a broker of its own: started before it, gone after it, signals passed on."""
+
+import asyncio
+import os
+import signal
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from broker import places
+from broker.cli.client import TOKEN_FILE
+from broker.cli.exec import not_started
+from broker.cli.flags import Options
+from broker.cli.offline import configured, explained, one_off_flags, role_in, warn
+from broker.cli.variables import container_variables
+from broker.config import Config
+
+PASSED_ON = (
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGTERM,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)
+FROM_THE_KEYBOARD = (signal.SIGINT, signal.SIGQUIT)
+
+
+def run_with_it(options: Options) -> int:
+    """Run ``options.words`` with a private broker and return its exit code, as a shell counts it.
+
+    Raises:
+        NoRole: No role is named anywhere.
+        Misuse, Failure: Wrong configuration; or the broker cannot start.
+    """
+    config = configured(one_off_flags(options))
+    role = options.text("role")
+    if role is not None:
+        role = role_in(config, role)
+    warn(config)
+    with explained("exec"):
+        return asyncio.run(served(config, role, options.words))
+
+
+class Signals:
+    """Where signals go: to the program once it runs; before there is one, they end us.
+
+    What the keyboard sends reaches the program without us.
+    """
+
+    def __init__(self, task: asyncio.Task[object]) -> None:
+        self.ended_by: int | None = None
+        self._task = task
+        self._process: asyncio.subprocess.Process | None = None
+        self._starting = False
+        self._early: list[signal.Signals] = []
+
+    async def started(
+        self, words: tuple[str, ...], environ: Mapping[str, str]
+    ) -> asyncio.subprocess.Process:
+        """Start the program; a signal that comes meanwhile is for it, and kept until it can be."""
+        self._starting = True
+        self._process = await asyncio.create_subprocess_exec(*words, env=environ)
+        for number in self._early:
+            self.hear(number)
+        return self._process
+
+    def hear(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            by_keyboard = number in FROM_THE_KEYBOARD and in_foreground()
+            if self._process.returncode is None and not by_keyboard:
+                self._process.send_signal(number)
+        elif self._starting:
+            self._early.append(number)
+        else:
+            self.ended_by = number
+            self._task.cancel()
+
+
+@contextmanager
+def passing_on() -> Iterator[Signals]:
+    """Hear every signal for the block."""
+    task = asyncio.current_task()
+    assert task is not None
+    loop = asyncio.get_running_loop()
+    signals = Signals(task)
+    for number in PASSED_ON:
+        loop.add_signal_handler(number, signals.hear, number)
+    try:
+        yield signals
+    finally:
+        for number in PASSED_ON:
+            loop.remove_signal_handler(number)
+
+
+async def served(config: Config, role: str | None, words: tuple[str, ...]) -> int:
+    with passing_on() as signals:
+        try:
+            return await served_until_it_ends(config, role, words, signals)
+        except asyncio.CancelledError:
+            if signals.ended_by is None:
+                raise
+            return 128 + signals.ended_by
+
+
+async def served_until_it_ends(
+    config: Config, role: str | None, words: tuple[str, ...], signals: Signals
+) -> int:
+    from broker import daemon
+    from broker.telemetry import logger
+
+    parts = daemon.Parts(log=logger(form="auto", level="warning"))
+    with tempfile.TemporaryDirectory(prefix="namespace-broker-exec-") as directory:
+        async with daemon.private(config, parts) as running:
+            token_file = os.path.join(directory, TOKEN_FILE)
+            places.write_atomically(token_file, str(running.client["container_token"]))
+            variables = container_variables(
+                running.client, role=role, token_file=token_file, environ=os.environ
+            )
+            return await child(words, variables.over(os.environ), signals)
+
+
+async def child(words: tuple[str, ...], environ: Mapping[str, str], signals: Signals) -> int:
+    """Run the program until it ends; return its code, 128+N for signal N, or 126 or 127."""
+    try:
+        process = await signals.started(words, environ)
+    except (OSError, ValueError) as error:
+        return not_started(words[0], error)
+    code = await process.wait()
+    return 128 - code if code < 0 else code
+
+
+def in_foreground() -> bool:
+    """Say whether a terminal's keys send their signals to us, and so to the program too."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)

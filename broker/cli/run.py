@@ -1,0 +1,33 @@
+"""`run`: the daemon, in the foreground."""
+
+from broker.cli.flags import Options
+
+DESCRIPTION = """Run the broker, in the foreground, until SIGTERM or Ctrl-C.
+
+It takes this machine's Namespace identity from where nsc has it (NSC_TOKEN_SPEC, NSC_TOKEN_FILE,
+/var/run/nsc, the login of nsc), trades it for AWS credentials, renews those at half their life,
+and serves them to the AWS clients of this host.
+
+\b
+A working broker:
+    namespace-broker run --role-arn arn:aws:iam::123456789012:role/deploy
+
+\b
+With the address of EC2, where every client looks by itself (root, or a socket of systemd):
+    namespace-broker run --role-arn ... --imds 169.254.169.254:80
+
+For everything else there is a configuration file; a flag wins over it.
+"""
+
+
+def run(options: Options) -> int:
+    from broker import daemon
+    from broker.cli.broker_flags import broker_flags
+    from broker.cli.offline import configured, misuse
+    from broker.config import ConfigError
+
+    try:
+        config = configured(broker_flags(options))
+    except ConfigError as error:
+        raise misuse(error) from error
+    return daemon.main(config)

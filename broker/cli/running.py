@@ -1,0 +1,201 @@
+"""The running broker, as our own commands see it: where it is, and one question to it.
+
+HTTP over its Unix socket by hand: the commands that run at every SDK start can afford no more.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+
+from broker import places
+from broker.cli.failure import Failure, NotRunning
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+ASK_LIMIT_S = 5.0
+LARGEST_BYTES = 1 << 20
+
+
+class Reply:
+    """What the broker answered, and the names of the roles that it serves to whoever may."""
+
+    __slots__ = ("document", "roles", "status")
+
+    def __init__(self, status: int, document: Mapping[str, Any], roles: tuple[str, ...]) -> None:
+        self.status = status
+        self.document = document
+        self.roles = roles
+
+    @property
+    def message(self) -> str:
+        return str(self.document.get("message", f"it answered {self.status}"))
+
+
+def ask(
+    path: str,
+    runtime_dir: str | None,
+    *,
+    role: str | None = None,
+    limit_s: float = ASK_LIMIT_S,
+) -> Reply:
+    """Ask the running broker for *path*; *role* by its name. *runtime_dir* as ``--runtime-dir``.
+
+    Raises:
+        NotRunning: None runs in any of the places; the text names them.
+        Failure: One runs and gives no proper answer in time.
+    """
+    target = path if role is None else f"{path}?role={quoted(role)}"
+    looked: list[str] = []
+    for directory in directories(runtime_dir, os.environ, os.getuid()):
+        try:
+            endpoints = endpoints_in(directory)
+            connection = connected(endpoints, limit_s)
+        except (OSError, ValueError, places.NotOurs) as trouble:
+            looked.append(f"{directory} ({reason(trouble)})")
+            continue
+        with connection:
+            status, document = exchange(connection, target, time.monotonic() + limit_s)
+            return Reply(status, document, tuple(map(str, endpoints["roles"])))
+    raise NotRunning(
+        "--runtime-dir",
+        f"no broker is running: looked in {', '.join(looked)}",
+        "start one: namespace-broker run",
+    )
+
+
+def directories(runtime_dir: str | None, environ: Mapping[str, str], uid: int) -> Iterator[str]:
+    """Yield where a broker may be, in order. A directory that was named in so many words is the
+    only one: another broker would be the wrong one. Source: interface, how commands find it."""
+    if runtime_dir is not None:
+        yield runtime_dir
+        return
+    if named := environ.get("NAMESPACE_BROKER_RUNTIME_DIR"):
+        yield named
+    yield places.user_dir(environ, uid)
+    yield places.SYSTEM_RUNTIME_DIR
+
+
+def endpoints_in(directory: str) -> Mapping[str, Any]:
+    """Return what a broker says of itself in that directory.
+
+    Raises:
+        OSError: There is no such file, or it is not for us.
+        ValueError: The file is none of a broker's.
+        NotOurs: Anybody could have put the file there.
+    """
+    uid = os.getuid()
+    if directory == places.by_uid_dir(os.environ, uid):
+        places.must_be_ours(directory, uid, forbidden=0o077)
+    with open(os.path.join(directory, places.ENDPOINTS_FILE), "rb") as file:
+        endpoints = json.loads(file.read(LARGEST_BYTES))
+    if not isinstance(endpoints, dict) or not isinstance(endpoints.get("roles"), list):
+        raise ValueError
+    return endpoints
+
+
+def connected(endpoints: Mapping[str, Any], limit_s: float) -> socket.socket:
+    """Return a connection to the control socket.
+
+    Raises:
+        OSError: Nobody is behind it, or it is not for us.
+        ValueError: None is named.
+    """
+    control = endpoints.get("control")
+    if not isinstance(control, str):
+        raise ValueError
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(limit_s)
+    try:
+        connection.connect(control)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def reason(trouble: Exception) -> str:
+    if isinstance(trouble, FileNotFoundError):
+        return "nothing there"
+    if isinstance(trouble, ConnectionRefusedError):
+        return "ended without cleaning up"
+    if isinstance(trouble, PermissionError):
+        return "not for this user"
+    if isinstance(trouble, OSError):
+        return trouble.strerror or str(trouble)
+    return str(trouble) if isinstance(trouble, places.NotOurs) else "its endpoints.json is damaged"
+
+
+def quoted(text: str) -> str:
+    """Return *text* for a query: percent-encoded but for what needs none."""
+    plain = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
+    octets = text.encode("utf-8", "surrogateescape")
+    return "".join(chr(octet) if octet in plain else f"%{octet:02X}" for octet in octets)
+
+
+def exchange(
+    connection: socket.socket, target: str, deadline: float
+) -> tuple[int, Mapping[str, Any]]:
+    """Return status and JSON object of one GET; *deadline* by the monotonic clock.
+
+    Raises:
+        Failure: No proper answer until then.
+    """
+    try:
+        connection.sendall(
+            f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
+        )
+        head, body = received_head(connection, deadline)
+        lines = head.split(b"\r\n")
+        status = int(lines[0].split(b" ")[1])
+        length = content_length(lines[1:])
+        while len(body) < length:
+            body += received(connection, deadline)
+        document = json.loads(body[:length])
+        if not isinstance(document, dict):
+            raise ValueError
+    except TimeoutError as error:
+        raise Failure(
+            "control socket", "the broker does not answer", "is it stopped or overloaded?"
+        ) from error
+    except (OSError, ValueError, IndexError) as error:
+        raise Failure(
+            "control socket", "the broker gave no proper answer", "try again; see its log"
+        ) from error
+    return status, document
+
+
+def received_head(connection: socket.socket, deadline: float) -> tuple[bytes, bytes]:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += received(connection, deadline)
+        if len(data) > LARGEST_BYTES:
+            raise ValueError
+    head, _, body = data.partition(b"\r\n\r\n")
+    return head, body
+
+
+def content_length(lines: list[bytes]) -> int:
+    for line in lines:
+        name, _, value = line.partition(b":")
+        if name.lower() == b"content-length":
+            length = int(value)
+            if 0 <= length <= LARGEST_BYTES:
+                return length
+    raise ValueError
+
+
+def received(connection: socket.socket, deadline: float) -> bytes:
+    left_s = deadline - time.monotonic()
+    if left_s <= 0:
+        raise TimeoutError
+    connection.settimeout(left_s)
+    data = connection.recv(65536)
+    if not data:
+        raise ConnectionError
+    return data

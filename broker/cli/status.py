@@ -1,0 +1,96 @@
+"""`status`: what the running broker holds, for a person or a program."""
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from broker.cli import running
+from broker.cli.columns import columns, span
+from broker.cli.failure import Failure
+from broker.cli.flags import Options
+from broker.cli.obtain import denied
+
+DESCRIPTION = """Show what the running broker holds: each lease, its state and how long it is good.
+
+States: live; unavailable (renewing fails, the old lease is still good); refused (somebody has to
+change something: the reason says what); starting; expired.
+
+\b
+    namespace-broker status --watch
+    namespace-broker status --json | jq -r '.leases[].state'
+"""
+
+PAUSE_S = 2.0
+TO_THE_TOP_AND_CLEAR = "\x1b[H\x1b[2J\x1b[3J"
+
+
+def run(options: Options) -> int:
+    if not options.switch("watch"):
+        sys.stdout.write(drawn(options))
+        return 0
+    try:
+        watch(options)
+    except KeyboardInterrupt:
+        return 0
+    raise AssertionError("watching ends by Ctrl-C only")
+
+
+def watch(options: Options) -> None:
+    """Draw again and again. A broker that goes away meanwhile may come back."""
+    text = drawn(options)
+    while True:
+        clear = TO_THE_TOP_AND_CLEAR if sys.stdout.isatty() else ""
+        sys.stdout.write(clear + text)
+        sys.stdout.flush()
+        time.sleep(PAUSE_S)
+        try:
+            text = drawn(options)
+        except Failure as failure:
+            text = f"{failure.line}\n"
+
+
+def drawn(options: Options) -> str:
+    reply = running.ask("/v1/status", options.text("runtime-dir"))
+    if reply.status != 200:
+        raise denied(reply, None)
+    if options.switch("json"):
+        return json.dumps(reply.document, indent=None if options.switch("watch") else 2) + "\n"
+    return table(reply.document, now=datetime.now(UTC))
+
+
+def table(status: Mapping[str, Any], *, now: datetime) -> str:
+    """Return the status as text: a line on the broker, then one for each lease."""
+    ready = "ready" if status.get("ready") else "not ready"
+    region = status.get("region") or "no region"
+    head = f"namespace-broker {status.get('version')} (pid {status.get('pid')}): {ready}, {region}"
+    rows = [
+        [
+            marked(lease, default_role=status.get("default_role")),
+            str(lease.get("state")),
+            until(lease.get("expires_at"), now=now),
+            until(lease.get("renews_at"), now=now),
+            str(lease.get("reason") or lease.get("error") or ""),
+        ]
+        for lease in status.get("leases", [])
+    ]
+    return f"{head}\n\n" + columns(["LEASE", "STATE", "EXPIRES IN", "RENEWS IN", "REASON"], rows)
+
+
+def marked(lease: Mapping[str, Any], *, default_role: object) -> str:
+    name = str(lease.get("name"))
+    return f"{name} (default)" if name == f"role/{default_role}" else name
+
+
+def until(at: object, *, now: datetime) -> str:
+    """Return how long it is until an RFC 3339 instant; a dash where there is none."""
+    try:
+        instant = datetime.fromisoformat(str(at))
+    except ValueError:
+        return "-"
+    if instant.tzinfo is None:
+        return "-"
+    left_s = (instant - now).total_seconds()
+    return span(left_s) if left_s > 0 else "now"

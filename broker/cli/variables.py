@@ -1,0 +1,202 @@
+"""Which environment variables make AWS clients use what we serve, and which stand in the way. Pure.
+
+Source: sdk-client-contract C-79 to C-86.
+"""
+
+from __future__ import annotations
+
+from broker.cli.failure import Failure, Misuse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
+
+DEFAULT_IMDS = "http://169.254.169.254"
+KEPT_FROM_PROXIES = (
+    "169.254.169.254",
+    "169.254.170.2",
+    "169.254.170.23",
+    "fd00:ec2::254",
+    "fd00:ec2::23",
+    "127.0.0.1",
+    "localhost",
+    "::1",
+)
+# C-82: what every client takes, most widely taken first.
+CONTAINER_HOSTS = ("127.0.0.1", "169.254.170.2", "169.254.170.23", "[::1]", "[fd00:ec2::23]")
+
+STAND_BEFORE_US = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_PROFILE",
+)
+CONTAINER_URIS = ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
+CONTAINER_TOKENS = (
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+)
+IMDS_ENDPOINT = "AWS_EC2_METADATA_SERVICE_ENDPOINT"
+IMDS_ENDPOINT_MODE = "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE"
+
+
+class Variables:
+    """What to set, and what to take away: ``must_go`` everywhere (C-86), ``should_go`` where a
+    variable can be taken away rather than emptied. The notes are for whoever reads the file."""
+
+    __slots__ = ("docker_note", "must_go", "note", "set", "should_go")
+
+    def __init__(
+        self,
+        assigned: Mapping[str, str],
+        *,
+        must_go: tuple[str, ...] = (),
+        should_go: tuple[str, ...] = (),
+        note: str = "",
+        docker_note: str = "",
+    ) -> None:
+        self.set = assigned
+        self.must_go = must_go
+        self.should_go = should_go
+        self.note = note
+        self.docker_note = docker_note
+
+    @property
+    def gone(self) -> tuple[str, ...]:
+        return self.must_go + self.should_go
+
+    def over(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """Return *environ* with these set and the others gone."""
+        kept = {name: value for name, value in environ.items() if name not in self.gone}
+        return kept | dict(self.set)
+
+
+def container_variables(
+    client: Mapping[str, Any], *, role: str | None, token_file: str, environ: Mapping[str, str]
+) -> Variables:
+    """Return what points clients to the container endpoint.
+
+    Args:
+        client: What the broker says of itself: ``/v1/client``.
+        role: The role asked for by name; None is the caller's default.
+        token_file: Where this caller's copy of the token is.
+        environ: The environment as it is, for what is merged.
+
+    Raises:
+        Failure: The broker has no container endpoint.
+    """
+    urls = [url.rstrip("/") for url in client.get("container") or ()]
+    if not urls:
+        raise Failure("--surface", "the broker serves no container endpoint", "use --surface imds")
+    path = "/v1/credentials" if role is None else f"/role/{role}"
+    return Variables(
+        {
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI": best_container(urls) + path,  # C-82, C-84
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN": str(client["container_token"]),  # C-83
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": token_file,
+            **region_variables(client.get("region")),
+            **proxy_variables(environ),
+        },
+        must_go=STAND_BEFORE_US,
+        should_go=("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",),  # C-84
+        docker_note=f"docker run --network host -v {token_file}:{token_file}:ro --env-file ...",
+    )
+
+
+def imds_variables(
+    client: Mapping[str, Any], *, role: str | None, environ: Mapping[str, str]
+) -> Variables:
+    """Return what points clients to the instance metadata endpoint. Arguments as above.
+
+    Raises:
+        Misuse: A role other than the default is wanted: IMDS has no way to ask for it.
+        Failure: The broker has no such endpoint.
+    """
+    if role is not None and role != client.get("default_role"):
+        raise Misuse(
+            "--role",
+            f"{role} is not your default role, and instance metadata offers no other",
+            "use --surface container",
+        )
+    urls = [url.rstrip("/").removesuffix(":80") for url in client.get("imds") or ()]
+    if not urls:
+        raise Failure(
+            "--surface",
+            "the broker serves no instance metadata",
+            "start it with --imds 127.0.0.1:0, or use --surface container",
+        )
+    found_by_default = DEFAULT_IMDS in urls
+    url = DEFAULT_IMDS if found_by_default else urls[0]
+    # aws-sdk-php takes the default address by default only, and not with a slash: C-79.
+    pointer = {} if found_by_default else {IMDS_ENDPOINT: f"{url}/"}
+    return Variables(
+        {
+            **pointer,
+            "AWS_METADATA_ENDPOINT": url,  # C-80
+            "CPL_AWS_EC2_API_ROOT_URL": url,
+            "CPL_AWS_AUTODETECT_EC2": "NO",
+            **({} if client.get("imds_v1") else {"AWS_EC2_METADATA_V1_DISABLED": "true"}),  # C-85
+            **region_variables(client.get("region")),
+            **proxy_variables(environ),
+        },
+        must_go=STAND_BEFORE_US,
+        should_go=(
+            *CONTAINER_URIS,
+            *CONTAINER_TOKENS,
+            "AWS_EC2_METADATA_DISABLED",  # C-85: never set, not even to false
+            *((IMDS_ENDPOINT, IMDS_ENDPOINT_MODE) if found_by_default else (IMDS_ENDPOINT_MODE,)),
+        ),
+    )
+
+
+def static_variables(credentials: Mapping[str, Any], *, region: str | None) -> Variables:
+    """Return the keys themselves. *credentials* is the container document."""
+    return Variables(
+        {
+            "AWS_ACCESS_KEY_ID": str(credentials["AccessKeyId"]),
+            "AWS_SECRET_ACCESS_KEY": str(credentials["SecretAccessKey"]),
+            "AWS_SESSION_TOKEN": str(credentials["Token"]),
+            **region_variables(region),
+        },
+        must_go=("AWS_PROFILE",),
+        note=f"these keys of {credentials['RoleArn']} end at {credentials['Expiration']}",
+    )
+
+
+def region_variables(region: object) -> dict[str, str]:
+    """C-85. botocore reads the second name only."""
+    if not isinstance(region, str):
+        return {}
+    return {"AWS_REGION": region, "AWS_DEFAULT_REGION": region}
+
+
+def best_container(urls: list[str]) -> str:
+    for host in CONTAINER_HOSTS:
+        for url in urls:
+            if host_of(url) == host:
+                return url
+    return urls[0]
+
+
+def host_of(url: str) -> str:
+    """Return the host part of ``http://HOST[:PORT]``, brackets and all."""
+    authority = url.partition("://")[2]
+    return authority.partition("]")[0] + "]" if "]" in authority else authority.partition(":")[0]
+
+
+def proxy_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return both spellings of the list of hosts that no proxy may see, ours added (C-81)."""
+    there = [
+        entry.strip()
+        for name in ("NO_PROXY", "no_proxy")
+        for entry in environ.get(name, "").split(",")
+        if entry.strip()
+    ]
+    # A lone star means everything, and only alone.
+    hosts = "*" if "*" in there else ",".join(unique([*there, *KEPT_FROM_PROXIES]))
+    return {"NO_PROXY": hosts, "no_proxy": hosts}
+
+
+def unique(entries: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(entries))

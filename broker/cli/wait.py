@@ -1,0 +1,74 @@
+"""`wait`: is the running broker ready, and if not, when."""
+
+from __future__ import annotations
+
+import time
+
+from broker.cli import running
+from broker.cli.failure import Failure
+from broker.cli.obtain import unknown_role
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from broker.cli.flags import Options
+    from broker.cli.running import Reply
+
+DESCRIPTION = """Wait until the running broker has every credential that it was told to hold.
+
+Exit code 0 once that is so, 1 when it is not in time, 2 for a role that it does not know. For
+scripts that start the broker and go on, and, with --timeout 0, for health checks.
+
+\b
+    namespace-broker run --role-arn arn:aws:iam::123456789012:role/deploy &
+    namespace-broker wait && eval "$(namespace-broker env)"
+"""
+
+PAUSE_S = 0.1
+SHORTEST_ASK_S = 2.0
+
+
+def run(options: Options) -> int:
+    timeout_s = options.seconds("timeout") or 0.0
+    deadline = time.monotonic() + timeout_s
+    while True:
+        left_s = deadline - time.monotonic()
+        reason = unready(options, limit_s=min(running.ASK_LIMIT_S, max(left_s, SHORTEST_ASK_S)))
+        if reason is None:
+            return 0
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            raise reason
+        time.sleep(min(PAUSE_S, left_s))
+
+
+def unready(options: Options, *, limit_s: float) -> Failure | None:
+    """Return why the broker is not ready, or None where it is.
+
+    Raises:
+        Misuse: It does not know the role, and will not.
+    """
+    role = options.text("role")
+    try:
+        reply = running.ask("/v1/ready", options.text("runtime-dir"), role=role, limit_s=limit_s)
+    except Failure as failure:
+        return failure
+    if reply.status == 200:
+        return None
+    if reply.status == 404 and role is not None:
+        raise unknown_role(role, reply)
+    return Failure(
+        "--timeout", f"the broker is not ready: {waiting_for(reply)}", "see namespace-broker status"
+    )
+
+
+def waiting_for(reply: Reply) -> str:
+    """Return which leases are not there, by name and state."""
+    leases = reply.document.get("leases")
+    if not isinstance(leases, list):
+        return reply.message
+    absent = [
+        f"{lease.get('name')} is {lease.get('state')}"
+        for lease in leases
+        if lease.get("state") not in ("live", "unavailable")
+    ]
+    return ", ".join(absent) or "it has not opened yet"

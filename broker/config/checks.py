@@ -1,0 +1,270 @@
+"""Limits and patterns of single values, most of which botocore does not check. Pure.
+
+Each check returns the value as the rest of us uses it, or raises `ConfigError` at *place*.
+"""
+
+import ipaddress
+import json
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from broker.config.errors import ConfigError, shown
+from broker.config.model import Address
+
+NAME = re.compile(r"[A-Za-z0-9_+=,.@-]{2,64}")
+ACCOUNT_ID = r"\d{12}"
+PARTITION = r"aws(?:-[a-z]+){0,2}"
+ROLE_ARN = re.compile(
+    rf"arn:(?P<partition>{PARTITION}):iam::(?P<account>{ACCOUNT_ID}):"
+    r"role/(?:[!-~]{1,510}/)?(?P<name>[\w+=,.@-]{1,64})",
+    re.ASCII,
+)
+POLICY_ARN = re.compile(
+    rf"arn:{PARTITION}:iam::(?:aws|{ACCOUNT_ID}):policy/(?:[!-~]{{1,510}}/)?[\w+=,.@-]{{1,128}}",
+    re.ASCII,
+)
+REGION = re.compile(r"[a-z]{2,5}(?:-[a-z]+){1,3}-\d{1,2}", re.ASCII)
+ZONE_AFTER_REGION = re.compile(r"(?:-[a-z]+-\d{1,2})?[a-z]", re.ASCII)
+POLICY_TEXT = re.compile(r"[\t\n\r\x20-\xff]*")
+HOST_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252}[A-Za-z0-9_])?")
+INSTANCE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+POLICY_CHARACTERS = 2048
+POLICY_ARNS = 10
+SHORTEST_S, LONGEST_S = 900, 43200
+
+# What is often given where a role's ARN is wanted, and why it is not one.
+MISTAKEN_ARNS = {
+    "oidc-provider": "is the ARN of an identity provider, not of a role",
+    "saml-provider": "is the ARN of an identity provider, not of a role",
+    "assumed-role": "is the ARN of a session of a role, not of the role",
+    "instance-profile": "is the ARN of an instance profile, not of the role in it",
+    "user": "is the ARN of a user; a web identity can only assume a role",
+    "group": "is the ARN of a group; a web identity can only assume a role",
+    "policy": "is the ARN of a policy, not of a role",
+    "root": "is the ARN of an account; a web identity can only assume a role",
+}
+
+PARTITION_PREFIXES = {
+    "cn-": "aws-cn",
+    "us-gov-": "aws-us-gov",
+    "us-iso-": "aws-iso",
+    "us-isob-": "aws-iso-b",
+    "eu-isoe-": "aws-iso-e",
+    "us-isof-": "aws-iso-f",
+    "eusc-": "aws-eusc",
+}
+
+
+def name(text: str, *, place: str) -> str:
+    if not NAME.fullmatch(text):
+        raise ConfigError(
+            place, f"is {shown(text)}", "a name is 2 to 64 of letters, digits and _+=,.@-"
+        )
+    return text
+
+
+def role_arn(text: str, *, place: str) -> str:
+    """Return the ARN of an IAM role; what is often taken for one is named. Source: aws-api 3."""
+    if len(text) <= 2048 and ROLE_ARN.fullmatch(text):
+        return text
+    parts = text.strip().split(":", 5)
+    account = parts[4] if len(parts) == 6 and re.fullmatch(ACCOUNT_ID, parts[4]) else "ACCOUNT"
+    partition = parts[1] if len(parts) == 6 and re.fullmatch(PARTITION, parts[1]) else "aws"
+    kind = parts[5].split("/")[0] if len(parts) == 6 else ""
+    role = parts[5].split("/")[1:2] if kind == "assumed-role" else []
+    wanted = f"arn:{partition}:iam::{account}:role/{role[0] if role else 'NAME'}"
+    if not text.isascii() or not text.isprintable():
+        wanted = "arn:aws:iam::ACCOUNT:role/NAME"
+    what = MISTAKEN_ARNS.get(kind, f"is {shown(text)}, which is no role's ARN")
+    if kind in ("oidc-provider", "saml-provider"):
+        raise ConfigError(place, what, f"give the role whose trust policy names it: {wanted}")
+    if kind == "role":
+        raise ConfigError(
+            place, what, "give arn:PARTITION:iam::ACCOUNT:role/NAME, ACCOUNT being 12 digits"
+        )
+    raise ConfigError(place, what, f"give {wanted}")
+
+
+def partition_of(region: str) -> str:
+    """Return a region's partition of AWS: the accounts and STS of others are another world."""
+    for prefix, partition in PARTITION_PREFIXES.items():
+        if region.startswith(prefix):
+            return partition
+    return "aws"
+
+
+def duration_s(value: int | str, *, place: str) -> int | None:
+    """Return the seconds to ask for; None stands for "max". Source: aws-api 3."""
+    if isinstance(value, str):
+        return None
+    if not SHORTEST_S <= value <= LONGEST_S:
+        raise ConfigError(place, f"is {value}", f"STS takes {SHORTEST_S} to {LONGEST_S}")
+    return value
+
+
+def session_name(text: str, *, place: str) -> str:
+    if not NAME.fullmatch(text):
+        raise ConfigError(
+            place, f"is {shown(text)}", "STS takes 2 to 64 of letters, digits and _+=,.@-"
+        )
+    return text
+
+
+def audience(text: str, *, place: str) -> str:
+    if not re.fullmatch(r"[!-~]{1,255}", text):
+        raise ConfigError(
+            place, f"is {shown(text)}", "give 1 to 255 visible ASCII characters, no space"
+        )
+    return text
+
+
+def policy(text: str, *, place: str) -> str:
+    """Return a session policy as it is sent: a JSON object of at most 2048 characters."""
+    if not 1 <= len(text) <= POLICY_CHARACTERS:
+        raise ConfigError(
+            place,
+            f"has {len(text)} characters",
+            f"STS takes 1 to {POLICY_CHARACTERS}, blanks included",
+        )
+    if not POLICY_TEXT.fullmatch(text):
+        raise ConfigError(place, "has characters beyond Latin-1", "STS takes none of those")
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        what = error.args[0] if isinstance(error, json.JSONDecodeError) else "nested too deep"
+        raise ConfigError(place, f"is no JSON ({what})", "give one policy document") from error
+    if not isinstance(document, dict) or "Statement" not in document:
+        raise ConfigError(place, "is no policy document", 'give an object with a "Statement"')
+    return text
+
+
+def policy_arns(arns: list[str], *, place: str) -> tuple[str, ...]:
+    if len(arns) > POLICY_ARNS:
+        raise ConfigError(place, f"has {len(arns)} ARNs", f"STS takes up to {POLICY_ARNS}")
+    for index, arn in enumerate(arns):
+        if len(arn) > 2048 or not POLICY_ARN.fullmatch(arn):
+            raise ConfigError(
+                f"{place}[{index}]",
+                f"is {shown(arn)}, which is no managed policy's ARN",
+                "give arn:aws:iam::ACCOUNT:policy/NAME, or arn:aws:iam::aws:policy/NAME",
+            )
+        if arn in arns[:index]:
+            raise ConfigError(f"{place}[{index}]", f"is {arn} again", "give each policy once")
+    return tuple(arns)
+
+
+def region(text: str, *, place: str) -> str:
+    """Return a region that has an STS of its own. Source: aws-api 2.2."""
+    if text == "aws-global":
+        raise ConfigError(
+            place, "is aws-global, which is no region", "give a region, like us-east-1"
+        )
+    if not REGION.fullmatch(text):
+        zone = REGION.fullmatch(text[:-1])
+        next_step = f"give its region, {text[:-1]}" if zone else "give one like eu-central-1"
+        raise ConfigError(place, f"is {shown(text)}, which is no region", next_step)
+    return text
+
+
+def availability_zone(text: str, region: str | None, *, place: str) -> str:
+    if region is None:
+        raise ConfigError(place, "is set, and no region is", f"set region too, as in {text[:-1]}")
+    if not text.startswith(region) or not ZONE_AFTER_REGION.fullmatch(text[len(region) :]):
+        raise ConfigError(
+            place, f"is {shown(text)}, which is not in {region}", f"give one like {region}a"
+        )
+    return text
+
+
+def address(text: str, *, place: str) -> Address:
+    """Return ``HOST:PORT`` or ``[V6]:PORT``; the host is an IP address, or ``localhost``."""
+    bracketed = text.startswith("[")
+    host, colon, port = text[1:].partition("]:") if bracketed else text.rpartition(":")
+    host = "127.0.0.1" if host == "localhost" and not bracketed else host
+    try:
+        if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535 or "%" in host:
+            raise ValueError
+        version = ipaddress.ip_address(host).version
+        if bracketed is not (version == 6):
+            raise ValueError
+    except ValueError:
+        raise ConfigError(
+            place,
+            f"is {shown(text)}",
+            "give HOST:PORT, like 127.0.0.1:8170, or [V6]:PORT, like [::1]:8170;"
+            " HOST an IP address or localhost, PORT 0 to 65535",
+        ) from None
+    return Address(str(ipaddress.ip_address(host)), int(port))
+
+
+def host(text: str, *, place: str) -> str:
+    """Return a host name or IP address, bare and in lower case, as Hosts are compared."""
+    bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    try:
+        return str(ipaddress.ip_address(bare))
+    except ValueError:
+        if HOST_NAME.fullmatch(text):
+            return text.lower()
+    raise ConfigError(
+        place, f"is {shown(text)}", "give a host name or an IP address, without port"
+    ) from None
+
+
+def between(value: float, least: float, most: float, *, place: str) -> None:
+    if not least <= value <= most:
+        raise ConfigError(place, f"is {value}", f"give {least} to {most}")
+
+
+def instance_id(text: str, *, place: str) -> str:
+    if not INSTANCE_ID.fullmatch(text):
+        raise ConfigError(place, f"is {shown(text)}", "give 1 to 128 of letters, digits and ._-")
+    return text
+
+
+def path(text: str, *, place: str) -> Path:
+    """Return an absolute path; a relative one is taken from where we were started, as nsc does."""
+    if not text or not text.isprintable():
+        raise ConfigError(place, f"is {shown(text)}", "give the path of a file")
+    try:
+        return Path(text).expanduser().absolute()
+    except (RuntimeError, OSError) as error:
+        raise ConfigError(
+            place, f"is {shown(text)}, and there is no such home", "give a path from /"
+        ) from error
+
+
+def endpoint(text: str, *, place: str) -> str:
+    """Return a base URL without trailing slash; plain http only where nobody can listen in."""
+    next_step = "give https://HOST, or http://127.0.0.1:PORT"
+    try:
+        url = urlsplit(text)
+        port_is_good = url.port is None or url.port > 0
+    except ValueError:
+        raise ConfigError(place, "is no URL", next_step) from None
+    if (
+        not text.isascii()
+        or not text.isprintable()
+        or " " in text
+        or url.scheme not in ("http", "https")
+        or not url.hostname
+        or not port_is_good
+    ):
+        raise ConfigError(place, "is no http or https URL", next_step)
+    if url.username is not None or url.query or url.fragment or "?" in text or "#" in text:
+        raise ConfigError(place, "has a user, query or fragment", next_step)
+    if url.scheme == "http" and not is_loopback(url.hostname):
+        raise ConfigError(
+            place, f"is plain http to {url.hostname}", "plain http is for loopback; use https"
+        )
+    return text.rstrip("/")
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

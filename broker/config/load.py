@@ -1,0 +1,299 @@
+"""Flags, file and environment become one `Config`. A flag wins over the file, which wins over both
+defaults and environment."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, cast, get_args
+
+from broker import places
+from broker.config import checks, tables
+from broker.config.errors import ConfigError, shown
+from broker.config.file import SYSTEM_FILE, config_file, read_file
+from broker.config.model import (
+    Address,
+    Config,
+    ContainerConfig,
+    Flags,
+    GuardConfig,
+    ImdsConfig,
+    LogConfig,
+    LogFormat,
+    LogLevel,
+    OpsConfig,
+    Upstream,
+)
+from broker.config.roles import (
+    STS_REGION_OF_NO_REGION,
+    default_role,
+    flag_roles,
+    identities_of,
+    roles_of,
+)
+from broker.config.tables import (
+    ContainerTable,
+    GuardTable,
+    ImdsTable,
+    LogTable,
+    OpsTable,
+    TopTable,
+)
+
+T = TypeVar("T")
+
+NAMESPACE_IAM = "https://private-api.global.namespaceapis.com"
+CONTAINER_ADDRESS = Address("127.0.0.1", 8170)
+OPS_ADDRESS = Address("127.0.0.1", 8171)
+START_TIMEOUT_S = 10.0
+
+NO_REGION = (
+    f"region: none is set: STS of {STS_REGION_OF_NO_REGION} is used and no region is served;"
+    " give --region or set AWS_REGION"
+)
+
+
+def load(flags: Flags, environ: Mapping[str, str], *, system_file: Path = SYSTEM_FILE) -> Config:
+    """Return what the operator said, whole and checked.
+
+    Raises:
+        NoRole: No role is named anywhere.
+        ConfigError: Anything else that is wrong: a flag, a key, a variable, the file itself.
+    """
+    file = config_file(flags.config, environ, system_file=system_file)
+    top = tables.read(TopTable, read_file(file) if file else {}, place="")
+    region = region_of(flags, top, environ)
+    by_flags = flag_roles(flags.role_arns)
+    roles = roles_of(by_flags, top.roles, region=region)
+    runtime_dir = runtime_dir_of(flags, environ)
+    imds, container, ops = surfaces_of(flags, top, runtime_dir)
+    return Config(
+        default_role=default_role(by_flags, top.default_role, roles),
+        roles=roles,
+        identities=identities_of(top.identities, roles),
+        region=region,
+        availability_zone=availability_zone_of(top, region),
+        state_dir=state_dir_of(flags, top, environ),
+        runtime_dir=runtime_dir,
+        imds=imds,
+        container=container,
+        ops=ops,
+        guard=guard_of(top.guard),
+        log=log_of(flags, top.log),
+        start_timeout_s=start_timeout_of(flags),
+        upstream=upstream_of(environ),
+        warnings=() if region else (NO_REGION,),
+    )
+
+
+def first_said(*candidates: tuple[str, T | None]) -> tuple[str, T] | None:
+    """Return the first of (place, value) that was said."""
+    for place, value in candidates:
+        if value is not None:
+            return place, value
+    return None
+
+
+def region_of(flags: Flags, top: TopTable, environ: Mapping[str, str]) -> str | None:
+    said = first_said(
+        ("--region", flags.region),
+        ("region", top.region),
+        ("AWS_REGION", environ.get("AWS_REGION") or None),
+        ("AWS_DEFAULT_REGION", environ.get("AWS_DEFAULT_REGION") or None),
+    )
+    return checks.region(said[1], place=said[0]) if said else None
+
+
+def availability_zone_of(top: TopTable, region: str | None) -> str | None:
+    if top.availability_zone is None:
+        return f"{region}a" if region else None
+    return checks.availability_zone(top.availability_zone, region, place="availability_zone")
+
+
+def state_dir_of(flags: Flags, top: TopTable, environ: Mapping[str, str]) -> Path | None:
+    said = first_said(
+        ("--state-dir", flags.state_dir),
+        ("state_dir", top.state_dir),
+        # systemd gives several, with colons between, to a unit that asks for several.
+        ("STATE_DIRECTORY", environ.get("STATE_DIRECTORY", "").split(":")[0] or None),
+    )
+    return checks.path(said[1], place=said[0]) if said else None
+
+
+def runtime_dir_of(flags: Flags, environ: Mapping[str, str]) -> Path:
+    if flags.runtime_dir is not None:
+        return checks.path(flags.runtime_dir, place="--runtime-dir")
+    uid = os.getuid()
+    path = places.runtime_dir(environ, uid)
+    if path == places.by_uid_dir(environ, uid):
+        try:
+            places.must_be_ours(path, uid, forbidden=0o077)
+        except FileNotFoundError:
+            pass  # the daemon makes it, and looks again
+        except (places.NotOurs, OSError) as error:
+            raise ConfigError("--runtime-dir", str(error), "give one of your own") from error
+    return checks.path(path, place="RUNTIME_DIRECTORY")
+
+
+def surfaces_of(
+    flags: Flags, top: TopTable, runtime_dir: Path
+) -> tuple[ImdsConfig, ContainerConfig, OpsConfig]:
+    imds = tables.read(ImdsTable, top.imds, place="imds")
+    container = tables.read(ContainerTable, top.container, place="container")
+    ops = tables.read(OpsTable, top.ops, place="ops")
+    listening = {
+        "imds": listen(("--imds", flags.imds), ("imds.listen", imds.listen), ()),
+        "container": listen(
+            ("--container", flags.container),
+            ("container.listen", container.listen),
+            (CONTAINER_ADDRESS,),
+        ),
+        "ops": listen(("--ops", flags.ops), ("ops.listen", ops.listen), (OPS_ADDRESS,)),
+    }
+    must_differ(listening)
+    return (
+        imds_of(imds, listening["imds"]),
+        ContainerConfig(
+            listen=listening["container"],
+            token_file=token_file_of(flags, container, runtime_dir),
+            token_group=token_group_of(container),
+        ),
+        OpsConfig(listen=listening["ops"]),
+    )
+
+
+def listen(
+    flag: tuple[str, Sequence[str]],
+    key: tuple[str, Sequence[str] | None],
+    default: tuple[Address, ...],
+) -> tuple[Address, ...]:
+    """Return where one surface listens, by its flag, its key, or by default."""
+    if flag[1]:
+        return addresses(flag[1], [flag[0]] * len(flag[1]))
+    place, texts = key
+    if texts is None:
+        return default
+    return addresses(texts, [f"{place}[{index}]" for index in range(len(texts))])
+
+
+def addresses(texts: Sequence[str], places_of: Sequence[str]) -> tuple[Address, ...]:
+    if "off" in texts:
+        if len(set(texts)) > 1:
+            raise ConfigError(places_of[0], "is off and on", "give addresses, or off alone")
+        return ()
+    return tuple(
+        checks.address(text, place=place) for text, place in zip(texts, places_of, strict=True)
+    )
+
+
+def must_differ(listening: Mapping[str, Sequence[Address]]) -> None:
+    seen: dict[Address, str] = {}
+    for surface, found in listening.items():
+        for address in found:
+            if address.port and address in seen:
+                raise ConfigError(
+                    f"{surface}.listen",
+                    f"has {address}, which {seen[address]}.listen has already",
+                    "give each address once",
+                )
+            seen[address] = surface
+
+
+def imds_of(said: ImdsTable, listening: tuple[Address, ...]) -> ImdsConfig:
+    if said.hop_limit is not None:
+        checks.between(said.hop_limit, 1, 255, place="imds.hop_limit")
+    if said.instance_id is not None:
+        checks.instance_id(said.instance_id, place="imds.instance_id")
+    return ImdsConfig(
+        listen=listening, v1=said.v1, hop_limit=said.hop_limit, instance_id=said.instance_id
+    )
+
+
+def token_file_of(flags: Flags, said: ContainerTable, runtime_dir: Path) -> Path:
+    chosen = first_said(
+        ("--container-token-file", flags.container_token_file),
+        ("container.token_file", said.token_file),
+    )
+    if chosen is None:
+        return runtime_dir / "container-token"
+    return checks.path(chosen[1], place=chosen[0])
+
+
+def token_group_of(said: ContainerTable) -> str | None:
+    if said.token_group is None:
+        return None
+    if not said.token_group or not said.token_group.isprintable():
+        raise ConfigError(
+            "container.token_group", f"is {shown(said.token_group)}", "give the name of a group"
+        )
+    return said.token_group
+
+
+def guard_of(table: Mapping[str, Any]) -> GuardConfig:
+    said = tables.read(GuardTable, table, place="guard")
+    checks.between(said.max_connections, 1, 1_000_000, place="guard.max_connections")
+    checks.between(
+        said.max_connections_per_caller, 1, 1_000_000, place="guard.max_connections_per_caller"
+    )
+    checks.between(said.header_bytes, 1024, 1 << 20, place="guard.header_bytes")
+    checks.between(said.header_timeout_s, 0.1, 600, place="guard.header_timeout_s")
+    # SDKs keep connections for a minute: C-4.
+    checks.between(said.idle_timeout_s, 60, 86400, place="guard.idle_timeout_s")
+    return GuardConfig(
+        allowed_hosts=tuple(
+            checks.host(host, place=f"guard.allowed_hosts[{index}]")
+            for index, host in enumerate(said.allowed_hosts)
+        ),
+        max_connections=said.max_connections,
+        max_connections_per_caller=said.max_connections_per_caller,
+        header_bytes=said.header_bytes,
+        header_timeout_s=said.header_timeout_s,
+        idle_timeout_s=said.idle_timeout_s,
+    )
+
+
+def log_of(flags: Flags, table: Mapping[str, Any]) -> LogConfig:
+    said = tables.read(LogTable, table, place="log")
+    return LogConfig(
+        format=cast(LogFormat, word(flags.log_format, LogFormat, "--log-format") or said.format),
+        level=cast(LogLevel, word(flags.log_level, LogLevel, "--log-level") or said.level),
+    )
+
+
+def word(text: str | None, kind: object, place: str) -> str | None:
+    known = get_args(kind)
+    if text is not None and text not in known:
+        raise ConfigError(place, f"is {shown(text)}", f"give one of {', '.join(known)}")
+    return text
+
+
+def start_timeout_of(flags: Flags) -> float:
+    if flags.start_timeout_s is None:
+        return START_TIMEOUT_S
+    checks.between(flags.start_timeout_s, 0, 86400, place="--start-timeout")
+    return flags.start_timeout_s
+
+
+def upstream_of(environ: Mapping[str, str]) -> Upstream:
+    """Return where the clouds are. ``AWS_ENDPOINT_URL`` and the shared AWS config never redirect a
+    web-identity call. Source: interface, environment; namespace-api 2.1."""
+    iam = first_said(
+        ("NSC_IAM_ENDPOINT", environ.get("NSC_IAM_ENDPOINT") or None),
+        ("NSC_GLOBAL_ENDPOINT", environ.get("NSC_GLOBAL_ENDPOINT") or None),
+    )
+    ignored = environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true"
+    sts = None if ignored else environ.get("AWS_ENDPOINT_URL_STS")
+    return Upstream(
+        iam_endpoint=checks.endpoint(iam[1], place=iam[0]) if iam else NAMESPACE_IAM,
+        sts_endpoint=checks.endpoint(sts, place="AWS_ENDPOINT_URL_STS") if sts else None,
+        ca_bundle=ca_bundle_of(environ),
+    )
+
+
+def ca_bundle_of(environ: Mapping[str, str]) -> str | None:
+    text = environ.get("AWS_CA_BUNDLE")
+    if not text:
+        return None
+    path = checks.path(text, place="AWS_CA_BUNDLE")
+    if not path.exists():
+        raise ConfigError("AWS_CA_BUNDLE", f"names {path}, which is not there", "correct it")
+    return str(path)

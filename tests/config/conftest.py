@@ -1,0 +1,10 @@
+from pathlib import Path
+
+import pytest
+
+from tests.config.given import Given
+
+
+@pytest.fixture
+def given(tmp_path: Path) -> Given:
+    return Given(tmp_path)

@@ -1,0 +1,175 @@
+"""The configuration file: found, read, and what is said of one that cannot be."""
+
+import os
+import tomllib
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from broker.config import ConfigError, Flags, load, tables
+from broker.config.file import LARGEST_BYTES
+from tests.config.given import ARN, NO_FILE, ROLE, Given
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (b"region = ", "config.toml: is no TOML: "),
+        (b'region = "x"\nroles = [[[\n', "config.toml: is no TOML: "),
+        (b'\n  region "x"', "config.toml:2:10: is no TOML: Expected '=' after a key"),
+        (b"a = 1\na = 2\n", "config.toml:2:6: is no TOML: Cannot overwrite a value"),
+        (b'region = "\xff"', "config.toml:1:11: is not UTF-8; save the file as UTF-8"),
+        (b"# fine\n\n\xc3(", "config.toml:3:1: is not UTF-8; "),
+        (b"a = " + b"[" * 5000, "config.toml: is nested too deep; write tables as [a.b]"),
+        (b"a = " + b"9" * 5000, "config.toml: is no TOML: Exceeds the limit"),
+        (b"#" * (LARGEST_BYTES + 1), "config.toml: is larger than 1 MiB; is it the right file?"),
+        (b"\x00" * 100, "config.toml:1:1: is no TOML: Invalid statement; correct this line"),
+        (b"<html></html>", "config.toml:1:1: is no TOML: Invalid statement; correct this line"),
+    ],
+)
+def test_what_is_no_toml_is_shown_by_line_and_column(
+    given: Given, content: bytes, error: str
+) -> None:
+    assert given.error(content).startswith(error)
+
+
+def test_a_byte_order_mark_and_crlf_are_fine(given: Given) -> None:
+    content = b"\xef\xbb\xbf" + ROLE.replace("\n", "\r\n").encode()
+
+    assert given.load(content).default_role == "deploy"
+
+
+def test_a_file_that_was_named_must_be_there(given: Given) -> None:
+    by_flag = given.error(flags={"config": f"{given.folder}/none.toml"})
+    by_environment = given.error(environ={"NAMESPACE_BROKER_CONFIG": str(given.folder)})
+
+    assert by_flag == ("none.toml: cannot be read (No such file or directory); give --config FILE")
+    assert "cannot be read (Is a directory)" in by_environment
+
+
+def test_the_systems_file_is_read_where_it_is_there(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(ROLE)
+    environ = {"XDG_RUNTIME_DIR": str(tmp_path)}
+
+    without = load(Flags(role_arns=(f"one={ARN}",)), environ, system_file=tmp_path / "none")
+    with_it = load(Flags(role_arns=(f"one={ARN}",)), environ, system_file=file)
+    named = load(Flags(config="/dev/null", role_arns=(f"one={ARN}",)), environ, system_file=file)
+
+    assert [len(config.roles) for config in (without, with_it, named)] == [1, 2, 1]
+
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "config.toml"
+
+
+def test_the_reference_configuration_loads(tmp_path: Path) -> None:
+    config = load(
+        Flags(config=str(REFERENCE)), {"XDG_RUNTIME_DIR": str(tmp_path)}, system_file=NO_FILE
+    )
+
+    assert [role.role.name for role in config.roles] == ["deploy", "audit"]
+
+
+def test_the_reference_configuration_has_every_key() -> None:
+    commented_in = "\n".join(
+        line[1:] if line.startswith("#") and line[1:2].isalpha() else line
+        for line in REFERENCE.read_text().splitlines()
+    )
+    document = tomllib.loads(commented_in)
+
+    def keys(table: type[msgspec.Struct]) -> set[str]:
+        return {field.name for field in msgspec.structs.fields(table)}
+
+    assert set(document) == keys(tables.TopTable)
+    assert set(document["roles"]["deploy"]) == keys(tables.RoleTable)
+    assert set(document["identities"]["ci"]) == keys(tables.IdentityTable)
+    assert set(document["imds"]) == keys(tables.ImdsTable)
+    assert set(document["container"]) == keys(tables.ContainerTable)
+    assert set(document["ops"]) == keys(tables.OpsTable)
+    assert set(document["guard"]) == keys(tables.GuardTable)
+    assert set(document["log"]) == keys(tables.LogTable)
+
+
+WORDS = [
+    "default_role", "region", "identities", "roles", "imds", "container", "ops", "guard", "log",
+    "deploy", "arn", "identity", "duration_s", "policy", "policy_arns", "listen", "source", "path",
+    "availability_zone", "allowed_hosts", "v1", "header_timeout_s", "x", "ключ", "",
+]  # fmt: skip
+SCALARS = st.one_of(
+    st.none().map(lambda _: ARN),
+    st.sampled_from(["max", "auto", "default", "deploy", "off", "127.0.0.1:0", "eu-west-1"]),
+    st.booleans(),
+    st.integers(-(10**30), 10**30),
+    st.floats(),
+    st.text(max_size=20),
+    st.dates(),
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(WORDS), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+def toml(value: object) -> str:
+    """Write *value* as TOML, all in one line."""
+    match value:
+        case dict():
+            inside = ", ".join(f"{toml(str(key))} = {toml(entry)}" for key, entry in value.items())
+            return f"{{{inside}}}"
+        case list():
+            return f"[{', '.join(map(toml, value))}]"
+        case bool():
+            return str(value).lower()
+        case str():
+            return '"' + "".join(f"\\U{ord(character):08X}" for character in value) + '"'
+        case float() | int():
+            return repr(value)
+    return str(value)
+
+
+def outcome(folder: Path, content: bytes) -> str:
+    """Return what is wrong with a file of that content; empty where nothing is."""
+    file = folder / "config.toml"
+    file.write_bytes(content)
+    flags = Flags(config=str(file), role_arns=(ARN,))
+    try:
+        load(flags, {"XDG_RUNTIME_DIR": str(folder)}, system_file=NO_FILE)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(document=st.dictionaries(st.sampled_from(WORDS), VALUES, max_size=6))
+def test_any_toml_is_a_configuration_or_one_line_that_says_why_not(
+    tmp_path: Path, document: dict[str, object]
+) -> None:
+    text = "".join(f"{toml(key)} = {toml(value)}\n" for key, value in document.items())
+
+    error = outcome(tmp_path, text.encode())
+
+    assert error.isascii()
+    assert not error or error.isprintable()
+    assert len(error) < 1000
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.binary(max_size=200))
+def test_any_bytes_are_a_configuration_or_one_line_that_says_why_not(
+    tmp_path: Path, content: bytes
+) -> None:
+    assert "\n" not in outcome(tmp_path, content)
+
+
+def test_an_unreadable_file_of_the_system_is_not_passed_over(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.symlink_to(tmp_path / "gone")
+
+    with pytest.raises(ConfigError, match=r"config\.toml: cannot be read"):
+        load(Flags(), {"XDG_RUNTIME_DIR": os.fspath(tmp_path)}, system_file=file)

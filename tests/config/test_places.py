@@ -1,0 +1,62 @@
+"""Our own directories: where they are, and which are refused."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from broker import places
+
+UID = os.getuid()
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({"RUNTIME_DIRECTORY": "/run/a:/run/b", "XDG_RUNTIME_DIR": "/x"}, "/run/a"),
+        ({"XDG_RUNTIME_DIR": "/x", "TMPDIR": "/t"}, "/x/namespace-broker"),
+        ({"TMPDIR": "/t"}, "/t/namespace-broker-7"),
+        ({}, "/tmp/namespace-broker-7"),
+    ],
+)
+def test_the_runtime_directory_is_systemds_or_the_users_or_one_by_uid(
+    environ: dict[str, str], expected: str
+) -> None:
+    assert places.runtime_dir(environ, 7) == expected
+
+
+def test_a_runtime_directory_is_made_private_and_taken_as_it_is_when_there(tmp_path: Path) -> None:
+    absent, present = tmp_path / "absent", tmp_path / "present"
+    present.mkdir()
+    present.chmod(0o755)
+
+    for path in (absent, present):
+        places.make_runtime_dir(str(path), {}, UID)
+
+    assert absent.stat().st_mode & 0o777 == 0o700
+    assert present.stat().st_mode & 0o777 == 0o755
+
+
+def test_the_one_by_uid_must_be_ours_alone(tmp_path: Path) -> None:
+    environ = {"TMPDIR": str(tmp_path)}
+    path = Path(places.by_uid_dir(environ, UID))
+
+    places.make_runtime_dir(str(path), environ, UID)
+    assert path.stat().st_mode & 0o777 == 0o700
+
+    path.chmod(0o750)
+    with pytest.raises(places.NotOurs, match="is open to others"):
+        places.make_runtime_dir(str(path), environ, UID)
+
+
+def test_a_link_a_file_and_a_strangers_directory_are_not_ours(tmp_path: Path) -> None:
+    link, file = tmp_path / "link", tmp_path / "file"
+    link.symlink_to(tmp_path)
+    file.touch()
+
+    with pytest.raises(places.NotOurs, match="is a link"):
+        places.must_be_ours(str(link), UID, forbidden=0)
+    with pytest.raises(places.NotOurs, match="is no directory"):
+        places.must_be_ours(str(file), UID, forbidden=0)
+    with pytest.raises(places.NotOurs, match=f"belongs to uid {UID}, not to uid {UID + 1}"):
+        places.must_be_ours(str(tmp_path), UID + 1, forbidden=0)
