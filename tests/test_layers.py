@@ -29,8 +29,18 @@ MAY_IMPORT = {
 COMMON = {"lease", "credentials", "clock", ""}
 
 OWNERS = {
-    "aiobotocore": {"sources/aws.py", "sources/aws_call.py", "sources/ambient.py"},
-    "botocore": {"sources/aws.py", "sources/aws_call.py", "sources/ambient.py"},
+    "aiobotocore": {
+        "sources/aws.py",
+        "sources/aws_call.py",
+        "sources/ambient.py",
+        "sources/ambient_errors.py",
+    },
+    "botocore": {
+        "sources/aws.py",
+        "sources/aws_call.py",
+        "sources/ambient.py",
+        "sources/ambient_errors.py",
+    },
     "aiohttp.web": {"surfaces/http.py", "sandbox"},
     "structlog": {"telemetry.py"},
     "prometheus_client": {"telemetry.py"},
