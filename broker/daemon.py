@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from broker import __version__, host
+from broker import __version__, host, places
 from broker.access.caller import Caller
 from broker.access.guard import Guard
 from broker.access.peer import why_unaskable
@@ -149,6 +149,7 @@ def _waking(
 @asynccontextmanager
 async def keeping(pipelines: Pipelines, clock: Clock) -> AsyncIterator[asyncio.TaskGroup]:
     """Run every keeper and file watch for the block. A bug in one of them ends the block."""
+    failure: Exception | None = None
     async with asyncio.TaskGroup() as tasks:
         running = [
             tasks.create_task(keeper.run(), name=keeper.name) for keeper in pipelines.keepers
@@ -162,9 +163,14 @@ async def keeping(pipelines: Pipelines, clock: Clock) -> AsyncIterator[asyncio.T
         ]
         try:
             yield tasks
+        except Exception as error:
+            # The block's own, which nobody should have to look for in an exception group.
+            failure = error
         finally:
             for task in running:
                 task.cancel()
+    if failure is not None:
+        raise failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,7 +231,7 @@ async def serving_all(config: Config, parts: Parts) -> AsyncIterator[Running]:
             with explained():
                 await stack.enter_async_context(opening)
 
-        prepare_runtime_dir(config.runtime_dir)
+        prepare_runtime_dir(config.runtime_dir, parts.environ)
         sockets = stack.enter_context(opened_sockets(config, parts))
         endpoints = endpoints_of(config, sockets)
         access = access_of(config, pipelines, parts)
@@ -376,10 +382,18 @@ def limits_of(config: Config) -> Limits:
     )
 
 
-def prepare_runtime_dir(path: Path) -> None:
-    """Make RUNTIME, for us alone; one that is there is taken as it is."""
+def prepare_runtime_dir(path: Path, environ: Mapping[str, str]) -> None:
+    """Make RUNTIME, for us alone; one that is there is taken as it is, unless anybody could have
+    made it.
+
+    Raises:
+        CannotStart: It cannot be made, or must not be trusted.
+    """
     with explained():
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            places.make_runtime_dir(str(path), environ, os.geteuid())
+        except places.NotOurs as error:
+            raise CannotStart(f"runtime_dir: {error}") from error
 
 
 @contextmanager
@@ -503,14 +517,12 @@ async def run(config: Config, parts: Parts, stop: asyncio.Event) -> None:
 def main(config: Config) -> int:
     """Be the daemon until SIGTERM or SIGINT, and return the exit code."""
     log = logger(form=config.log.format, level=config.log.level)
-    reasons: list[str] = []
     try:
         asyncio.run(_until_signalled(config, Parts(log=log)))
-    except* CannotStart as errors:
-        reasons = [str(error) for error in errors.exceptions]
-    for reason in reasons:
-        print(f"namespace-broker: {reason}", file=sys.stderr)  # noqa: T201 - the one line of an error
-    return 1 if reasons else 0
+    except CannotStart as error:
+        print(f"namespace-broker: {error}", file=sys.stderr)  # noqa: T201 - an error is one line
+        return 1
+    return 0
 
 
 async def _until_signalled(config: Config, parts: Parts) -> None:

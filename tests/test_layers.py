@@ -13,7 +13,10 @@ ROOT = Path(__file__).parent.parent / "broker"
 MAY_IMPORT = {
     "__main__": {"cli"},
     "cli": {"daemon", "config", "setup", "sandbox", "telemetry", "places"},
-    "daemon": {"config", "sources", "access", "surfaces", "telemetry", "keeper", "watch", "host"},
+    "daemon": {
+        *("config", "sources", "access", "surfaces"),
+        *("telemetry", "keeper", "watch", "host", "places"),
+    },
     "config": {"places"},
     "telemetry": {"keeper", "surfaces"},
     "surfaces": {"access", "keeper"},
