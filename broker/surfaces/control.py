@@ -1,7 +1,7 @@
 """The Unix socket that our own commands speak to, as a function of what is asked and who asks."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -46,13 +46,16 @@ class Control:
         owner_uid: int,
         container_token: str,
         endpoints: Endpoints,
+        is_open: Callable[[], bool],
     ) -> None:
+        """*is_open* tells whether the credential surfaces take connections yet."""
         self._keepers = list(keepers)
         self._roles = roles
         self._rules = rules
         self._owners = {0, owner_uid}
         self._container_token = container_token
         self._endpoints = endpoints
+        self._is_open = is_open
         self._routes = {
             "/v1/ready": self._ready,
             "/v1/status": self._status,
@@ -83,7 +86,9 @@ class Control:
                 return problem(404, "no-such-role", f"no role is named {role}")
             statuses = [status]
         ready, document = readiness(statuses)
-        return json_answer(200 if ready else 503, document, route="ready")
+        # Whoever waited must not meet a refused connection: leases come before the surfaces open.
+        ready = ready and self._is_open()
+        return json_answer(200 if ready else 503, {**document, "ready": ready}, route="ready")
 
     def _status(self, role: str | None, caller: Caller, now: datetime) -> Answer:
         grant = self._rules.grant_for(caller)

@@ -328,3 +328,52 @@ async def test_a_demo_may_renew_sooner_than_at_half_life(clock: FakeClock) -> No
 
 async def test_secrets_are_not_in_what_a_lease_shows_of_itself(clock: FakeClock) -> None:
     assert "hush" not in repr(lease_of("hush", clock, hours=1))
+
+
+async def test_who_waits_for_a_change_is_woken_by_the_first_lease_and_by_each_renewal(
+    clock: FakeClock,
+) -> None:
+    source = ScriptedSource(an_hour_of("first", clock), an_hour_of("second", clock))
+    keeper = Keeper("token", source, clock=clock)
+    first_waiter = asyncio.create_task(keeper.change(None, within_s=60))
+    await settled()
+    assert not first_waiter.done()
+
+    async with running(keeper):
+        assert first_waiter.done()
+
+        second_waiter = asyncio.create_task(keeper.change(keeper.current(), within_s=3600))
+        await clock.advance(minutes=20)
+        assert not second_waiter.done()
+
+        await clock.advance(minutes=10)
+        assert second_waiter.done()
+        assert keeper.current().value == "second"
+
+
+async def test_a_change_is_waited_for_no_longer_than_was_asked_and_nothing_is_fetched_for_it(
+    clock: FakeClock,
+) -> None:
+    source = ScriptedSource(an_hour_of("only", clock))
+
+    async with running(Keeper("token", source, clock=clock)) as keeper:
+        waiter = asyncio.create_task(keeper.change(keeper.current(), within_s=60))
+        await clock.advance(seconds=59)
+        assert not waiter.done()
+
+        await clock.advance(seconds=1)
+        assert waiter.done()
+        assert source.fetches == 1
+
+
+async def test_a_lease_that_has_ended_is_no_change(clock: FakeClock) -> None:
+    source = ScriptedSource(an_hour_of("only", clock), Unavailable("sts is down"))
+
+    async with running(Keeper("token", source, clock=clock)) as keeper:
+        await clock.advance(hours=2)
+        waiter = asyncio.create_task(keeper.change(None, within_s=60))
+        await settled()
+        assert not waiter.done()
+
+        await clock.advance(minutes=1)
+        assert waiter.done()

@@ -1,0 +1,48 @@
+"""How much is measured: counts and times, for the record and for a quick look."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effort:
+    """Bounds of every measurement. Whatever is repeated is repeated in turns, each server's part
+    beside the others', so that a busy moment of the machine meets them all."""
+
+    rounds: int
+    slice_s: float
+    fresh_most: int
+    """Fresh connections in one slice: the kernel keeps each port for a minute."""
+    clients: int
+    alone_most: int
+    starts: int
+    crowd: int
+    crowds: int
+    commands: int
+    askings: int
+
+
+FULL = Effort(
+    rounds=12,
+    slice_s=0.3,
+    fresh_most=600,
+    clients=16,
+    alone_most=100,
+    starts=5,
+    crowd=1000,
+    crowds=3,
+    commands=20,
+    askings=2000,
+)
+
+QUICK = Effort(
+    rounds=1,
+    slice_s=0.05,
+    fresh_most=50,
+    clients=4,
+    alone_most=10,
+    starts=1,
+    crowd=50,
+    crowds=1,
+    commands=1,
+    askings=20,
+)
