@@ -1,4 +1,4 @@
-"""Wire pipelines from the configuration, run them, and leave in good order. Owns every task."""
+"""Open the surfaces over the pipelines, run them, and leave in good order. Owns every task."""
 
 import asyncio
 import json
@@ -8,169 +8,81 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import (
-    AsyncIterator,
-    Callable,
-    Coroutine,
-    Iterable,
-    Iterator,
-    Mapping,
-    Sequence,
-)
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from broker import __version__, host, places
 from broker.access.caller import Caller
 from broker.access.guard import Guard
 from broker.access.peer import why_unaskable
 from broker.access.rules import OwnerOnly, Rules
-from broker.clock import Clock, SystemClock, jumps
-from broker.config import Address, Config
-from broker.credentials import AwsCredentials, NamespaceToken
-from broker.keeper import Event, Keeper, Obtained, Renewed
-from broker.lease import Lease, NotReady, Refused, Unavailable
-from broker.sources.aws import AssumedRole, Sts
-from broker.sources.namespace import IdTokenFor, NamespaceIam, identity_source, open_session
+from broker.clock import Clock, jumps
+from broker.config import Address, Config, IdentityConfig
+from broker.credentials import IdToken
+from broker.keeper import Keeper
+from broker.lease import NotReady
+from broker.pipelines import (
+    FROM_AWS,
+    Parts,
+    Pipelines,
+    exchange,
+    first_leases,
+    keeping,
+    listen_to,
+    obtain,
+    obtain_all,
+    obtain_id_token,
+    obtain_namespace_token,
+    wired,
+)
+from broker.sources.circles import Ours, identity_leads_to, leads_to
 from broker.surfaces.container import Container
 from broker.surfaces.container_tokens import ContainerTokens, container_token
-from broker.surfaces.control import Control, Endpoints, client_facts
+from broker.surfaces.control import Control, Endpoints, Handing, client_facts
 from broker.surfaces.http import Limits, serving
 from broker.surfaces.imds import Imds
 from broker.surfaces.imds_paths import Place, instance_id_from
-from broker.surfaces.listen import AddressLacking, ListenError, bind, bind_unix
+from broker.surfaces.listen import AddressLacking, ListenError, bind, bind_unix, unlink_own
 from broker.surfaces.message import Surface
+from broker.surfaces.namespace import NamespaceTokens
 from broker.surfaces.ops import Ops
 from broker.surfaces.private_file import write_private
+from broker.surfaces.routed import Routed
 from broker.surfaces.session_tokens import SessionTokens, SigningKeys
+from broker.surfaces.spec_secrets import MASTER_BYTES, SpecSecrets, kept_spec_secrets
+from broker.surfaces.token_files import TokenFile
+from broker.surfaces.token_forms import BareJwt, TokenJson
 from broker.telemetry import Log, Metrics, Telemetry, logger
-from broker.watch import watch
 
-T = TypeVar("T")
-
-ONCE_LIMIT_S = 60.0
-"""How long a command without a daemon goes on over passing faults."""
+__all__ = [
+    "CannotStart",
+    "Parts",
+    "Running",
+    "exchange",
+    "main",
+    "obtain",
+    "obtain_all",
+    "obtain_id_token",
+    "obtain_namespace_token",
+    "private",
+    "run",
+    "serving_all",
+]
 
 
 class CannotStart(Exception):
     """The daemon cannot start, or has to end; the text says why and what to do."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """What pipelines are made with, so that tests and the demo can hand in their own."""
-
-    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
-    clock: Clock = field(default_factory=SystemClock)
-    log: Log = field(default_factory=lambda: logger(form="auto", level="info"))
-    renew_within_s: float | None = None
-    """Renew role leases at least this often, for a demo that shows it."""
+    exit_code = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Pipelines:
-    """Every keeper, and how to hear that an identity's files changed."""
+class Misconfigured(CannotStart):
+    """What the configuration names must not be used."""
 
-    identities: Mapping[str, Keeper[NamespaceToken]]
-    roles: Mapping[str, Keeper[AwsCredentials]]
-    watched: Mapping[str, Callable[[], Iterable[Path]]]
-
-    @property
-    def keepers(self) -> list[Keeper[Any]]:
-        return [*self.identities.values(), *self.roles.values()]
-
-
-@asynccontextmanager
-async def wired(config: Config, parts: Parts) -> AsyncIterator[Pipelines]:
-    """Wire the configured pipelines; their connections end with the block."""
-    async with (
-        open_session() as http,
-        Sts(
-            clock=parts.clock,
-            endpoint=config.upstream.sts_endpoint,
-            ca_bundle=config.upstream.ca_bundle,
-        ) as sts,
-    ):
-        iam = NamespaceIam(http, config.upstream.iam_endpoint)
-        identities: dict[str, Keeper[NamespaceToken]] = {}
-        roles: dict[str, Keeper[AwsCredentials]] = {}
-        watched: dict[str, Callable[[], Iterable[Path]]] = {}
-        for name, identity in config.identities.items():
-            source = identity_source(
-                source=identity.source,
-                token_file=identity.token_file,
-                token_spec=identity.token_spec,
-                environ=parts.environ,
-                iam=iam,
-                http=http,
-                clock=parts.clock,
-            )
-            identities[name] = Keeper(f"identity/{name}", source, clock=parts.clock)
-            watched[name] = source.watched
-        for entry in config.roles:
-            token = IdTokenFor(
-                entry.audience, bearer=identities[entry.identity], iam=iam, clock=parts.clock
-            )
-            roles[entry.role.name] = Keeper(
-                f"role/{entry.role.name}",
-                AssumedRole(entry.role, token=token, sts=sts, warn=_warner(parts.log)),
-                clock=parts.clock,
-                renew_within_s=parts.renew_within_s,
-            )
-        yield Pipelines(identities, roles, watched)
-
-
-def listen_to(pipelines: Pipelines, config: Config, on_event: Callable[[Event], None]) -> None:
-    """Tell *on_event* of every lease, and wake a role that waits when its identity is renewed."""
-    for role in pipelines.roles.values():
-        role.on_event = on_event
-    for name, identity in pipelines.identities.items():
-        dependants = [
-            pipelines.roles[entry.role.name] for entry in config.roles if entry.identity == name
-        ]
-        identity.on_event = _waking(dependants, on_event)
-
-
-def _waking(
-    dependants: Sequence[Keeper[Any]], on_event: Callable[[Event], None]
-) -> Callable[[Event], None]:
-    def heard(event: Event) -> None:
-        on_event(event)
-        if isinstance(event, Obtained | Renewed):
-            for keeper in dependants:
-                if keeper.state() != "live":
-                    keeper.renew_now()
-
-    return heard
-
-
-@asynccontextmanager
-async def keeping(pipelines: Pipelines, clock: Clock) -> AsyncIterator[asyncio.TaskGroup]:
-    """Run every keeper and file watch for the block. A bug in one of them ends the block."""
-    failure: Exception | None = None
-    async with asyncio.TaskGroup() as tasks:
-        running = [
-            tasks.create_task(keeper.run(), name=keeper.name) for keeper in pipelines.keepers
-        ]
-        running += [
-            tasks.create_task(
-                watch(paths, pipelines.identities[name].renew_now, clock=clock),
-                name=f"watch/{name}",
-            )
-            for name, paths in pipelines.watched.items()
-        ]
-        try:
-            yield tasks
-        except Exception as error:
-            # The block's own, which nobody should have to look for in an exception group.
-            failure = error
-        finally:
-            for task in running:
-                task.cancel()
-    if failure is not None:
-        raise failure
+    exit_code = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,15 +112,18 @@ class Access:
     rules: Rules
     guard: Guard
     keys: SigningKeys
+    spec_secrets: SpecSecrets
     container_token: str = field(repr=False)
 
 
 @asynccontextmanager
-async def serving_all(config: Config, parts: Parts) -> AsyncIterator[Running]:
+async def serving_all(
+    config: Config, parts: Parts, *, stop: asyncio.Event | None = None
+) -> AsyncIterator[Running]:
     """Run the whole broker for the block.
 
     Ops and control open first; the credential surfaces when the first leases are there, or after
-    the start-up limit.
+    the start-up limit. *stop* ends the waiting for them: the block is then to leave at once.
 
     Raises:
         CannotStart: A port is taken, or a file or directory cannot be used.
@@ -218,6 +133,7 @@ async def serving_all(config: Config, parts: Parts) -> AsyncIterator[Running]:
         metrics = Metrics(pipelines.keepers, clock=parts.clock)
         telemetry = Telemetry(log=parts.log, metrics=metrics, clock=parts.clock)
         listen_to(pipelines, config, telemetry.on_event)
+        asyncio.get_running_loop().set_exception_handler(telemetry.on_loop_trouble)
 
         async def open_surface(surface: Surface, sockets: Iterable[socket.socket]) -> None:
             opening = serving(
@@ -232,28 +148,41 @@ async def serving_all(config: Config, parts: Parts) -> AsyncIterator[Running]:
                 await stack.enter_async_context(opening)
 
         prepare_runtime_dir(config.runtime_dir, parts.environ)
+        files = token_files(config, pipelines, parts, telemetry)
+        for file in files:
+            stack.callback(file.close)
         sockets = stack.enter_context(opened_sockets(config, parts))
         endpoints = endpoints_of(config, sockets)
+        refuse_circles(config, endpoints, parts)
         access = access_of(config, pipelines, parts)
         tasks = await stack.enter_async_context(keeping(pipelines, parts.clock))
+        background = [file.keep() for file in files]
+        background.append(renew_after_jumps(pipelines, access.keys, parts.clock))
+        for task in [tasks.create_task(each) for each in background]:
+            stack.callback(task.cancel)
         await open_surface(ops_surface(pipelines, access, metrics), sockets.ops)
         opened = asyncio.Event()
-        control = control_surface(pipelines, access, endpoints, is_open=opened.is_set)
+        control = control_surface(config, pipelines, access, endpoints, is_open=opened.is_set)
         await open_surface(control, [sockets.control])
         stack.enter_context(announced(config, endpoints))
         await first_leases(
-            pipelines.roles.values(), clock=parts.clock, limit_s=config.start_timeout_s
+            pipelines.keepers, clock=parts.clock, limit_s=config.start_timeout_s, stop=stop
         )
         await open_surface(imds_surface(config, pipelines, access, parts), sockets.imds)
-        await open_surface(container_surface(pipelines, access), sockets.container)
+        await open_surface(container_surface(config, pipelines, access), sockets.container)
+        # Whoever waited for us must find what we write, too.
+        await asyncio.gather(*(file.settled() for file in files))
         opened.set()
-        after_jumps = tasks.create_task(renew_after_jumps(pipelines, access.keys, parts.clock))
-        stack.callback(after_jumps.cancel)
         everything = access.rules.grant_for(Caller(uid=os.geteuid()))
         yield Running(
             endpoints=endpoints,
             pipelines=pipelines,
-            client=client_facts(endpoints, everything, container_token=access.container_token),
+            client=client_facts(
+                endpoints,
+                everything,
+                container_token=access.container_token,
+                namespace=handing_on(config, access).facts_for(os.geteuid(), endpoints, everything),
+            ),
         )
 
 
@@ -261,14 +190,29 @@ def access_of(config: Config, pipelines: Pipelines, parts: Parts) -> Access:
     """Return who may ask here, with the secrets in their files."""
     with explained():
         secret = container_token(config.container.token_file, config.container.token_group)
+        if config.state_dir is not None:
+            config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        spec_secrets = spec_secrets_of(config)
     return Access(
         rules=OwnerOnly(
-            owner_uid=os.geteuid(), roles=pipelines.roles, default_role=config.default_role
+            owner_uid=os.geteuid(),
+            roles=pipelines.roles,
+            default_role=config.default_role,
+            namespace_tokens=[each.identity for each in config.namespace_tokens if each.http],
+            id_token_audiences=[each.audience for each in config.id_tokens],
         ),
+        spec_secrets=spec_secrets,
         guard=Guard(allowed_hosts=allowed_hosts(config)),
         keys=signing_keys(config, parts),
         container_token=secret,
     )
+
+
+def spec_secrets_of(config: Config) -> SpecSecrets:
+    """Return the secrets of the token specs, kept where specs that were handed out must go on."""
+    if not any(each.http for each in config.namespace_tokens):
+        return SpecSecrets(os.urandom(MASTER_BYTES))
+    return kept_spec_secrets((config.state_dir or config.runtime_dir) / "spec-secret")
 
 
 def ops_surface(pipelines: Pipelines, access: Access, metrics: Metrics) -> Surface:
@@ -276,14 +220,22 @@ def ops_surface(pipelines: Pipelines, access: Access, metrics: Metrics) -> Surfa
 
 
 def control_surface(
-    pipelines: Pipelines, access: Access, endpoints: Endpoints, *, is_open: Callable[[], bool]
+    config: Config,
+    pipelines: Pipelines,
+    access: Access,
+    endpoints: Endpoints,
+    *,
+    is_open: Callable[[], bool],
 ) -> Surface:
     return Control(
         keepers=pipelines.keepers,
         roles=pipelines.roles,
+        identities=pipelines.identities,
+        id_tokens=by_audience(config, pipelines),
         rules=access.rules,
         owner_uid=os.geteuid(),
         container_token=access.container_token,
+        handing=handing_on(config, access),
         endpoints=endpoints,
         is_open=is_open,
     )
@@ -300,12 +252,112 @@ def imds_surface(config: Config, pipelines: Pipelines, access: Access, parts: Pa
     )
 
 
-def container_surface(pipelines: Pipelines, access: Access) -> Surface:
-    return Container(
-        pipelines.roles,
+def container_surface(config: Config, pipelines: Pipelines, access: Access) -> Surface:
+    secrets = ContainerTokens({"default": (access.container_token,)})
+    container = Container(pipelines.roles, rules=access.rules, guard=access.guard, secrets=secrets)
+    if not config.id_tokens and not any(each.http for each in config.namespace_tokens):
+        return container
+    namespace = NamespaceTokens(
+        pipelines.identities,
+        id_tokens=by_audience(config, pipelines),
         rules=access.rules,
         guard=access.guard,
-        secrets=ContainerTokens({"default": (access.container_token,)}),
+        secrets=secrets,
+        spec_secrets=access.spec_secrets,
+    )
+    return Routed(namespace=namespace, container=container)
+
+
+def by_audience(config: Config, pipelines: Pipelines) -> Mapping[str, Keeper[IdToken]]:
+    """Return the kept ID tokens by audience; of two for one audience, the first."""
+    return {each.audience: pipelines.id_tokens[each.name] for each in reversed(config.id_tokens)}
+
+
+def handing_on(config: Config, access: Access) -> Handing:
+    """Return what is told to a caller who may have a Namespace token: the way to it."""
+    files = {each.identity: each.file for each in config.namespace_tokens if each.file}
+    return Handing(
+        files={identity: str(file) for identity, file in files.items()},
+        spec_secrets=access.spec_secrets,
+    )
+
+
+def token_files(
+    config: Config, pipelines: Pipelines, parts: Parts, telemetry: Telemetry
+) -> list[TokenFile[Any]]:
+    """Open every configured token file's place.
+
+    Raises:
+        Misconfigured: One must not be used.
+    """
+    files: list[TokenFile[Any]] = []
+    try:
+        for each in config.namespace_tokens:
+            if each.file is not None:
+                files.append(
+                    TokenFile(
+                        each.file,
+                        keeper=pipelines.identities[each.identity],
+                        form=TokenJson(),
+                        clock=parts.clock,
+                        group=each.group,
+                        on_event=telemetry.on_file,
+                    )
+                )
+        for entry in config.id_tokens:
+            if entry.file is not None:
+                files.append(
+                    TokenFile(
+                        entry.file,
+                        keeper=pipelines.id_tokens[entry.name],
+                        form=BareJwt(),
+                        clock=parts.clock,
+                        on_event=telemetry.on_file,
+                    )
+                )
+    except (ValueError, OSError) as error:
+        for file in files:
+            file.close()
+        reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        raise Misconfigured(reason) from error
+    return files
+
+
+def refuse_circles(config: Config, endpoints: Endpoints, parts: Parts) -> None:
+    """Refuse to be our own client.
+
+    Raises:
+        Misconfigured: A source would read what we serve or write; names both.
+    """
+    ours = Ours(
+        urls={
+            **dict.fromkeys(endpoints.imds, "imds.listen"),
+            **dict.fromkeys(endpoints.container, "container.listen"),
+            **dict.fromkeys(endpoints.ops, "ops.listen"),
+        },
+        files={
+            **{
+                each.file: f"namespace_tokens.{each.identity}.file"
+                for each in config.namespace_tokens
+                if each.file
+            },
+            **{each.file: f"id_tokens.{each.name}.file" for each in config.id_tokens if each.file},
+        },
+    )
+    for name, identity in config.identities.items():
+        if circle := circle_of(identity, ours, parts.environ):
+            raise Misconfigured(f"identities.{name}: {circle}")
+
+
+def circle_of(identity: IdentityConfig, ours: Ours, environ: Mapping[str, str]) -> str | None:
+    if identity.source in FROM_AWS:
+        return leads_to(environ, ours=ours, profile=identity.profile)
+    return identity_leads_to(
+        environ,
+        ours=ours,
+        source=identity.source,
+        token_file=identity.token_file,
+        token_spec=identity.token_spec,
     )
 
 
@@ -316,21 +368,6 @@ async def renew_after_jumps(pipelines: Pipelines, keys: SigningKeys, clock: Cloc
         keys.add_key(clock.now())
         for keeper in pipelines.keepers:
             keeper.renew_now()
-
-
-async def first_leases(keepers: Iterable[Keeper[Any]], *, clock: Clock, limit_s: float) -> None:
-    """Wait until each keeper has its first lease or was refused it, at most *limit_s* seconds."""
-    tasks: list[asyncio.Future[Any]] = [
-        asyncio.ensure_future(keeper.settled()) for keeper in keepers
-    ]
-    everything: asyncio.Future[Any] = asyncio.gather(*tasks)
-    limit: asyncio.Future[Any] = asyncio.ensure_future(clock.sleep(limit_s))
-    try:
-        await asyncio.wait({everything, limit}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        everything.cancel()
-        limit.cancel()
-        await asyncio.gather(everything, limit, return_exceptions=True)
 
 
 def place_of(config: Config, pipelines: Pipelines, clock: Clock) -> Place:
@@ -363,7 +400,7 @@ def signing_keys(config: Config, parts: Parts) -> SigningKeys:
     if config.state_dir is None:
         return SigningKeys.in_memory(now=parts.clock.now())
     return SigningKeys.kept(
-        config.state_dir / "imds-keys.json", now=parts.clock.now(), warn=_warner(parts.log)
+        config.state_dir / "imds-keys.json", now=parts.clock.now(), warn=parts.warn
     )
 
 
@@ -404,7 +441,7 @@ def opened_sockets(config: Config, parts: Parts) -> Iterator[Sockets]:
         mode = 0o666 if "RUNTIME_DIRECTORY" in parts.environ else 0o600
         path = config.runtime_dir / "broker.sock"
         control = stack.enter_context(bind_unix(path, mode=mode))
-        stack.callback(path.unlink, missing_ok=True)
+        stack.callback(unlink_own, path, path.lstat())
         sockets = Sockets(
             control=control,
             imds=_bound("imds", config.imds.listen, parts.log, hops=config.imds.hop_limit),
@@ -501,15 +538,16 @@ async def run(config: Config, parts: Parts, stop: asyncio.Event) -> None:
     for warning in filter(None, (*config.warnings, why_unaskable())):
         parts.log.warning("config.warning", reason=warning)
     raise_open_files_limit()
-    async with serving_all(config, parts) as running:
-        parts.log.info(
-            "daemon.ready",
-            version=__version__,
-            imds=running.endpoints.imds,
-            container=running.endpoints.container,
-            ops=running.endpoints.ops,
-            roles=list(running.pipelines.roles),
-        )
+    async with serving_all(config, parts, stop=stop) as running:
+        if not stop.is_set():
+            parts.log.info(
+                "daemon.ready",
+                version=__version__,
+                imds=running.endpoints.imds,
+                container=running.endpoints.container,
+                ops=running.endpoints.ops,
+                roles=list(running.pipelines.roles),
+            )
         await stop.wait()
         parts.log.info("daemon.stopping")
 
@@ -521,7 +559,7 @@ def main(config: Config) -> int:
         asyncio.run(_until_signalled(config, Parts(log=log)))
     except CannotStart as error:
         print(f"namespace-broker: {error}", file=sys.stderr)  # noqa: T201 - an error is one line
-        return 1
+        return error.exit_code
     return 0
 
 
@@ -553,40 +591,3 @@ async def private(config: Config, parts: Parts) -> AsyncIterator[Running]:
         )
         async with serving_all(own, parts) as running:
             yield running
-
-
-async def obtain(config: Config, role: str, parts: Parts) -> Lease[AwsCredentials]:
-    """Obtain one lease of *role*, without a daemon.
-
-    Raises:
-        Refused: A proper no, at once.
-        Unavailable: Passing faults for 60 s.
-    """
-    async with wired(config, parts) as pipelines, keeping(pipelines, parts.clock):
-        return await once(pipelines.roles[role], parts.clock)
-
-
-async def obtain_all(config: Config, parts: Parts) -> Sequence[tuple[str, Lease[Any] | str]]:
-    """Obtain every lease once; of each its name, and the lease or why there is none."""
-    async with wired(config, parts) as pipelines, keeping(pipelines, parts.clock):
-        return [
-            (keeper.name, await _or_reason(once(keeper, parts.clock)))
-            for keeper in pipelines.keepers
-        ]
-
-
-async def once(keeper: Keeper[T], clock: Clock) -> Lease[T]:
-    """Return the first lease of *keeper*, waiting over passing faults for at most 60 s."""
-    await first_leases([keeper], clock=clock, limit_s=ONCE_LIMIT_S)
-    return await keeper.fetch()
-
-
-async def _or_reason(lease: Coroutine[Any, Any, Lease[T]]) -> Lease[T] | str:
-    try:
-        return await lease
-    except (Refused, Unavailable) as error:
-        return str(error)
-
-
-def _warner(log: Log) -> Callable[[str], None]:
-    return lambda reason: log.warning("warning", reason=reason)

@@ -136,7 +136,7 @@ class Keeper(Generic[T]):
         self._failures = 0
         self._next_at: datetime | None = clock.now()
         self._expiry_told = False
-        self._attempts = 0
+        self._asking = False
         self._wake = asyncio.Event()
         self._attempted = asyncio.Event()
 
@@ -224,6 +224,11 @@ class Keeper(Generic[T]):
         while self.state() not in ("live", "unavailable", "refused"):
             await self._next_attempt()
 
+    @property
+    def is_asking(self) -> bool:
+        """Say whether an attempt is under way."""
+        return self._asking
+
     def renew_now(self) -> None:
         """Renew without waiting for the time: the clock jumped, or the input changed."""
         self._failures = 0
@@ -240,7 +245,10 @@ class Keeper(Generic[T]):
             await self._clock.sleep(FLOOR_S)
 
     async def _until_due(self) -> None:
-        while self._next_at is None or self._clock.now() < self._next_at:
+        # Due also when woken during the last attempt: what that read may have been too old.
+        while not self._wake.is_set() and (
+            self._next_at is None or self._clock.now() < self._next_at
+        ):
             self._tell_expiry()
             await self._nap()
         self._tell_expiry()
@@ -257,6 +265,7 @@ class Keeper(Generic[T]):
 
     async def _attempt(self) -> None:
         started_at = self._clock.now()
+        self._asking = True
         try:
             lease = await self._limited(self._source.fetch())
             if not lease.is_live(now=self._clock.now()):
@@ -265,7 +274,7 @@ class Keeper(Generic[T]):
             self._failed(error, took_s=self._since(started_at))
         else:
             self._took(lease, took_s=self._since(started_at))
-        self._attempts += 1
+        self._asking = False
         self._attempted.set()
         self._attempted = asyncio.Event()
         self._tell_expiry()

@@ -1,12 +1,14 @@
 """What happened, as one log line and one metric each. Decides nothing."""
 
+import io
 import logging
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, MutableMapping
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from contextlib import suppress
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import structlog
 from prometheus_client import (
@@ -35,8 +37,12 @@ from broker.keeper import (
     Renewed,
 )
 from broker.surfaces.message import Exchange
+from broker.surfaces.token_files import FileEvent, NotWritten, ShortLived
 
 PREFIX = "namespace_broker"
+
+TROUBLE_AGAIN = timedelta(minutes=1)
+"""How long the same trouble of the event loop is not told again."""
 
 Log = structlog.typing.FilteringBoundLogger
 Leases = Iterable[Keeper[Any]]
@@ -45,9 +51,10 @@ Leases = Iterable[Keeper[Any]]
 def logger(*, form: str, level: str, stream: TextIO | None = None) -> Log:
     """Return the daemon's log: events to *stream* (stderr), as JSON lines or for a terminal.
 
-    *form* is ``json``, ``console`` or ``auto``: console on a terminal.
+    *form* is ``json``, ``console`` or ``auto``: console on a terminal. What *stream* does not take
+    (a full disk, a reader that left) is lost: no lease is worth less than a line about it.
     """
-    out = stream or sys.stderr
+    out = Unfailing(stream or sys.stderr)
     console = form == "console" or (form == "auto" and out.isatty())
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer(colors=out.isatty())
@@ -61,12 +68,31 @@ def logger(*, form: str, level: str, stream: TextIO | None = None) -> Log:
         renderer,
     ]
     wrapped = structlog.wrap_logger(
-        structlog.PrintLogger(out),
+        structlog.WriteLogger(cast(TextIO, out)),
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
     )
     log: Log = wrapped.bind()
     return log
+
+
+class Unfailing(io.TextIOBase):
+    """Passes on what is written, as long as somebody takes it."""
+
+    def __init__(self, out: TextIO | None) -> None:
+        """*out* is None in a process that was started without a stderr."""
+        self._out = out
+
+    def isatty(self) -> bool:
+        return self._out is not None and self._out.isatty()
+
+    def write(self, text: str) -> int:
+        # ValueError: it was closed.
+        with suppress(OSError, ValueError):
+            if self._out is not None:
+                self._out.write(text)
+                self._out.flush()
+        return len(text)
 
 
 def printable(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -170,6 +196,7 @@ class Telemetry:
 
     def __init__(self, *, log: Log, metrics: Metrics, clock: Clock) -> None:
         self._clock = clock
+        self._troubles: dict[str, datetime] = {}
         self.log = log
         self.metrics = metrics
 
@@ -202,6 +229,24 @@ class Telemetry:
             case Expired():
                 self.log.error("lease.expired", lease=event.lease, reason=event.reason)
 
+    def on_file(self, event: FileEvent) -> None:
+        """Tell of trouble with a token file."""
+        match event:
+            case NotWritten():
+                self.log.error(
+                    "file.not_written",
+                    file=str(event.file),
+                    reason=event.reason,
+                    retry_in_s=event.retry_in_s,
+                )
+            case ShortLived():
+                self.log.warning(
+                    "file.short_lived",
+                    file=str(event.file),
+                    life_s=round(event.life_s),
+                    wanted_s=round(event.wanted_s),
+                )
+
     def on_exchange(self, exchange: Exchange) -> None:
         """Count a request, and tell of a caller that was refused."""
         answer, surface = exchange.answer, exchange.surface
@@ -224,6 +269,19 @@ class Telemetry:
         frames = traceback.extract_tb(error.__traceback__)
         place = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames[-3:]]
         self.log.error("bug", error=type(error).__name__, place=" ".join(place))
+
+    def on_loop_trouble(self, _: Any, context: Mapping[str, Any]) -> None:
+        """Tell what the event loop could not do: connections that cannot be taken for want of
+        descriptors, above all. It says so a thousand times a second, so once a minute is enough."""
+        error = context.get("exception")
+        now = self._clock.now()
+        kind = type(error).__name__
+        if (told := self._troubles.get(kind)) is not None and abs(now - told) < TROUBLE_AGAIN:
+            return
+        self._troubles[kind] = now
+        # Of other errors the text may carry what a client sent.
+        reason = error.strerror if isinstance(error, OSError) else None
+        self.log.error("loop.trouble", error=kind, reason=reason)
 
     def _count(self, lease: str, outcome: str, took_s: float) -> None:
         self.metrics.renewals.labels(lease, outcome).inc()

@@ -13,7 +13,9 @@ ROOT = Path(__file__).parent.parent / "broker"
 MAY_IMPORT = {
     "__main__": {"cli"},
     "cli": {"daemon", "config", "setup", "sandbox", "telemetry", "places"},
+    "pipelines": {"config", "sources", "keeper", "telemetry", "watch"},
     "daemon": {
+        "pipelines",
         *("config", "sources", "access", "surfaces"),
         *("telemetry", "keeper", "watch", "host", "places"),
     },

@@ -1,26 +1,22 @@
-"""AWS credentials for an ID token, by STS. The only source that imports botocore, and late."""
+"""AWS credentials for an ID token, by STS. Calls unsigned, so imports botocore, and late."""
 
 import asyncio
 import os
 import re
-import ssl
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self
 
-import aiohttp
-from yarl import URL
-
 from broker.clock import Clock
 from broker.credentials import AwsCredentials, IdToken, Role
-from broker.lease import Lease, Refused, Source, SourceError, Stale, Unavailable
-from broker.sources.aws_errors import AwsFault, sorted_fault
+from broker.lease import Lease, Refused, Source, Stale, Unavailable
+from broker.sources.aws_call import client_settings, sorted_call
+from broker.sources.aws_errors import sorted_fault
 from broker.sources.durations import HOUR_S, Longest, Wanted
 from broker.sources.quoting import shown
-from broker.sources.rpc_errors import retry_after_s
-from broker.sources.web import ask, open_session, origin
 
 CALL_LIMIT_S = 15.0
 """The whole call, making the client included."""
@@ -152,7 +148,14 @@ class Sts:
                 )
         # botocore's parsers raise bare KeyErrors and worse on bodies that they do not expect.
         except Exception as error:
-            raise _sorted(error, role=role, token=token, of=of) from error
+            raise sorted_call(
+                error,
+                of=of,
+                answered=partial(sorted_fault, role=role, token=token, of=of),
+                check=f"check roles.{role.name} in the configuration",
+                endpoint_named_by="AWS_ENDPOINT_URL_STS",
+                hiding=[token.jwt],
+            ) from error
         return _lease_in(answer, role=role, asked_at=asked_at, of=of)
 
     async def _client(self, region: str) -> Any:
@@ -209,96 +212,8 @@ def _botocore() -> tuple[Any, Any]:
             "credentials_file": (None, None, os.devnull, None),
         }
     )
-    config = AioConfig(
-        http_session_cls=OwnHttp,
-        signature_version=UNSIGNED,
-        # The keeper is the only retrier: a retry here would send the same ID token again.
-        retries={"mode": "standard", "total_max_attempts": 1},
-        # "auto" would ask the instance metadata, which may be ours.
-        defaults_mode="legacy",
-        # Neither goes together with an endpoint that is passed.
-        use_fips_endpoint=False,
-        use_dualstack_endpoint=False,
-    )
+    config = AioConfig(signature_version=UNSIGNED, **client_settings("STS", with_endpoint=True))
     return session, config
-
-
-class OwnHttp:
-    """What botocore sends by, in place of its own: that one follows redirects, with the ID token
-    in its hands, and reads answers of any length."""
-
-    def __init__(self, *, verify: bool | str = True, **_: Any) -> None:
-        """*verify* is a CA bundle, or True for botocore's own; the rest is of no use here."""
-        self._verify = verify
-        self._session: aiohttp.ClientSession | None = None
-        self._one_at_a_time = asyncio.Lock()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-
-    async def _opened(self, url: URL) -> aiohttp.ClientSession:
-        async with self._one_at_a_time:
-            if self._session is None:
-                is_tls = url.scheme == "https"
-                self._session = open_session(
-                    await asyncio.to_thread(_tls, self._verify) if is_tls else None
-                )
-            return self._session
-
-    async def send(self, request: Any) -> Any:
-        from aiobotocore.awsrequest import AioAWSResponse
-
-        url = URL(request.url, encoded=True)
-        body = request.body.encode() if isinstance(request.body, str) else request.body
-        reply = await ask(
-            await self._opened(url),
-            request.method,
-            url,
-            of=f"STS ({origin(url)})",
-            body=body,
-            headers={
-                **{name: _text(value) for name, value in request.headers.items()},
-                "Accept-Encoding": "identity",
-            },
-        )
-        headers = {name.lower(): value for name, value in reply.headers.items()}
-        return AioAWSResponse(request.url, reply.status, headers, _AlreadyRead(reply.body))
-
-
-def _tls(verify: bool | str) -> ssl.SSLContext:
-    """Return what connections are verified with. Reads a quarter of a megabyte."""
-    from botocore.httpsession import get_cert_path
-
-    bundle = get_cert_path(verify)
-    try:
-        return ssl.create_default_context(cafile=bundle)
-    except OSError as error:  # a bundle that is none is an SSLError, which is one too
-        raise Refused(
-            f"the CA bundle {bundle} cannot be used ({error.strerror or error}); "
-            "correct AWS_CA_BUNDLE",
-            word="tls",
-        ) from error
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value
-
-
-class _AlreadyRead:
-    """A body in memory, read as an HTTP library's would be."""
-
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-
-    async def read(self) -> bytes:
-        return self._body
 
 
 def _parameters(role: Role, token: IdToken, *, duration_s: int) -> dict[str, Any]:
@@ -337,47 +252,5 @@ def _lease_in(answer: object, *, role: Role, asked_at: datetime, of: str) -> Lea
 
 
 def _is_a_key(text: object) -> bool:
-    return isinstance(text, str) and re.fullmatch(r"[!-~]+", text) is not None
-
-
-def _sorted(error: Exception, *, role: Role, token: IdToken, of: str) -> SourceError:
-    """Return what to raise for whatever the call raised. Source: aws-api 2.4, 10."""
-    import botocore.exceptions as known
-
-    match error:
-        case SourceError():
-            return error
-        case known.ClientError():
-            return sorted_fault(_fault_in(error), role=role, token=token, of=of)
-        case TimeoutError():
-            return Unavailable(f"{of} gave no answer in time", word="timeout")
-        case known.BotoCoreError():
-            return Refused(
-                f"{of} was not called: {shown(error, hiding=[token.jwt])}; "
-                f"check roles.{role.name} in the configuration",
-                word="bad-request",
-            )
-    return Unavailable(
-        f"{of} gave no proper answer ({type(error).__name__}); is that AWS, or a proxy? check "
-        "AWS_ENDPOINT_URL_STS if it stays so",
-        word="bad-answer",
-    )
-
-
-def _fault_in(error: Any) -> AwsFault:
-    """Read a ClientError defensively: a proxy's page makes one without code or message."""
-    response = error.response if isinstance(error.response, dict) else {}
-    told = response.get("Error") or {}
-    about = response.get("ResponseMetadata") or {}
-    code = told.get("Code")
-    return AwsFault(
-        code=str(code) if code else None,
-        message=str(told.get("Message") or ""),
-        status=int(about.get("HTTPStatusCode") or 0),
-        retry_after_s=retry_after_s(
-            {
-                "Retry-After": str(about.get("HTTPHeaders", {}).get("retry-after", "")),
-                "Date": str(about.get("HTTPHeaders", {}).get("date", "")),
-            }
-        ),
-    )
+    # What the surfaces can serve: of visible ASCII, all but the quote and the backslash (C-46).
+    return isinstance(text, str) and re.fullmatch(r"[!#-\[\]-~]+", text) is not None

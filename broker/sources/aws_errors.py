@@ -1,7 +1,7 @@
-"""Sort STS's refusals: which are passing, which final, which mean a stale token; say what to do.
-Pure: knows codes and statuses, no library."""
+"""Sort AWS's refusals: which are passing; of AssumeRoleWithWebIdentity also which are final, which
+mean a stale token, and what to do. Pure: knows codes and statuses, no library."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -58,12 +58,28 @@ def sorted_fault(fault: AwsFault, *, role: Role, token: IdToken, of: str) -> Sou
 
     Source: aws-api 2.4, 3, 10.
     """
-    said = shown(fault.message, hiding=[token.jwt])
-    what = (
-        f"{of} answered {shown(fault.code)}: {said}"
-        if said
-        else f"{of} answered {shown(fault.code)}"
-    )
+    what = said(fault, of=of, hiding=[token.jwt])
+    passing = passing_fault(fault, what, of=of, endpoint_named_by="AWS_ENDPOINT_URL_STS")
+    if passing is not None:
+        return passing
+    if fault.plain_code in _STALE:
+        return Stale(what)
+    return _refused(fault, what, role, token)
+
+
+def said(fault: AwsFault, *, of: str, hiding: Iterable[str] = ()) -> str:
+    """Return, for an error, what *of* said, without what is to be hidden."""
+    message = shown(fault.message, hiding=hiding)
+    return f"{of} answered {shown(fault.code)}{': ' if message else ''}{message}"
+
+
+def passing_fault(
+    fault: AwsFault, what: str, *, of: str, endpoint_named_by: str
+) -> Unavailable | None:
+    """Return the error for what may go well when asked again, None for a proper answer.
+
+    Source: aws-api 2.4, 10.
+    """
     if _is_throttling(fault):
         return Unavailable(what, word="throttled", retry_after_s=fault.retry_after_s)
     if fault.status >= 500 or fault.status == 408 or _is_passing(fault):
@@ -71,12 +87,10 @@ def sorted_fault(fault: AwsFault, *, role: Role, token: IdToken, of: str) -> Sou
     if not fault.is_an_aws_error:
         return Unavailable(
             f"{of} answered HTTP {fault.status} without an AWS error; "
-            "is that AWS, or a proxy? check AWS_ENDPOINT_URL_STS if it stays so",
+            f"is that AWS, or a proxy? check {endpoint_named_by} if it stays so",
             word="bad-answer",
         )
-    if fault.plain_code in _STALE:
-        return Stale(what)
-    return _refused(fault, what, role, token)
+    return None
 
 
 def _is_throttling(fault: AwsFault) -> bool:

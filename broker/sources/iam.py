@@ -1,8 +1,8 @@
 """Call Namespace's IAM API. Keeps no token and repeats no call."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import aiohttp
 from yarl import URL
@@ -29,6 +29,9 @@ _NEXT_STEPS: Mapping[str, Mapping[str, str]] = {
     "GetTenant": {"PERMISSION_DENIED": "allow this identity to read its workspace (tenant/get)"},
 }
 
+_EXCHANGE_REFUSALS = ("INVALID_ARGUMENT", "NOT_FOUND", "PERMISSION_DENIED", "FAILED_PRECONDITION")
+"""What an exchange may answer for a token that is not trusted. Source: namespace-api 9.2."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tenant:
@@ -36,6 +39,14 @@ class Tenant:
 
     tenant_id: str | None
     name: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantToken:
+    """A token that was exchanged for a foreign one, and the workspace it is for."""
+
+    bearer: str = field(repr=False)
+    tenant: Tenant
 
 
 class NamespaceIam:
@@ -80,15 +91,51 @@ class NamespaceIam:
 
     async def get_tenant(self, bearer: str) -> Tenant:
         """Return the bearer's own workspace. Source: namespace-api 6.8."""
-        tenant = (await self._call(_TENANTS, "GetTenant", {}, bearer=bearer)).get("tenant")
-        document = tenant if isinstance(tenant, dict) else {}
-        return Tenant(
-            tenant_id=text_in(document, "tenant_id", "tenantId"), name=text_in(document, "name")
+        return _tenant_in(await self._call(_TENANTS, "GetTenant", {}, bearer=bearer))
+
+    async def exchange_oidc_token(
+        self, oidc_token: str, *, tenant_id: str | None, if_refused: str
+    ) -> TenantToken:
+        """Return a tenant token for another issuer's. Anonymous; without *tenant_id* the workspace
+        is not named. *if_refused* is the next step. Source: namespace-api 6.4.
+        """
+        members = {"oidc_token": oidc_token, **({"tenant_id": tenant_id} if tenant_id else {})}
+        return await self._exchange("ExchangeOIDCToken", members, oidc_token, if_refused)
+
+    async def exchange_aws_cognito_jwt(
+        self, cognito_token: str, *, tenant_id: str, if_refused: str
+    ) -> TenantToken:
+        """Return a tenant token for a Cognito identity pool's. Anonymous; *if_refused* is the next
+        step. Source: namespace-api 6.5.
+        """
+        members = {"tenant_id": tenant_id, "aws_cognito_token": cognito_token}
+        return await self._exchange("ExchangeAWSCognitoJWT", members, cognito_token, if_refused)
+
+    async def _exchange(
+        self, method: str, members: Mapping[str, object], foreign_token: str, if_refused: str
+    ) -> TenantToken:
+        answer = await self._call(
+            _TENANTS,
+            method,
+            members,
+            next_steps=dict.fromkeys(_EXCHANGE_REFUSALS, if_refused),
+            hiding=[foreign_token],
+        )
+        return TenantToken(
+            bearer=self._token_in(answer, "tenant_token", "tenantToken"), tenant=_tenant_in(answer)
         )
 
     async def _call(
-        self, service: str, method: str, members: Mapping[str, object], *, bearer: str
+        self,
+        service: str,
+        method: str,
+        members: Mapping[str, object],
+        *,
+        bearer: str | None = None,
+        next_steps: Mapping[str, str] | None = None,
+        hiding: Sequence[str] = (),
     ) -> Mapping[str, object]:
+        """Call *method*, anonymously without *bearer*."""
         reply = await ask(
             self._session,
             "POST",
@@ -98,7 +145,7 @@ class NamespaceIam:
             limit_s=self._call_limit_s,
             headers={
                 "Content-Type": "application/json",
-                "Authorization": f"Bearer {bearer}",
+                **({"Authorization": f"Bearer {bearer}"} if bearer else {}),
                 "NS-Internal-Version": str(self._api_version),
                 "User-Agent": f"namespace-broker/{__version__}",
                 "Accept-Encoding": "identity",
@@ -108,8 +155,8 @@ class NamespaceIam:
             raise sorted_error(
                 reply,
                 of=f"{method} at {self._named}",
-                next_steps=_NEXT_STEPS.get(method, {}),
-                hiding=[bearer],
+                next_steps=next_steps or _NEXT_STEPS.get(method, {}),
+                hiding=[*hiding, bearer or ""],
             )
         document = json_object(reply.body)
         if document is None:
@@ -127,3 +174,11 @@ class NamespaceIam:
                 f"{self._named} answered without a proper {keys[0]}", word="bad-answer"
             )
         return token
+
+
+def _tenant_in(answer: Mapping[str, object]) -> Tenant:
+    tenant = answer.get("tenant")
+    document = tenant if isinstance(tenant, dict) else {}
+    return Tenant(
+        tenant_id=text_in(document, "tenant_id", "tenantId"), name=text_in(document, "name")
+    )

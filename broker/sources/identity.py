@@ -110,11 +110,18 @@ class FirstThere:
         elif path := self._environ.get("NSC_TOKEN_FILE"):
             yield TokenFile(Path(path), named_by="NSC_TOKEN_FILE", reach=reach, chosen=True)
         else:
-            directory = Path(self._environ.get("NSC_METADATA_DIR") or METADATA_DIR)
-            yield TokenFile(directory / "token.json", named_by="NSC_METADATA_DIR", reach=reach)
-            yield SpecFile(directory / "token.spec", named_by="NSC_METADATA_DIR", reach=reach)
-            if config := _user_config(self._environ):
-                yield TokenFile(config / "ns" / "token.json", named_by="nsc", reach=reach)
+            for place, named_by in places(self._environ):
+                kind = SpecFile if place.suffix == ".spec" else TokenFile
+                yield kind(place, named_by=named_by, reach=reach)
+
+
+def places(environ: Mapping[str, str]) -> Iterator[tuple[Path, str]]:
+    """Yield the files that are looked for where no variable names one, and by whose rule."""
+    directory = Path(environ.get("NSC_METADATA_DIR") or METADATA_DIR)
+    yield directory / "token.json", "NSC_METADATA_DIR"
+    yield directory / "token.spec", "NSC_METADATA_DIR"
+    if config := _user_config(environ):
+        yield config / "ns" / "token.json", "nsc"
 
 
 def _user_config(environ: Mapping[str, str]) -> Path | None:
@@ -162,7 +169,7 @@ class SpecFile:
         return await _by_spec(spec, place=str(self._path), reach=self._reach)
 
     def is_there(self) -> bool:
-        return self._chosen or _exists(self._path)
+        return self._chosen or is_something(self._path)
 
     def watched(self) -> tuple[Path, ...]:
         return (self._path,)
@@ -202,7 +209,7 @@ class TokenFile:
         return _usable(held.bearer, place=str(self._path), clock=self._reach.clock)
 
     def is_there(self) -> bool:
-        return self._chosen or _exists(self._path)
+        return self._chosen or is_something(self._path)
 
     def watched(self) -> tuple[Path, ...]:
         return (self._path,)
@@ -355,7 +362,7 @@ def _ended(ended_at: datetime, *, place: str, now: datetime) -> Refused:
     )
 
 
-def _exists(path: Path) -> bool:
+def is_something(path: Path) -> bool:
     """Say whether there is something at *path*, readable or not; a closed directory is nothing."""
     try:
         path.stat()

@@ -42,18 +42,11 @@ class Container:
 
     def answer(self, request: Request, caller: Caller, *, now: datetime) -> Answer:
         """Answer from memory; never 429 or 5xx, which make some clients hang (C-71)."""
-        if objection := self._guard.objection(request):
-            return problem(403, "not for browsers, proxies or other hosts", refusal=objection)
-        if request.method not in ("GET", "HEAD"):
-            return problem(405, "only GET and HEAD", allow="GET, HEAD")
-        segments, presented = admission(request)
-        if not presented:
-            return problem(401, "no authorization token came along", refusal="token-missing")
-        token = self._secrets.caller_name(presented[0]) if len(presented) == 1 else None
-        if token is None:
-            return problem(401, "not a good authorization token", refusal="token-bad")
+        token = bearer(request, guard=self._guard, secrets=self._secrets)
+        if isinstance(token, Answer):
+            return token
         grant = self._rules.grant_for(replace(caller, token=token))
-        return self._credentials(segments, grant, now=now)
+        return self._credentials(admission(request)[0], grant, now=now)
 
     def nothing(self) -> Answer:
         """404, as long as nothing else is known (C-71)."""
@@ -101,6 +94,25 @@ class Container:
             if lease is not None and lease.value.role_arn == arn:
                 return role
         return None
+
+
+def bearer(
+    request: Request, *, guard: Guard, secrets: ContainerTokens, route: str = "container"
+) -> str | Answer:
+    """Return whose token was presented, by name, or the answer that says why that is not enough."""
+    if objection := guard.objection(request):
+        sentence = "not for browsers, proxies or other hosts"
+        return problem(403, sentence, route=route, refusal=objection)
+    if request.method not in ("GET", "HEAD"):
+        return problem(405, "only GET and HEAD", route=route, allow="GET, HEAD")
+    _, presented = admission(request)
+    if not presented:
+        sentence = "no authorization token came along"
+        return problem(401, sentence, route=route, refusal="token-missing")
+    token = secrets.caller_name(presented[0]) if len(presented) == 1 else None
+    if token is None:
+        return problem(401, "not a good authorization token", route=route, refusal="token-bad")
+    return token
 
 
 def admission(request: Request) -> tuple[tuple[str, ...], tuple[str, ...]]:

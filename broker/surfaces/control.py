@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs
@@ -10,12 +10,16 @@ from urllib.parse import parse_qs
 from broker import __version__
 from broker.access.caller import Caller, Grant
 from broker.access.rules import Rules
-from broker.credentials import AwsCredentials
+from broker.credentials import AwsCredentials, IdToken, NamespaceToken
 from broker.keeper import Keeper
 from broker.lease import NotReady
 from broker.surfaces.documents import credentials_document
 from broker.surfaces.message import Answer, Request
-from broker.surfaces.ops import json_answer, lease_facts, lease_named, readiness
+from broker.surfaces.ops import json_answer, lease_facts, lease_named, readiness, rfc3339
+from broker.surfaces.spec_secrets import SpecSecrets, spec_for
+
+Asked = Mapping[str, str]
+"""What stands in the query."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +33,28 @@ class Endpoints:
     region: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handing:
+    """The ways in which Namespace tokens are handed on: each identity's file, and whose secret."""
+
+    files: Mapping[str, str]
+    spec_secrets: SpecSecrets = field(repr=False)
+
+    def facts_for(
+        self, uid: int | None, endpoints: Endpoints, grant: Grant
+    ) -> dict[str, str | None]:
+        """Return what nsc and the Namespace SDKs are to be told: ``{"token_file", "token_spec"}``.
+        A file is for whoever may read it; the spec holds a secret, for who may have the token."""
+        file = next(iter(self.files.values()), None)
+        spec = None
+        if grant.namespace_tokens and endpoints.container and uid is not None:
+            spec = spec_for(endpoints.container[0], self.spec_secrets.segment_for(uid))
+        return {"token_file": file, "token_spec": spec}
+
+
 class Control:
-    """``/v1/ready``, ``/v1/status``, ``/v1/credentials`` and ``/v1/client``.
+    """``/v1/ready``, ``status``, ``credentials``, ``client``, ``namespace-token`` and
+    ``id-token``, all below ``/v1/``.
 
     Reasons are told here, unlike anywhere else: who may have a role may know why it is not there.
     """
@@ -42,15 +66,22 @@ class Control:
         *,
         keepers: Iterable[Keeper[Any]],
         roles: Mapping[str, Keeper[AwsCredentials]],
+        identities: Mapping[str, Keeper[NamespaceToken]],
+        id_tokens: Mapping[str, Keeper[IdToken]],
         rules: Rules,
         owner_uid: int,
         container_token: str,
+        handing: Handing,
         endpoints: Endpoints,
         is_open: Callable[[], bool],
     ) -> None:
-        """*is_open* tells whether the credential surfaces take connections yet."""
+        """*id_tokens* by audience. *is_open* tells whether the credential surfaces take connections
+        yet."""
         self._keepers = list(keepers)
         self._roles = roles
+        self._identities = identities
+        self._id_tokens = id_tokens
+        self._handing = handing
         self._rules = rules
         self._owners = {0, owner_uid}
         self._container_token = container_token
@@ -61,6 +92,8 @@ class Control:
             "/v1/status": self._status,
             "/v1/credentials": self._credentials,
             "/v1/client": self._client,
+            "/v1/namespace-token": self._namespace_token,
+            "/v1/id-token": self._id_token,
         }
 
     def answer(self, request: Request, caller: Caller, *, now: datetime) -> Answer:
@@ -69,8 +102,8 @@ class Control:
             return problem(404, "not-found", "no such path")
         if request.method != "GET":
             return Answer(status=405, headers={"Allow": "GET"})
-        role = parse_qs(request.query).get("role", [None])[0]
-        return route(role, caller, now)
+        asked = {name: values[0] for name, values in parse_qs(request.query).items()}
+        return route(asked, caller, now)
 
     def nothing(self) -> Answer:
         return problem(500, "internal", "the broker failed to answer; its log says why")
@@ -78,7 +111,8 @@ class Control:
     def unreadable(self) -> Answer:
         return problem(400, "bad-request", "not HTTP")
 
-    def _ready(self, role: str | None, _: Caller, now: datetime) -> Answer:
+    def _ready(self, asked: Asked, _: Caller, now: datetime) -> Answer:
+        role = asked.get("role")
         statuses = [keeper.status(now=now) for keeper in self._keepers]
         if role is not None:
             status = lease_named(role, statuses)
@@ -90,9 +124,9 @@ class Control:
         ready = ready and self._is_open()
         return json_answer(200 if ready else 503, {**document, "ready": ready}, route="ready")
 
-    def _status(self, role: str | None, caller: Caller, now: datetime) -> Answer:
+    def _status(self, _: Asked, caller: Caller, now: datetime) -> Answer:
         grant = self._rules.grant_for(caller)
-        if caller.uid not in self._owners and not grant.roles:
+        if caller.uid not in self._owners and not grant.any:
             return self._refused(caller)
         statuses = [keeper.status(now=now) for keeper in self._keepers]
         ready = readiness(statuses)[0]
@@ -107,9 +141,9 @@ class Control:
         }
         return json_answer(200, document, route="status")
 
-    def _credentials(self, role: str | None, caller: Caller, now: datetime) -> Answer:
+    def _credentials(self, asked: Asked, caller: Caller, now: datetime) -> Answer:
         grant = self._rules.grant_for(caller)
-        name = role or grant.default_role
+        name = asked.get("role") or grant.default_role
         if name is None or name not in grant.roles:
             return self._refused(caller)
         try:
@@ -119,12 +153,55 @@ class Control:
         document = credentials_document(lease)
         return json_answer(200, document, route="credentials", role=name)
 
-    def _client(self, role: str | None, caller: Caller, now: datetime) -> Answer:
+    def _client(self, asked: Asked, caller: Caller, now: datetime) -> Answer:
         grant = self._rules.grant_for(caller)
-        if not grant.roles or (role is not None and role not in grant.roles):
+        role = asked.get("role")
+        if not grant.any or (role is not None and role not in grant.roles):
             return self._refused(caller)
-        document = client_facts(self._endpoints, grant, container_token=self._container_token)
+        document = client_facts(
+            self._endpoints,
+            grant,
+            container_token=self._container_token,
+            namespace=self._handing.facts_for(caller.uid, self._endpoints, grant),
+        )
         return json_answer(200, document, route="client")
+
+    def _namespace_token(self, asked: Asked, caller: Caller, now: datetime) -> Answer:
+        """Answer the facts to owners and to whom the rules grant the token; the token itself to
+        the latter only: it opens every role that trusts the workspace."""
+        grant = self._rules.grant_for(caller)
+        seen = self._identities if caller.uid in self._owners else grant.namespace_tokens
+        name = asked.get("identity") or next(
+            (each for each in self._identities if each in seen), None
+        )
+        if name is None or name not in seen or name not in self._identities:
+            return self._refused(caller)
+        try:
+            lease = self._identities[name].current(now=now)
+        except NotReady as reason:
+            return problem(404, "not-ready", f"identity/{name}: {reason}", route="namespace-token")
+        token = lease.value
+        document = {
+            "identity": name,
+            "token": token.bearer if name in grant.namespace_tokens else None,
+            "kind": token.bearer.partition("_")[0],
+            "expires_at": rfc3339(lease.expires_at),
+            "tenant_id": token.tenant_id,
+            "instance_id": token.instance_id,
+        }
+        return json_answer(200, document, route="namespace-token")
+
+    def _id_token(self, asked: Asked, caller: Caller, now: datetime) -> Answer:
+        audience = asked.get("audience")
+        grant = self._rules.grant_for(caller)
+        if audience not in grant.id_token_audiences or audience not in self._id_tokens:
+            return self._refused(caller)
+        try:
+            lease = self._id_tokens[audience].current(now=now)
+        except NotReady as reason:
+            return problem(404, "not-ready", str(reason), route="id-token")
+        document = {"token": lease.value.jwt, "expires_at": rfc3339(lease.expires_at)}
+        return json_answer(200, document, route="id-token")
 
     def _refused(self, caller: Caller) -> Answer:
         return problem(
@@ -132,7 +209,13 @@ class Control:
         )
 
 
-def client_facts(endpoints: Endpoints, grant: Grant, *, container_token: str) -> dict[str, Any]:
+def client_facts(
+    endpoints: Endpoints,
+    grant: Grant,
+    *,
+    container_token: str,
+    namespace: Mapping[str, str | None],
+) -> dict[str, Any]:
     """Return what a client of that grant needs to know to use us; it holds a secret."""
     return {
         "container_token": container_token,
@@ -142,6 +225,7 @@ def client_facts(endpoints: Endpoints, grant: Grant, *, container_token: str) ->
         "region": endpoints.region,
         "roles": sorted(grant.roles),
         "default_role": grant.default_role,
+        "namespace": dict(namespace),
     }
 
 

@@ -87,13 +87,15 @@ def broker_process(
     *arguments: str,
     environ: Mapping[str, str] | None = None,
     defaults: bool = True,
+    log: Path | None = None,
 ) -> Iterator[BrokerProcess]:
-    """Run the broker in *folder* against *sandbox* for the block."""
+    """Run the broker in *folder* against *sandbox* for the block; *log* is a file in there unless
+    given."""
     token_file = folder / "token.json"
     if not token_file.exists():
         sandbox.namespace.write_token_file(token_file)
     runtime_dir = folder / "run"
-    log = folder / f"log-{len(list(folder.glob('log-*')))}"
+    log = log or folder / f"log-{len(list(folder.glob('log-*')))}"
     usual = (
         *("--role-arn", sandbox.role_arn, "--region", "eu-central-1"),
         *("--imds", ANYWHERE, "--container", ANYWHERE, "--ops", ANYWHERE),

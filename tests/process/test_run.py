@@ -17,6 +17,7 @@ from tests.process.broker_process import (
     get,
     imds_get,
     imds_token,
+    put,
     until,
 )
 
@@ -56,6 +57,32 @@ def test_ctrl_c_is_a_proper_end(sandbox: Sandbox, tmp_path: Path) -> None:
         broker.wait_for("daemon.ready")
 
         assert broker.stop(signal.SIGINT) == 0
+
+
+def test_it_may_be_stopped_while_it_waits_for_its_first_lease(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    sandbox.fail("AssumeRoleWithWebIdentity", status=503)
+
+    with broker_process(sandbox, tmp_path, "--start-timeout", "86400") as broker:
+        broker.wait_for("lease.renewal_failed")
+
+        assert broker.stop() == 0
+
+    assert broker.events("daemon.ready") == []
+    assert len(broker.events("daemon.stopping")) == 1
+
+
+def test_a_disk_too_full_for_its_log_costs_nobody_a_credential(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    with broker_process(sandbox, tmp_path, log=Path("/dev/full")) as broker:
+        until(lambda: broker.ready()["ready"], what="it to be ready")
+        imds = broker.endpoints["imds"][0]
+        assert put(f"{imds}/latest/api/token", x_forwarded_for="10.0.0.1")[0] == 403
+        assert imds_get(imds, ROLE_LIST, token=imds_token(imds)) == (200, b"deploy")
+
+        assert broker.stop() == 0
 
 
 def test_a_request_that_has_begun_is_answered_before_it_leaves(

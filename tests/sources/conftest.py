@@ -8,11 +8,20 @@ import pytest
 from hypothesis import settings
 
 from broker.clock import SystemClock
+from broker.lease import Lease
 from broker.sandbox import Sandbox
+from broker.sources.ambient import Ambient
 from broker.sources.aws import Sts
 from broker.sources.namespace import NamespaceIam, open_session
-from tests.fakes import FakeClock
-from tests.sources.given import Pipeline
+from tests.fakes import FakeClock, ScriptedSource
+from tests.sources.given import (
+    REGION,
+    Pipeline,
+    Presenting,
+    Workload,
+    key_variables,
+    some_aws_token,
+)
 
 # How long one example takes says something about this machine only.
 settings.register_profile("unhurried", deadline=None, database=None)
@@ -25,6 +34,8 @@ def _no_ambient_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith(("AWS_", "NSC_")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, os.devnull)
 
 
 @pytest.fixture
@@ -55,3 +66,35 @@ async def pipeline(sandbox: Sandbox, http: aiohttp.ClientSession) -> AsyncIterat
             sts=sts,
             clock=clock,
         )
+
+
+@pytest.fixture
+async def workload(
+    sandbox: Sandbox, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Workload]:
+    arn = sandbox.guide_by_sts()
+    _, pool_id = sandbox.guide_by_cognito(region=REGION)
+    for name, value in key_variables(sandbox.aws.role_session(arn)).items():
+        monkeypatch.setenv(name, value)
+    clock = SystemClock()
+    async with Ambient(clock=clock) as ambient:
+        yield Workload(
+            sandbox=sandbox,
+            iam=NamespaceIam(http, sandbox.namespace.url),
+            clock=clock,
+            ambient=ambient,
+            arn=arn,
+            pool_id=pool_id,
+        )
+
+
+@pytest.fixture
+def presenting(sandbox: Sandbox, http: aiohttp.ClientSession) -> Presenting:
+    clock = SystemClock()
+    token = Lease(value=some_aws_token(), issued_at=clock.now(), expires_at=None)
+    return Presenting(
+        sandbox=sandbox,
+        iam=NamespaceIam(http, sandbox.namespace.url),
+        clock=clock,
+        tokens=ScriptedSource(token),
+    )

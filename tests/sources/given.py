@@ -16,16 +16,41 @@ from broker.clock import Clock
 from broker.credentials import IdToken, NamespaceToken, Role
 from broker.lease import Lease
 from broker.sandbox import Sandbox
+from broker.sandbox.accounts import IssuedKeys
+from broker.sources.ambient import Ambient
 from broker.sources.aws import AssumedRole, Sts
+from broker.sources.aws_tokens import (
+    AwsToken,
+    DeveloperTokenFor,
+    Pool,
+    WebIdentityTokenFor,
+    pool_named,
+)
+from broker.sources.exchange import (
+    CognitoExchange,
+    Exchange,
+    OidcExchange,
+    aws_identity_source,
+)
 from broker.sources.namespace import (
     IdentitySource,
     IdTokenFor,
     NamespaceIam,
     identity_source,
 )
+from tests.fakes import ScriptedSource
 
 REGION = "eu-central-1"
 ROLE_ARN = "arn:aws:iam::123456789012:role/deploy"
+
+
+def key_variables(keys: IssuedKeys) -> dict[str, str]:
+    """What makes this process the holder of *keys*, their end left unsaid."""
+    return {
+        "AWS_ACCESS_KEY_ID": keys.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": keys.secret_access_key,
+        "AWS_SESSION_TOKEN": keys.session_token or "",
+    }
 
 
 def jwt_of(claims: object) -> str:
@@ -150,6 +175,115 @@ class Pipeline:
             iam=self.iam,
             http=self.http,
             clock=clock or self.clock,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """A sandbox, and the role ``builder`` there that comes to Namespace by both ways of the guide;
+    this process has its keys in the environment."""
+
+    sandbox: Sandbox
+    iam: NamespaceIam
+    clock: Clock
+    ambient: Ambient
+    arn: str
+    pool_id: str
+    warnings: list[str] = field(default_factory=list)
+
+    def web_identity(
+        self,
+        *,
+        ambient: Ambient | None = None,
+        region: str | None = REGION,
+        algorithm: str = "ES384",
+        duration_s: int = 300,
+        endpoint: str | None = "",
+    ) -> WebIdentityTokenFor:
+        """The source of web identity tokens; *endpoint* is the sandbox's unless given."""
+        return WebIdentityTokenFor(
+            "https://federation.namespaceapis.com",
+            ambient=ambient or self.ambient,
+            clock=self.clock,
+            region=region,
+            algorithm=algorithm,
+            duration_s=duration_s,
+            endpoint=self.sandbox.aws.url if endpoint == "" else endpoint,
+        )
+
+    def developer_token(
+        self,
+        *,
+        ambient: Ambient | None = None,
+        workspace: str = "ws_1",
+        identity_pool: str | None = None,
+        developer_provider: str = "namespace.so",
+    ) -> DeveloperTokenFor:
+        return DeveloperTokenFor(
+            workspace,
+            pool=pool_named(identity_pool or self.pool_id, region=REGION),
+            ambient=ambient or self.ambient,
+            clock=self.clock,
+            developer_provider=developer_provider,
+            endpoint=self.sandbox.aws.url,
+        )
+
+    def exchange(
+        self,
+        source: str = "sts",
+        *,
+        workspace: str | None = "ws_1",
+        iam: NamespaceIam | None = None,
+        ambient: Ambient | None = None,
+    ) -> Exchange:
+        return aws_identity_source(
+            source=source,
+            workspace=workspace,
+            region=REGION,
+            identity_pool=self.pool_id,
+            ambient=ambient or self.ambient,
+            iam=iam or self.iam,
+            clock=self.clock,
+            warn=self.warnings.append,
+            sts_endpoint=self.sandbox.aws.url,
+            cognito_endpoint=self.sandbox.aws.url,
+        )
+
+
+def some_aws_token(jwt: str = "eyJhbGciOiJFUzM4NCJ9.e30.c2ln") -> AwsToken:
+    return AwsToken(
+        jwt=jwt,
+        issuer="https://3d1b.tokens.sts.global.api.aws",
+        subject="arn:aws:iam::123456789012:role/ci",
+        audience="https://federation.namespaceapis.com",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Presenting:
+    """Exchanges of a token that AWS is taken to have issued, and the sandbox's Namespace."""
+
+    sandbox: Sandbox
+    iam: NamespaceIam
+    clock: Clock
+    tokens: ScriptedSource[AwsToken]
+    warnings: list[str] = field(default_factory=list)
+
+    def exchange(self, source: str, *, iam: NamespaceIam | None = None) -> Exchange:
+        if source == "sts":
+            return OidcExchange(
+                self.tokens,
+                iam=iam or self.iam,
+                clock=self.clock,
+                tenant_id="ws_1",
+                warn=self.warnings.append,
+            )
+        return CognitoExchange(
+            self.tokens,
+            iam=iam or self.iam,
+            clock=self.clock,
+            workspace="ws_1",
+            pool=Pool(region=REGION, guid="6f0a"),
         )
 
 

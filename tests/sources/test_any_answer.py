@@ -3,18 +3,25 @@
 import json
 from collections.abc import Awaitable
 
-from hypothesis import given, settings
+import pytest
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from broker.clock import SystemClock
-from broker.lease import Refused, SourceError, Unavailable
+from broker.lease import Lease, Refused, SourceError, Unavailable
+from broker.sources.ambient import Ambient
 from broker.sources.aws import Sts
+from broker.sources.aws_tokens import DeveloperTokenFor, Pool, WebIdentityTokenFor
+from broker.sources.exchange import OidcExchange
 from broker.sources.namespace import IdTokenFor, NamespaceIam, identity_source, open_session
+from tests.fakes import ScriptedSource
 from tests.sources.given import (
+    REGION,
     Pipeline,
     answering,
     http_answer,
     jwt_of,
+    some_aws_token,
     some_id_token,
     some_role,
     spec_of,
@@ -30,7 +37,10 @@ claims = some.dictionaries(
 )
 tokens = claims.map(jwt_of) | claims.map(lambda one: "nscw_" + jwt_of(one)) | some.text()
 json_bodies = (
-    some.dictionaries(some.sampled_from(["id_token", "idToken", "code"]), tokens | anything)
+    some.dictionaries(
+        some.sampled_from(["id_token", "idToken", "tenant_token", "tenant", "Token", "code"]),
+        tokens | anything,
+    )
     | anything
 ).map(lambda document: json.dumps(document).encode())
 xml_bodies = some.lists(
@@ -43,6 +53,11 @@ xml_bodies = some.lists(
             "<Credentials>",
             "</Credentials>",
             "<AccessKeyId>ASIAX</AccessKeyId>",
+            "<GetWebIdentityTokenResponse><GetWebIdentityTokenResult>",
+            "</GetWebIdentityTokenResult></GetWebIdentityTokenResponse>",
+            "<WebIdentityToken>",
+            "a.e30.c",
+            "</WebIdentityToken>",
             "<Expiration>x</Expiration>",
             "<Expiration>2031-05-01T12:00:00Z</Expiration>",
             "<ErrorResponse><Error><Code>",
@@ -113,6 +128,63 @@ async def test_of_sts(body: bytes, status: int) -> None:
         Sts(clock=SystemClock(), endpoint=url) as sts,
     ):
         error = await error_of(sts.assume_role(some_role(), some_id_token(), duration_s=3600))
+
+    assert error is None or isinstance(error, Unavailable | Refused)
+    assert str(error or "").isprintable()
+
+
+@settings(max_examples=60)
+@given(body=json_bodies | some.binary(max_size=300), status=statuses)
+async def test_of_namespace_to_an_exchange(body: bytes, status: int) -> None:
+    clock = SystemClock()
+    token = Lease(value=some_aws_token(), issued_at=clock.now(), expires_at=None)
+    async with answering(http_answer(status, body)) as url, open_session() as http:
+        source = OidcExchange(
+            ScriptedSource(token),
+            iam=NamespaceIam(http, url),
+            clock=clock,
+            tenant_id="ws_1",
+            warn=print,
+        )
+
+        error = await error_of(source.fetch())
+
+    assert error is None or isinstance(error, Unavailable | Refused)
+    assert str(error or "").isprintable()
+
+
+@pytest.fixture
+def _keys_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAX")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+
+
+@pytest.mark.usefixtures("_keys_in_the_environment")
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=xml_bodies | some.binary(max_size=300), status=statuses)
+async def test_of_sts_to_a_signed_call(body: bytes, status: int) -> None:
+    clock = SystemClock()
+    async with answering(http_answer(status, body)) as url, Ambient(clock=clock) as ambient:
+        source = WebIdentityTokenFor(
+            "aud", ambient=ambient, clock=clock, region=REGION, endpoint=url
+        )
+
+        error = await error_of(source.fetch())
+
+    assert error is None or isinstance(error, Unavailable | Refused)
+    assert str(error or "").isprintable()
+
+
+@pytest.mark.usefixtures("_keys_in_the_environment")
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=json_bodies | some.binary(max_size=300), status=statuses)
+async def test_of_cognito(body: bytes, status: int) -> None:
+    clock = SystemClock()
+    pool = Pool(region=REGION, guid="6f0a")
+    async with answering(http_answer(status, body)) as url, Ambient(clock=clock) as ambient:
+        source = DeveloperTokenFor("ws_1", pool=pool, ambient=ambient, clock=clock, endpoint=url)
+
+        error = await error_of(source.fetch())
 
     assert error is None or isinstance(error, Unavailable | Refused)
     assert str(error or "").isprintable()

@@ -314,6 +314,8 @@ END = "<Expiration>2031-05-01T12:00:00Z</Expiration>"
         KEYS + TOKEN + "<Expiration></Expiration>",
         KEYS + "<SessionToken></SessionToken>" + END,
         KEYS + "<SessionToken>a b</SessionToken>" + END,
+        KEYS + "<SessionToken>a&quot;b</SessionToken>" + END,
+        KEYS + "<SessionToken>a\\b</SessionToken>" + END,
         "<AccessKeyId><b>1</b></AccessKeyId>" + TOKEN + END,
     ],
 )

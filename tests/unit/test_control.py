@@ -7,11 +7,12 @@ import pytest
 
 from broker.access.caller import Caller
 from broker.access.rules import OwnerOnly
-from broker.credentials import AwsCredentials
+from broker.credentials import AwsCredentials, NamespaceToken
 from broker.keeper import Keeper
 from broker.lease import Refused
-from broker.surfaces.control import Control, Endpoints
+from broker.surfaces.control import Control, Endpoints, Handing
 from broker.surfaces.message import Request
+from broker.surfaces.spec_secrets import SpecSecrets
 from tests.fakes import FakeClock, holding, lease_of, some_credentials
 
 OWNER = Caller(uid=1000)
@@ -24,7 +25,11 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
-async def control_of(clock: FakeClock, *, is_open: bool = True) -> Control:
+async def control_of(clock: FakeClock, *, is_open: bool = True, hands_on: bool = False) -> Control:
+    token = NamespaceToken(bearer="nsct_secret", tenant_id="ws_1")
+    identities = {
+        "default": await holding("identity/default", lease_of(token, clock, hours=1), clock)
+    }
     roles: dict[str, Keeper[AwsCredentials]] = {
         "deploy": await holding("role/deploy", lease_of(some_credentials(), clock, hours=1), clock),
         "other": await holding("role/other", Refused("role other does not trust us"), clock),
@@ -32,7 +37,15 @@ async def control_of(clock: FakeClock, *, is_open: bool = True) -> Control:
     return Control(
         keepers=roles.values(),
         roles=roles,
-        rules=OwnerOnly(owner_uid=1000, roles=roles, default_role="deploy"),
+        identities=identities,
+        id_tokens={},
+        rules=OwnerOnly(
+            owner_uid=1000,
+            roles=roles,
+            default_role="deploy",
+            namespace_tokens=["default"] if hands_on else [],
+        ),
+        handing=Handing(files={}, spec_secrets=SpecSecrets(b"m" * 32)),
         owner_uid=1000,
         container_token="t" * 43,
         endpoints=Endpoints(
@@ -47,9 +60,15 @@ async def control_of(clock: FakeClock, *, is_open: bool = True) -> Control:
 
 
 async def ask(
-    clock: FakeClock, path: str, caller: Caller, *, query: str = "", method: str = "GET"
+    clock: FakeClock,
+    path: str,
+    caller: Caller,
+    *,
+    query: str = "",
+    method: str = "GET",
+    hands_on: bool = False,
 ) -> tuple[int, Any]:
-    control = await control_of(clock)
+    control = await control_of(clock, hands_on=hands_on)
     request = Request(method=method, path=path, query=query)
     answer = control.answer(request, caller, now=clock.now())
     return answer.status, json.loads(answer.body) if answer.body else None
@@ -64,12 +83,35 @@ async def test_the_owner_and_root_get_credentials(clock: FakeClock) -> None:
 
 
 @pytest.mark.parametrize("caller", [STRANGER, UNKNOWN])
-@pytest.mark.parametrize("path", ["/v1/credentials", "/v1/client", "/v1/status"])
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/credentials", "/v1/client", "/v1/status", "/v1/namespace-token", "/v1/id-token"],
+)
 async def test_nobody_else_gets_anything(clock: FakeClock, path: str, caller: Caller) -> None:
     status, document = await ask(clock, path, caller)
 
     assert status == 403
     assert set(document) == {"code", "message"}
+
+
+async def test_the_namespace_token_itself_is_handed_out_only_where_that_is_configured(
+    clock: FakeClock,
+) -> None:
+    _, facts = await ask(clock, "/v1/namespace-token", OWNER)
+    _, document = await ask(clock, "/v1/namespace-token", OWNER, hands_on=True)
+
+    assert (facts["identity"], facts["tenant_id"], facts["kind"]) == ("default", "ws_1", "nsct")
+    assert facts["token"] is None
+    assert document["token"] == "nsct_secret"
+
+
+async def test_who_may_have_the_token_is_told_a_spec_of_its_own(clock: FakeClock) -> None:
+    _, without = await ask(clock, "/v1/client", OWNER)
+    _, owners = await ask(clock, "/v1/client", OWNER, hands_on=True)
+    _, roots = await ask(clock, "/v1/client", Caller(uid=0), hands_on=True)
+
+    assert without["namespace"]["token_spec"] is None
+    assert owners["namespace"]["token_spec"] != roots["namespace"]["token_spec"]
 
 
 async def test_whether_it_is_ready_is_told_to_everybody(clock: FakeClock) -> None:

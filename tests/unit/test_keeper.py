@@ -1,6 +1,7 @@
 """One lease, kept fresh: through outages, refusals, jumped clocks and upstreams that hang."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -29,6 +30,20 @@ from tests.fakes import (
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
+
+
+class SlowSource:
+    """Issues leases once *answering* is set."""
+
+    def __init__(self, issue: Callable[[], Lease[str]], answering: asyncio.Event) -> None:
+        self._issue = issue
+        self._answering = answering
+        self.fetches = 0
+
+    async def fetch(self) -> Lease[str]:
+        self.fetches += 1
+        await self._answering.wait()
+        return self._issue()
 
 
 def no_jitter() -> float:
@@ -377,3 +392,20 @@ async def test_a_lease_that_has_ended_is_no_change(clock: FakeClock) -> None:
 
         await clock.advance(minutes=1)
         assert waiter.done()
+
+
+async def test_a_wish_during_an_attempt_is_one_more_attempt_and_then_silence(
+    clock: FakeClock,
+) -> None:
+    answering = asyncio.Event()
+    source = SlowSource(an_hour_of("first", clock), answering)
+
+    async with running(Keeper("token", source, clock=clock)) as keeper:
+        keeper.renew_now()
+        answering.set()
+        await clock.advance(minutes=10)
+
+        assert source.fetches == 2
+        napping = asyncio.all_tasks()
+        await settled()
+        assert asyncio.all_tasks() == napping

@@ -1,7 +1,10 @@
 """One log line for one thing that happened, in the words of the interface."""
 
+import errno
 import io
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -67,6 +70,31 @@ def test_what_a_client_sent_cannot_move_the_operators_cursor(out: io.StringIO) -
 
     assert "\x1b[2J" not in out.getvalue()
     assert out.getvalue().count("\n") == 1
+
+
+def test_a_want_of_descriptors_is_one_line_a_minute_and_no_traceback(
+    clock: FakeClock, out: io.StringIO, telemetry: Telemetry
+) -> None:
+    trouble = {"exception": OSError(errno.EMFILE, "Too many open files"), "socket": object()}
+
+    for _ in range(1000):
+        telemetry.on_loop_trouble(None, trouble)
+    clock.jump(seconds=61)
+    telemetry.on_loop_trouble(None, trouble)
+
+    told = lines(out)
+    assert [line["event"] for line in told] == ["loop.trouble", "loop.trouble"]
+    assert told[0]["reason"] == "Too many open files"
+
+
+def test_a_log_that_nobody_takes_harms_nobody() -> None:
+    with Path("/dev/full").open("w", buffering=1) as full_disk:
+        log = logger(form="json", level="info", stream=full_disk)
+        log.info("x.happened")
+        log.info("x.happened", long="x" * 100_000)
+        os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), full_disk.fileno())
+
+    log.info("x.happened", after="it was closed")
 
 
 def test_a_refused_caller_is_told_and_counted(out: io.StringIO, telemetry: Telemetry) -> None:

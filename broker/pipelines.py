@@ -1,0 +1,330 @@
+"""Wire sources and keepers from the configuration, and run them. Serves nothing."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from broker.clock import Clock, SystemClock
+from broker.config import Config, IdentityConfig, Upstream
+from broker.credentials import AwsCredentials, IdToken, NamespaceToken
+from broker.keeper import Event, Keeper, Obtained, Renewed
+from broker.lease import Lease, Refused, Unavailable
+from broker.sources.ambient import Ambient
+from broker.sources.aws import AssumedRole, Sts
+from broker.sources.exchange import Exchange, Exchanged, aws_identity_source, exchanged_once
+from broker.sources.namespace import (
+    IdentitySource,
+    IdTokenFor,
+    NamespaceIam,
+    identity_source,
+    open_session,
+)
+from broker.telemetry import Log, logger
+from broker.watch import watch
+
+T = TypeVar("T")
+
+ONCE_LIMIT_S = 60.0
+"""How long a command without a daemon goes on over passing faults."""
+
+FROM_AWS = ("sts", "cognito")
+
+KEPT_ID_TOKEN_S = 3600
+"""The life of an ID token that is kept for others: they may read it at any time of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What pipelines are made with, so that tests and the demo can hand in their own."""
+
+    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
+    clock: Clock = field(default_factory=SystemClock)
+    log: Log = field(default_factory=lambda: logger(form="auto", level="info"))
+    renew_within_s: float | None = None
+    """Renew role leases, and identities that come from AWS, at least this often: for a demo."""
+
+    def warn(self, reason: str) -> None:
+        self.log.warning("warning", reason=reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Pipelines:
+    """Every keeper, and how to hear that an identity's files changed."""
+
+    identities: Mapping[str, Keeper[NamespaceToken]]
+    roles: Mapping[str, Keeper[AwsCredentials]]
+    id_tokens: Mapping[str, Keeper[IdToken]]
+    watched: Mapping[str, Callable[[], Iterable[Path]]]
+
+    @property
+    def keepers(self) -> list[Keeper[Any]]:
+        return [*self.identities.values(), *self.roles.values(), *self.id_tokens.values()]
+
+    @property
+    def dependants(self) -> list[Keeper[Any]]:
+        """What is bought with an identity."""
+        return [*self.roles.values(), *self.id_tokens.values()]
+
+
+@asynccontextmanager
+async def wired(config: Config, parts: Parts) -> AsyncIterator[Pipelines]:
+    """Wire the configured pipelines; their connections end with the block."""
+    async with AsyncExitStack() as stack:
+        clouds = await opened_clouds(config.upstream, parts, stack)
+        sources = {
+            name: await identity_from(identity, clouds)
+            for name, identity in config.identities.items()
+        }
+        identities = {
+            name: Keeper(
+                f"identity/{name}",
+                source,
+                clock=parts.clock,
+                renew_within_s=(
+                    parts.renew_within_s if config.identities[name].source in FROM_AWS else None
+                ),
+            )
+            for name, source in sources.items()
+        }
+        roles = {
+            entry.role.name: Keeper(
+                f"role/{entry.role.name}",
+                AssumedRole(
+                    entry.role,
+                    token=clouds.id_token(entry.audience, bearer=identities[entry.identity]),
+                    sts=clouds.sts,
+                    warn=parts.warn,
+                ),
+                clock=parts.clock,
+                renew_within_s=parts.renew_within_s,
+            )
+            for entry in config.roles
+        }
+        id_tokens = {
+            entry.name: Keeper(
+                f"id-token/{entry.name}",
+                clouds.id_token(
+                    entry.audience, bearer=identities[entry.identity], duration_s=KEPT_ID_TOKEN_S
+                ),
+                clock=parts.clock,
+            )
+            for entry in config.id_tokens
+        }
+        watched = {name: source.watched for name, source in sources.items()}
+        yield Pipelines(identities, roles, id_tokens, watched)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clouds:
+    """The connections that every pipeline shares."""
+
+    iam: NamespaceIam
+    http: Any
+    sts: Sts
+    upstream: Upstream
+    parts: Parts
+    stack: AsyncExitStack
+
+    def id_token(
+        self, audience: str, *, bearer: Keeper[NamespaceToken], duration_s: int | None = None
+    ) -> IdTokenFor:
+        life = {} if duration_s is None else {"duration_s": duration_s}
+        return IdTokenFor(audience, bearer=bearer, iam=self.iam, clock=self.parts.clock, **life)
+
+    async def from_aws(self, identity: IdentityConfig) -> Exchange:
+        """Return the source that buys *identity*'s token with one from AWS."""
+        upstream, clock = self.upstream, self.parts.clock
+        ambient = Ambient(clock=clock, profile=identity.profile, ca_bundle=upstream.ca_bundle)
+        return aws_identity_source(
+            source=identity.source,
+            workspace=identity.workspace,
+            region=identity.region,
+            ambient=await self.stack.enter_async_context(ambient),
+            iam=self.iam,
+            clock=clock,
+            warn=_already_said,
+            audience=identity.audience,
+            algorithm=identity.algorithm,
+            duration_s=identity.duration_s,
+            identity_pool=identity.identity_pool,
+            developer_provider=identity.developer_provider,
+            sts_endpoint=upstream.sts_endpoint,
+            cognito_endpoint=upstream.cognito_endpoint,
+        )
+
+
+def _already_said(_: str) -> None:
+    """That no workspace is named is among the warnings of the configuration."""
+
+
+async def opened_clouds(upstream: Upstream, parts: Parts, stack: AsyncExitStack) -> Clouds:
+    http = await stack.enter_async_context(open_session())
+    sts = Sts(clock=parts.clock, endpoint=upstream.sts_endpoint, ca_bundle=upstream.ca_bundle)
+    return Clouds(
+        iam=NamespaceIam(http, upstream.iam_endpoint),
+        http=http,
+        sts=await stack.enter_async_context(sts),
+        upstream=upstream,
+        parts=parts,
+        stack=stack,
+    )
+
+
+async def identity_from(identity: IdentityConfig, clouds: Clouds) -> IdentitySource:
+    """Return the source of one identity: from Namespace's own places, or bought with AWS's."""
+    if identity.source in FROM_AWS:
+        return await clouds.from_aws(identity)
+    return identity_source(
+        source=identity.source,
+        token_file=identity.token_file,
+        token_spec=identity.token_spec,
+        environ=clouds.parts.environ,
+        iam=clouds.iam,
+        http=clouds.http,
+        clock=clouds.parts.clock,
+    )
+
+
+def listen_to(pipelines: Pipelines, config: Config, on_event: Callable[[Event], None]) -> None:
+    """Tell *on_event* of every lease, and wake what waits for an identity when that is renewed."""
+    for keeper in pipelines.dependants:
+        keeper.on_event = on_event
+    for name, identity in pipelines.identities.items():
+        waiting = [
+            pipelines.roles[entry.role.name] for entry in config.roles if entry.identity == name
+        ]
+        waiting_too = [
+            pipelines.id_tokens[entry.name] for entry in config.id_tokens if entry.identity == name
+        ]
+        identity.on_event = _waking([*waiting, *waiting_too], on_event)
+
+
+def _waking(
+    dependants: Sequence[Keeper[Any]], on_event: Callable[[Event], None]
+) -> Callable[[Event], None]:
+    def heard(event: Event) -> None:
+        on_event(event)
+        if isinstance(event, Obtained | Renewed):
+            for keeper in dependants:
+                # Without an error its first attempt is under way, and waits for this very lease.
+                # One that is asking may be what had the identity renewed: it would go on for ever.
+                if keeper.status().error is not None and not keeper.is_asking:
+                    keeper.renew_now()
+
+    return heard
+
+
+@asynccontextmanager
+async def keeping(pipelines: Pipelines, clock: Clock) -> AsyncIterator[asyncio.TaskGroup]:
+    """Run every keeper and file watch for the block. A bug in one of them ends the block."""
+    failure: Exception | None = None
+    async with asyncio.TaskGroup() as tasks:
+        running = [
+            tasks.create_task(keeper.run(), name=keeper.name) for keeper in pipelines.keepers
+        ]
+        running += [
+            tasks.create_task(
+                watch(paths, pipelines.identities[name].renew_now, clock=clock),
+                name=f"watch/{name}",
+            )
+            for name, paths in pipelines.watched.items()
+        ]
+        try:
+            yield tasks
+        except Exception as error:
+            # The block's own, which nobody should have to look for in an exception group.
+            failure = error
+        finally:
+            for task in running:
+                task.cancel()
+    if failure is not None:
+        raise failure
+
+
+async def first_leases(
+    keepers: Iterable[Keeper[Any]],
+    *,
+    clock: Clock,
+    limit_s: float,
+    stop: asyncio.Event | None = None,
+) -> None:
+    """Wait until each keeper has its first lease or was refused it, at most *limit_s* seconds, and
+    no longer than until *stop*."""
+    everything: asyncio.Future[Any] = asyncio.gather(*[keeper.settled() for keeper in keepers])
+    limits: list[asyncio.Future[Any]] = [asyncio.ensure_future(clock.sleep(limit_s))]
+    if stop is not None:
+        limits.append(asyncio.ensure_future(stop.wait()))
+    try:
+        await asyncio.wait({everything, *limits}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in (everything, *limits):
+            each.cancel()
+        await asyncio.gather(everything, *limits, return_exceptions=True)
+
+
+async def obtain(config: Config, role: str, parts: Parts) -> Lease[AwsCredentials]:
+    """Obtain one lease of *role*, without a daemon.
+
+    Raises:
+        Refused: A proper no, at once.
+        Unavailable: Passing faults for 60 s.
+    """
+    async with wired(config, parts) as pipelines, keeping(pipelines, parts.clock):
+        return await once(pipelines.roles[role], parts.clock)
+
+
+async def obtain_namespace_token(
+    config: Config, identity: str, parts: Parts
+) -> Lease[NamespaceToken]:
+    """Obtain the token of one identity, without a daemon. Raises as `obtain`."""
+    async with wired(config, parts) as pipelines, keeping(pipelines, parts.clock):
+        return await once(pipelines.identities[identity], parts.clock)
+
+
+async def obtain_id_token(
+    config: Config, identity: str, audience: str, parts: Parts
+) -> Lease[IdToken]:
+    """Obtain an ID token of one identity, without a daemon. Raises as `obtain`."""
+    async with AsyncExitStack() as stack:
+        pipelines = await stack.enter_async_context(wired(config, parts))
+        clouds = await opened_clouds(config.upstream, parts, stack)
+        source = clouds.id_token(audience, bearer=pipelines.identities[identity])
+        keeper = Keeper(f"id-token/{audience}", source, clock=parts.clock)
+        tasks = await stack.enter_async_context(keeping(pipelines, parts.clock))
+        running = tasks.create_task(keeper.run())
+        stack.callback(running.cancel)
+        return await once(keeper, parts.clock)
+
+
+async def exchange(upstream: Upstream, identity: IdentityConfig, parts: Parts) -> Exchanged:
+    """Buy a Namespace token with an AWS identity, without a daemon; with its workspace. Raises as
+    `obtain`."""
+    async with AsyncExitStack() as stack:
+        clouds = await opened_clouds(upstream, parts, stack)
+        return await exchanged_once(await clouds.from_aws(identity), clock=parts.clock)
+
+
+async def obtain_all(config: Config, parts: Parts) -> Sequence[tuple[str, Lease[Any] | str]]:
+    """Obtain every lease once; of each its name, and the lease or why there is none."""
+    async with wired(config, parts) as pipelines, keeping(pipelines, parts.clock):
+        return [
+            (keeper.name, await _or_reason(once(keeper, parts.clock)))
+            for keeper in pipelines.keepers
+        ]
+
+
+async def once(keeper: Keeper[T], clock: Clock) -> Lease[T]:
+    """Return the first lease of *keeper*, waiting over passing faults for at most 60 s."""
+    await first_leases([keeper], clock=clock, limit_s=ONCE_LIMIT_S)
+    return await keeper.fetch()
+
+
+async def _or_reason(lease: Coroutine[Any, Any, Lease[T]]) -> Lease[T] | str:
+    try:
+        return await lease
+    except (Refused, Unavailable) as error:
+        return str(error)

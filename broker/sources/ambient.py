@@ -1,0 +1,314 @@
+"""The AWS identity that this machine's standard chain leads to, and calls signed by it. Looks it up
+late and once; repeats a call only with credentials that were looked up anew."""
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+
+from yarl import URL
+
+from broker.clock import Clock
+from broker.lease import Refused, SourceError, Stale
+from broker.sources.ambient_errors import not_found, sorted_lookup
+from broker.sources.aws_call import client_settings, fault_in, sorted_call
+from broker.sources.aws_errors import AwsFault
+
+CALL_LIMIT_S = 15.0
+"""One call, looking up the credentials and making the client included."""
+
+LOOKUP_LIMIT_S = 60.0
+"""A look-up that takes longer than a call may, as some credential processes do, is not begun again
+by the next call, which waits for it: but no longer than this."""
+
+GLOBAL_STS_HOST = "sts.amazonaws.com"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One operation that is called signed. ``regional`` is one that STS's global endpoint does not
+    have."""
+
+    service: str
+    method: str
+    service_name: str
+    endpoint_named_by: str
+    regional: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signer:
+    """Who signs: a session for making clients, and keys, with their end where it is known."""
+
+    session: Any
+    access_key_id: str = field(repr=False)
+    secret_access_key: str = field(repr=False)
+    session_token: str | None = field(repr=False)
+    expires_at: datetime | None
+
+
+class Ambient:
+    """The standard chain: environment, shared files and their profiles, SSO, process, container
+    endpoint, instance metadata, web identity; by botocore, which reads this process's environment.
+
+    Source: aws-api 2.1, 2.2.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        profile: str | None = None,
+        ca_bundle: str | None = None,
+        call_limit_s: float = CALL_LIMIT_S,
+        lookup_limit_s: float = LOOKUP_LIMIT_S,
+    ) -> None:
+        """*profile* stands over the keys in the environment, as with every AWS tool.
+
+        Use as a context manager, or `close` it.
+        """
+        self._clock = clock
+        self._profile = profile
+        self._ca_bundle = ca_bundle
+        self._call_limit_s = call_limit_s
+        self._lookup_limit_s = lookup_limit_s
+        self._session: Any = None
+        self._credentials: Any = None
+        self._models: Any = None
+        self._looking_up: asyncio.Task[Signer] | None = None
+        self._region: str | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Give up a look-up under way. A later call begins another."""
+        if self._looking_up is not None:
+            self._looking_up.cancel()
+            with suppress(asyncio.CancelledError, SourceError):
+                await self._looking_up
+        self.forget()
+
+    def forget(self) -> None:
+        """Look the credentials up anew at the next call, every file read again."""
+        self._session = self._credentials = None
+
+    async def seconds_left(self) -> float | None:
+        """Return how long the credentials still live, None where nobody knows an end.
+
+        Raises:
+            Refused, Unavailable: There are none.
+        """
+        expires_at = (await self._signer()).expires_at
+        if expires_at is None:
+            return None
+        return (expires_at - self._clock.now()).total_seconds()
+
+    async def call(
+        self,
+        operation: Operation,
+        parameters: Mapping[str, Any],
+        *,
+        region: str | None,
+        endpoint: str | None,
+        sorting: Callable[[AwsFault, str], SourceError],
+    ) -> Mapping[str, Any]:
+        """Call *operation* and return its answer; credentials that have ended are looked up anew,
+        once.
+
+        Without *region* the profile's own is used; *endpoint* stands for the region's. *sorting*
+        returns what to raise for what the service (its second argument) said.
+
+        Raises:
+            Refused, Unavailable: As *sorting*; or there is no identity, or no proper answer.
+        """
+        settled = _Call(operation, parameters, region, endpoint, sorting)
+        try:
+            return await self._called(settled)
+        except Stale:
+            self.forget()
+        try:
+            return await self._called(settled)
+        except Stale as stale:
+            raise Refused(
+                f"{stale}, also with credentials that were looked up anew; "
+                "renew this machine's AWS credentials, and check its clock",
+                word="expired-token",
+            ) from stale
+
+    async def _called(self, call: "_Call") -> Mapping[str, Any]:
+        operation = call.operation
+        self._region = call.region
+        of = "the AWS credential chain"
+        try:
+            async with asyncio.timeout(self._call_limit_s):
+                signer = await self._signer()
+                region = _region_of(call.region, signer.session)
+                of = f"{operation.service_name} ({call.endpoint or region})"
+                async with self._client(signer, call, region) as client:
+                    if operation.regional:
+                        _require_regional(client.meta.endpoint_url, call, region, signer.session)
+                    answer = await getattr(client, operation.method)(**call.parameters)
+        # botocore's parsers raise bare KeyErrors and worse on bodies that they do not expect.
+        except Exception as error:
+            raise sorted_call(
+                error,
+                of=of,
+                answered=lambda fault: call.sorting(fault, of),
+                check="check the identity in the configuration",
+                endpoint_named_by=operation.endpoint_named_by,
+            ) from error
+        return answer if isinstance(answer, dict) else {}
+
+    def _client(self, signer: Signer, call: "_Call", region: str) -> Any:
+        from aiobotocore.config import AioConfig
+
+        return signer.session.create_client(
+            call.operation.service,
+            region_name=region,
+            endpoint_url=call.endpoint,
+            verify=self._ca_bundle,
+            aws_access_key_id=signer.access_key_id,
+            aws_secret_access_key=signer.secret_access_key,
+            aws_session_token=signer.session_token,
+            config=AioConfig(
+                # What the variables say is passed; the shared files redirect no such call.
+                ignore_configured_endpoint_urls=True,
+                **client_settings(
+                    call.operation.service_name, with_endpoint=call.endpoint is not None
+                ),
+            ),
+        )
+
+    # Looking up.
+
+    async def _signer(self) -> Signer:
+        """Return who signs now, joining a look-up under way."""
+        if self._looking_up is None or self._looking_up.done():
+            self._looking_up = asyncio.create_task(self._looked_up(), name="aws-credentials")
+            # Where nobody waits for it any more, its error is nobody's.
+            self._looking_up.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return await asyncio.shield(self._looking_up)
+
+    async def _looked_up(self) -> Signer:
+        try:
+            async with asyncio.timeout(self._lookup_limit_s):
+                return await self._resolved()
+        except Exception as error:
+            self.forget()
+            raise sorted_lookup(error, profile=self._named_profile, fault_in=fault_in) from error
+
+    @property
+    def _named_profile(self) -> str | None:
+        by_variable = os.environ.get("AWS_DEFAULT_PROFILE") or os.environ.get("AWS_PROFILE")
+        return self._profile or by_variable
+
+    async def _resolved(self) -> Signer:
+        if self._credentials is None:
+            # In a thread, because importing takes a fifth of a second in which others are served.
+            self._session = await asyncio.to_thread(
+                _session, self._profile, region=self._region, models=self._models
+            )
+            self._models = self._session.get_component("data_loader")
+            self._credentials = await self._session.get_credentials()
+        session, credentials = self._session, self._credentials
+        if credentials is None:
+            raise not_found(self._named_profile)
+        keys = await credentials.get_frozen_credentials()
+        if not keys.access_key or not keys.secret_key:
+            raise not_found(self._named_profile)
+        return Signer(
+            session=session,
+            access_key_id=keys.access_key,
+            secret_access_key=keys.secret_key,
+            session_token=keys.token,
+            # Known of credentials that botocore renews; the others have no such attribute.
+            expires_at=getattr(credentials, "_expiry_time", None),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    operation: Operation
+    parameters: Mapping[str, Any] = field(repr=False)
+    region: str | None
+    endpoint: str | None
+    sorting: Callable[[AwsFault, str], SourceError]
+
+
+def _session(profile: str | None, *, region: str | None, models: Any) -> Any:
+    """Return a session on the standard chain. *region* is that of the calls which the chain itself
+    makes; *models* is what another session has parsed."""
+    import logging
+
+    from aiobotocore.config import AioConfig
+    from aiobotocore.session import AioSession
+
+    # It logs failed renewals with their traces; the error that comes of them is ours to tell.
+    logging.getLogger("aiobotocore").addHandler(logging.NullHandler())
+    session = AioSession(profile=profile)
+    # Of the two that name a region botocore reads only the older.
+    if region := region or os.environ.get("AWS_REGION"):
+        session.set_config_variable("region", region)
+    if models is not None:
+        session.register_component("data_loader", models)
+    # For the calls that the chain itself makes, to STS or SSO.
+    session.set_default_client_config(AioConfig(**client_settings("AWS", with_endpoint=False)))
+    chain = session.get_component("credential_provider")
+    chain.get_provider("assume-role")._prompter = _nobody_to_ask
+    return session
+
+
+def _nobody_to_ask(_: str) -> str:
+    raise Refused(
+        "the AWS profile wants an MFA code, which nobody can type here; use a profile without "
+        "mfa_serial, or one with SSO",
+        word="no-identity",
+    )
+
+
+def _region_of(region: str | None, session: Any) -> str:
+    found = region or session.get_config_variable("region")
+    if not found:
+        raise Refused(
+            "no AWS region is set, and without one the global STS endpoint would be asked, which "
+            "issues no web identity tokens; set the identity's region, or AWS_REGION",
+            word="bad-request",
+        )
+    return str(found)
+
+
+def _require_regional(url: str, call: _Call, region: str, session: Any) -> None:
+    """Refuse the global endpoint, naming what led there. Source: aws-api 2.2, 5."""
+    if URL(url).host != GLOBAL_STS_HOST:
+        return
+    setting, next_step = _what_led_to_global(call, region, session)
+    raise Refused(
+        f"{setting} leads to {url}, the global STS endpoint, which issues no web identity "
+        f"tokens; {next_step}",
+        word="bad-request",
+    )
+
+
+def _what_led_to_global(call: _Call, region: str, session: Any) -> tuple[str, str]:
+    """Return the setting, and what to do about it."""
+    if call.endpoint is not None:
+        return call.operation.endpoint_named_by, "set it to a regional endpoint, or unset it"
+    if region == "aws-global":
+        return "the region aws-global", "set one such as eu-central-1"
+    if os.environ.get("AWS_STS_REGIONAL_ENDPOINTS"):
+        return "AWS_STS_REGIONAL_ENDPOINTS=legacy", "set it to regional, or unset it"
+    file = session.get_config_variable("config_file")
+    return f"sts_regional_endpoints = legacy in {file}", "set it to regional, or remove it"

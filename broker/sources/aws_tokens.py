@@ -1,0 +1,218 @@
+"""Tokens by which AWS vouches for us to somebody else: by STS, or by a Cognito identity pool.
+Exchanges none of them."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
+
+from broker.clock import Clock
+from broker.lease import Lease, Unavailable
+from broker.sources.ambient import Ambient, Operation
+from broker.sources.aws_token_errors import OutlivesSession, sorted_cognito_fault, sorted_sts_fault
+from broker.sources.tokens import Claims, NotAToken, begin_of, claims_of
+
+AUDIENCE: Final = "https://federation.namespaceapis.com"
+ALGORITHM: Final = "ES384"
+DURATION_S: Final = 300
+DURATION_MIN_S, DURATION_MAX_S = 60, 3600
+DEVELOPER_PROVIDER: Final = "namespace.so"
+"""What the guide has. Source: guide-flows; aws-api 5, 7."""
+
+POOL_TOKEN_S: Final = 300
+"""Short, because it is exchanged at once."""
+
+SESSION_MARGIN_S = 5
+"""By how much a token is to end before the session it is drawn from: the two clocks differ."""
+
+_GET_WEB_IDENTITY_TOKEN = Operation(
+    service="sts",
+    method="get_web_identity_token",
+    service_name="STS",
+    endpoint_named_by="AWS_ENDPOINT_URL_STS",
+    regional=True,
+)
+_GET_DEVELOPER_TOKEN = Operation(
+    service="cognito-identity",
+    method="get_open_id_token_for_developer_identity",
+    service_name="Cognito",
+    endpoint_named_by="AWS_ENDPOINT_URL_COGNITO_IDENTITY",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AwsToken:
+    """A JWT that AWS issued, and what it says of us; "unknown" where it does not."""
+
+    jwt: str = field(repr=False)
+    issuer: str
+    subject: str
+    audience: str
+
+
+class WebIdentityTokenFor:
+    """STS's web identity tokens for one audience, a fresh one at each fetch."""
+
+    def __init__(
+        self,
+        audience: str,
+        *,
+        ambient: Ambient,
+        clock: Clock,
+        region: str | None,
+        algorithm: str = ALGORITHM,
+        duration_s: int = DURATION_S,
+        endpoint: str | None = None,
+    ) -> None:
+        """*region* None is the profile's own; *endpoint* stands for the region's.
+
+        *algorithm* is ES384 or RS256, *duration_s* 60 to 3600 seconds.
+        """
+        self._audience = audience
+        self._ambient = ambient
+        self._clock = clock
+        self._region = region
+        self._algorithm = algorithm
+        self._duration_s = duration_s
+        self._endpoint = endpoint
+
+    async def fetch(self) -> Lease[AwsToken]:
+        """Issue a token, shorter than wanted where our own session ends before it would.
+
+        Raises:
+            Refused: There is no AWS identity, or it may have no such token.
+            Unavailable: STS gave no proper answer.
+
+        Source: aws-api 5.
+        """
+        try:
+            return await self._issued(self._duration_s)
+        except OutlivesSession:
+            shorter_s = await self._within_session()
+        return await self._issued(shorter_s)
+
+    async def _within_session(self) -> int:
+        """Return a duration that ends before our session; one that ends too soon for any token, or
+        nobody knows when, is looked up anew first."""
+        left_s = await self._ambient.seconds_left()
+        if left_s is None or left_s < DURATION_MIN_S + SESSION_MARGIN_S:
+            self._ambient.forget()
+            left_s = await self._ambient.seconds_left()
+        if left_s is None:
+            return DURATION_MIN_S
+        return max(DURATION_MIN_S, min(self._duration_s, int(left_s) - SESSION_MARGIN_S))
+
+    async def _issued(self, duration_s: int) -> Lease[AwsToken]:
+        answer = await self._ambient.call(
+            _GET_WEB_IDENTITY_TOKEN,
+            {
+                "Audience": [self._audience],
+                "SigningAlgorithm": self._algorithm,
+                "DurationSeconds": duration_s,
+            },
+            region=self._region,
+            endpoint=self._endpoint,
+            sorting=partial(sorted_sts_fault, audience=self._audience),
+        )
+        return _token_in(answer, "WebIdentityToken", of="STS", clock=self._clock)
+
+
+class DeveloperTokenFor:
+    """An identity pool's tokens for who logs in by its developer provider as one workspace, a fresh
+    one at each fetch."""
+
+    def __init__(
+        self,
+        workspace: str,
+        *,
+        pool: "Pool",
+        ambient: Ambient,
+        clock: Clock,
+        developer_provider: str = DEVELOPER_PROVIDER,
+        endpoint: str | None = None,
+    ) -> None:
+        """*endpoint* stands for the region's."""
+        self._workspace = workspace
+        self._pool = pool
+        self._ambient = ambient
+        self._clock = clock
+        self._developer_provider = developer_provider
+        self._endpoint = endpoint
+
+    async def fetch(self) -> Lease[AwsToken]:
+        """Issue a token.
+
+        Raises:
+            Refused: There is no AWS identity, or it may have no such token, or no such pool.
+            Unavailable: Cognito gave no proper answer.
+
+        Source: aws-api 7.
+        """
+        answer = await self._ambient.call(
+            _GET_DEVELOPER_TOKEN,
+            {
+                "IdentityPoolId": self._pool.pool_id,
+                "Logins": {self._developer_provider: self._workspace},
+                "TokenDuration": POOL_TOKEN_S,
+            },
+            region=self._pool.region,
+            endpoint=self._endpoint,
+            sorting=partial(
+                sorted_cognito_fault,
+                pool_id=self._pool.pool_id,
+                login=(self._developer_provider, self._workspace),
+            ),
+        )
+        return _token_in(answer, "Token", of="Cognito", clock=self._clock)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """An identity pool; its id is ``region:guid``."""
+
+    region: str
+    guid: str
+
+    @property
+    def pool_id(self) -> str:
+        return f"{self.region}:{self.guid}"
+
+
+def pool_named(identity_pool: str, *, region: str | None) -> Pool:
+    """Return the pool that a bare guid, or ``region:guid``, names; its own region stands over
+    *region*.
+
+    Raises:
+        ValueError: It is neither, or there is no region; the text says what to do.
+
+    Source: namespace-api 11.
+    """
+    found = re.fullmatch(r"(?:([a-z0-9-]+):)?([0-9a-fA-F-]+)", identity_pool, re.ASCII)
+    if found is None:
+        raise ValueError("is no identity pool; give its guid, or region:guid")
+    if not (found[1] or region):
+        raise ValueError("names no region, and none is set; give region:guid, or a region")
+    return Pool(region=str(found[1] or region), guid=found[2])
+
+
+def _token_in(answer: Mapping[str, Any], member: str, *, of: str, clock: Clock) -> Lease[AwsToken]:
+    token = answer.get(member)
+    try:
+        claims = claims_of(token if isinstance(token, str) else "")
+    except NotAToken as error:
+        raise Unavailable(f"the token that {of} issued {error}", word="bad-answer") from error
+    return Lease(
+        value=AwsToken(
+            jwt=str(token),
+            issuer=claims.issuer or "unknown",
+            subject=claims.subject or "unknown",
+            audience=_audience_in(claims),
+        ),
+        issued_at=begin_of(claims, now=clock.now()),
+        expires_at=claims.expires_at,
+    )
+
+
+def _audience_in(claims: Claims) -> str:
+    return ", ".join(claims.audiences) or "unknown"

@@ -1,0 +1,264 @@
+"""An AWS identity becomes a Namespace token: each attempt exchanges a fresh token from AWS. Keeps
+neither."""
+
+import asyncio
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Protocol
+
+from broker.clock import Clock
+from broker.credentials import NamespaceToken
+from broker.lease import Lease, Refused, Source, Stale, Unavailable, backoff_s
+from broker.sources.ambient import Ambient
+from broker.sources.aws_tokens import (
+    ALGORITHM,
+    AUDIENCE,
+    DEVELOPER_PROVIDER,
+    DURATION_S,
+    AwsToken,
+    DeveloperTokenFor,
+    Pool,
+    WebIdentityTokenFor,
+    pool_named,
+)
+from broker.sources.iam import NamespaceIam, Tenant, TenantToken
+from broker.sources.quoting import shown
+from broker.sources.tokens import NotAToken, issued_lease
+
+OPAQUE_TOKEN_LIFE = timedelta(hours=1)
+"""How long a token that does not say when it ends is kept: it is exchanged anew at half of that."""
+
+ONCE_LIMIT_S = 60.0
+"""How long a command without a daemon goes on over passing faults."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchanged:
+    """A Namespace token, and the workspace it is for."""
+
+    lease: Lease[NamespaceToken]
+    tenant: Tenant
+
+
+class Exchange(Protocol):
+    """A source of our Namespace token that also says which workspace it is for."""
+
+    async def fetch(self) -> Lease[NamespaceToken]:
+        """Issue a lease. Raises as `exchange`."""
+
+    async def exchange(self) -> Exchanged:
+        """Issue a lease, with a fresh token from AWS.
+
+        Raises:
+            Refused: AWS issues us no token, or Namespace does not trust it.
+            Unavailable: One of them gave no proper answer.
+        """
+
+    def watched(self) -> tuple[Path, ...]:
+        """Return the files whose change is a reason to fetch at once."""
+
+
+def aws_identity_source(
+    *,
+    source: str,
+    workspace: str | None,
+    region: str | None,
+    ambient: Ambient,
+    iam: NamespaceIam,
+    clock: Clock,
+    warn: Callable[[str], None],
+    audience: str = AUDIENCE,
+    algorithm: str = ALGORITHM,
+    duration_s: int = DURATION_S,
+    identity_pool: str | None = None,
+    developer_provider: str = DEVELOPER_PROVIDER,
+    sts_endpoint: str | None = None,
+    cognito_endpoint: str | None = None,
+) -> Exchange:
+    """Return the source that the configuration names: sts or cognito. *ambient* has the profile.
+
+    Raises:
+        ValueError: cognito without a workspace, or without a pool and its region.
+    """
+    if source == "sts":
+        web_identity = WebIdentityTokenFor(
+            audience,
+            ambient=ambient,
+            clock=clock,
+            region=region,
+            algorithm=algorithm,
+            duration_s=duration_s,
+            endpoint=sts_endpoint,
+        )
+        return OidcExchange(web_identity, iam=iam, clock=clock, tenant_id=workspace, warn=warn)
+    if not workspace or not identity_pool:
+        raise ValueError("cognito needs a workspace and an identity_pool")
+    pool = pool_named(identity_pool, region=region)
+    developer_token = DeveloperTokenFor(
+        workspace,
+        pool=pool,
+        ambient=ambient,
+        clock=clock,
+        developer_provider=developer_provider,
+        endpoint=cognito_endpoint,
+    )
+    return CognitoExchange(developer_token, iam=iam, clock=clock, workspace=workspace, pool=pool)
+
+
+class _FreshlyExchanged:
+    """What both exchanges do: draw a token, trade it; one found stale is replaced once."""
+
+    def __init__(self, token: Source[AwsToken], *, clock: Clock, tenant_id: str | None) -> None:
+        self._token = token
+        self._clock = clock
+        self._tenant_id = tenant_id
+
+    async def fetch(self) -> Lease[NamespaceToken]:
+        return (await self.exchange()).lease
+
+    async def exchange(self) -> Exchanged:
+        token = (await self._token.fetch()).value
+        try:
+            return self._exchanged(await self._traded(token))
+        except Stale:
+            token = (await self._token.fetch()).value
+        try:
+            return self._exchanged(await self._traded(token))
+        except Stale as stale:
+            raise Refused(f"{stale}; {self._admission(token)}", word="unauthenticated") from stale
+
+    def watched(self) -> tuple[Path, ...]:
+        return ()
+
+    async def _traded(self, token: AwsToken) -> TenantToken:
+        raise NotImplementedError
+
+    def _admission(self, token: AwsToken) -> str:
+        """Return what was presented, and what admits it."""
+        raise NotImplementedError
+
+    def _exchanged(self, issued: TenantToken) -> Exchanged:
+        try:
+            lease = issued_lease(
+                issued.bearer, now=self._clock.now(), assumed_life=OPAQUE_TOKEN_LIFE
+            )
+        except NotAToken as error:
+            raise Unavailable(
+                f"the token that Namespace issued {error}", word="bad-answer"
+            ) from error
+        tenant_id = lease.value.tenant_id or issued.tenant.tenant_id or self._tenant_id
+        return Exchanged(
+            lease=replace(lease, value=replace(lease.value, tenant_id=tenant_id)),
+            tenant=replace(issued.tenant, tenant_id=tenant_id),
+        )
+
+    def _presented(self, token: AwsToken) -> str:
+        to = f" to workspace {shown(self._tenant_id)}" if self._tenant_id else ""
+        claims = {"iss": token.issuer, "sub": token.subject, "aud": token.audience}
+        told = " ".join(f"{claim}={shown(value)!r}" for claim, value in claims.items())
+        return f"presented: {told}{to}"
+
+
+class OidcExchange(_FreshlyExchanged):
+    """A Namespace token for one of STS's web identity tokens. Source: namespace-api 6.4."""
+
+    def __init__(
+        self,
+        token: Source[AwsToken],
+        *,
+        iam: NamespaceIam,
+        clock: Clock,
+        tenant_id: str | None,
+        warn: Callable[[str], None],
+    ) -> None:
+        """*warn* is told once, in a sentence, where *tenant_id* is None."""
+        super().__init__(token, clock=clock, tenant_id=tenant_id)
+        self._iam = iam
+        self._warn = warn
+        self._warned = tenant_id is not None
+
+    async def exchange(self) -> Exchanged:
+        if not self._warned:
+            self._warned = True
+            self._warn(
+                "no workspace is named, so Namespace chooses one that trusts this AWS identity; "
+                "set workspace to be sure which"
+            )
+        return await super().exchange()
+
+    async def _traded(self, token: AwsToken) -> TenantToken:
+        return await self._iam.exchange_oidc_token(
+            token.jwt, tenant_id=self._tenant_id, if_refused=self._admission(token)
+        )
+
+    def _admission(self, token: AwsToken) -> str:
+        named = "" if self._tenant_id else "; where several workspaces trust it, name one"
+        return (
+            f"{self._presented(token)}. To admit it: `nsc auth trust-relationships add --issuer "
+            f"{_quoted(token.issuer)} --subject-match {_quoted(token.subject)}`, or "
+            f"`namespace-broker setup to-namespace --via sts`{named}"
+        )
+
+
+class CognitoExchange(_FreshlyExchanged):
+    """A Namespace token for one of a Cognito identity pool's developer tokens.
+    Source: namespace-api 6.5."""
+
+    def __init__(
+        self,
+        token: Source[AwsToken],
+        *,
+        iam: NamespaceIam,
+        clock: Clock,
+        workspace: str,
+        pool: Pool,
+    ) -> None:
+        super().__init__(token, clock=clock, tenant_id=workspace)
+        self._iam = iam
+        self._workspace = workspace
+        self._pool = pool
+
+    async def _traded(self, token: AwsToken) -> TenantToken:
+        return await self._iam.exchange_aws_cognito_jwt(
+            token.jwt, tenant_id=self._workspace, if_refused=self._admission(token)
+        )
+
+    def _admission(self, token: AwsToken) -> str:
+        return (
+            f"{self._presented(token)}. To admit it: `nsc auth trust-aws-cognito-identity-pool "
+            f"--aws_region {self._pool.region} --identity_pool {self._pool.guid} "
+            f"--tenant_id {_quoted(self._workspace)}`, or "
+            "`namespace-broker setup to-namespace --via cognito`"
+        )
+
+
+async def exchanged_once(
+    exchange: Exchange, *, clock: Clock, limit_s: float = ONCE_LIMIT_S
+) -> Exchanged:
+    """Exchange once, going on over passing faults for at most *limit_s* seconds.
+
+    Raises:
+        Refused: A proper no, at once.
+        Unavailable: Passing faults until the end.
+    """
+    failures = 0
+    last = Unavailable(f"no answer within {limit_s:g} s", word="timeout")
+    try:
+        async with asyncio.timeout(limit_s):
+            while True:
+                try:
+                    return await exchange.exchange()
+                except Unavailable as error:
+                    failures, last = failures + 1, error
+                await clock.sleep(backoff_s(failures, jitter=0, first_s=1, longest_s=10))
+    except TimeoutError:
+        raise last from None
+
+
+def _quoted(text: str) -> str:
+    """Return *text* for a command line, between double quotes."""
+    escaped = re.sub(r'(["$`\\])', r"\\\1", shown(text))
+    return f'"{escaped}"'

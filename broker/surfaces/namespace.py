@@ -1,0 +1,199 @@
+"""Namespace and ID tokens over HTTP, as a function of what is asked and who asks. Fetches nothing;
+knows no HTTP library."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Protocol, TypeVar
+from urllib.parse import parse_qs
+
+from broker.access.caller import Caller, Grant
+from broker.access.guard import Guard
+from broker.access.rules import Rules
+from broker.credentials import IdToken, NamespaceToken
+from broker.lease import Lease, NotReady
+from broker.surfaces.container import admission, bearer
+from broker.surfaces.container_tokens import ContainerTokens
+from broker.surfaces.documents import written
+from broker.surfaces.message import Answer, Request
+from broker.surfaces.problem import problem
+from broker.surfaces.spec_secrets import SpecSecrets
+
+T_co = TypeVar("T_co", covariant=True)
+
+NAMESPACE_TOKEN = ("v1", "namespace-token")
+ID_TOKEN = ("v1", "id-token")
+
+
+class Holds(Protocol[T_co]):
+    """What this surface needs of a keeper: the newest lease, from memory."""
+
+    def current(self, *, now: datetime | None = None) -> Lease[T_co]: ...
+
+
+class NamespaceTokens:
+    """Tokens for whoever holds a secret, as far as the rules go.
+
+    nsc can send no header and takes any body for the token, whatever the status: on its paths the
+    secret is a segment, and everything but the token is a closed connection. All other clients send
+    ``Authorization``, and get JSON with the token's end:
+    ``{"token", "expires_at", "tenant_id", "instance_id"}`` for a Namespace token,
+    ``{"token", "expires_at", "audience", "issuer", "subject"}`` for an ID token; null is what is
+    not known, and an ``expires_at`` of null means that it ends by revocation.
+
+    Source: namespace-api 5; interface, "Paths served".
+    """
+
+    name = "namespace"
+
+    def __init__(
+        self,
+        tokens: Mapping[str, Holds[NamespaceToken]],
+        *,
+        id_tokens: Mapping[str, Holds[IdToken]],
+        rules: Rules,
+        guard: Guard,
+        secrets: ContainerTokens,
+        spec_secrets: SpecSecrets,
+    ) -> None:
+        """*tokens* by the identity's name, *id_tokens* by audience. Of several that a caller may
+        have, the first is the default."""
+        self._tokens = tokens
+        self._id_tokens = id_tokens
+        self._rules = rules
+        self._guard = guard
+        self._secrets = secrets
+        self._spec_secrets = spec_secrets
+
+    def is_for(self, request: Request) -> bool:
+        """Say whether the path is one of ours, good or not; else it is the container endpoint's."""
+        segments, _ = admission(request)
+        return segments[:1] == ("nsc",) or segments in (NAMESPACE_TOKEN, ID_TOKEN)
+
+    def answer(self, request: Request, caller: Caller, *, now: datetime) -> Answer:
+        """Answer from memory."""
+        segments, _ = admission(request)
+        if segments not in (NAMESPACE_TOKEN, ID_TOKEN):
+            return self._to_nsc(request, caller, now=now)
+        route = segments[1]
+        token = bearer(request, guard=self._guard, secrets=self._secrets, route=route)
+        if isinstance(token, Answer):
+            return token
+        grant = self._rules.grant_for(replace(caller, token=token))
+        document_of = self._namespace_token if segments == NAMESPACE_TOKEN else self._id_token
+        return document_of(request, grant, now=now)
+
+    def nothing(self) -> Answer:
+        """Nothing at all: a body would be taken for the token."""
+        return closed()
+
+    def unreadable(self) -> Answer:
+        return closed()
+
+    def _to_nsc(self, request: Request, caller: Caller, *, now: datetime) -> Answer:
+        if objection := self._guard.objection(request):
+            return closed(objection)
+        match request.path.split("/"):
+            case ["", "nsc", "v1", segment, "workload_token" | "id" as wanted]:
+                if request.method != "GET":
+                    return closed()
+            case _:
+                return closed("segment-missing")
+        uid = self._spec_secrets.caller_uid(segment)
+        # Root may be a relay of another network namespace, and where the kernel could not tell, the
+        # segment says who it is. Whoever else is known must be whom it was made for.
+        if uid is None or caller.uid not in (uid, 0, None):
+            return closed("segment-bad")
+        grant = self._rules.grant_for(as_user(caller, uid))
+        lease = live_lease(self._token_for(grant), now=now)
+        if lease is None:
+            return closed(None if grant.namespace_tokens else "not-granted")
+        text = lease.value.bearer if wanted == "workload_token" else lease.value.instance_id
+        if text is None or not is_visible(text):
+            return closed()
+        return Answer(
+            status=200,
+            body=text.encode("ascii"),
+            content_type="text/plain",
+            route="token-spec",
+        )
+
+    def _namespace_token(self, request: Request, grant: Grant, *, now: datetime) -> Answer:
+        lease = live_lease(self._token_for(grant, asked(request, "identity")), now=now)
+        if lease is None:
+            return _absent("namespace-token", granted=bool(grant.namespace_tokens))
+        members = {
+            "token": lease.value.bearer,
+            "expires_at": _end(lease),
+            "tenant_id": lease.value.tenant_id,
+            "instance_id": lease.value.instance_id,
+        }
+        return _document(members, route="namespace-token")
+
+    def _id_token(self, request: Request, grant: Grant, *, now: datetime) -> Answer:
+        named = asked(request, "audience")
+        granted = [audience for audience in grant.id_token_audiences if [audience] == named]
+        lease = live_lease(self._id_tokens.get(granted[0]) if granted else None, now=now)
+        if lease is None:
+            return _absent("id-token", granted=bool(grant.id_token_audiences))
+        members = {
+            "token": lease.value.jwt,
+            "expires_at": _end(lease),
+            "audience": lease.value.audience,
+            "issuer": lease.value.issuer,
+            "subject": lease.value.subject,
+        }
+        return _document(members, route="id-token")
+
+    def _token_for(self, grant: Grant, named: Sequence[str] = ()) -> Holds[NamespaceToken] | None:
+        granted = [name for name in self._tokens if name in grant.namespace_tokens]
+        wanted = [name for name in granted if [name] == named] if named else granted[:1]
+        return self._tokens[wanted[0]] if wanted else None
+
+
+def live_lease(held: Holds[T_co] | None, *, now: datetime) -> Lease[T_co] | None:
+    """Return the lease to hand out, live also by its end as we write it; None where there is
+    none."""
+    if held is None:
+        return None
+    try:
+        lease = held.current(now=now)
+    except NotReady:
+        return None
+    if lease.expires_at is not None and lease.expires_at.replace(microsecond=0) <= now:
+        return None
+    return lease
+
+
+def as_user(caller: Caller, uid: int) -> Caller:
+    """Return *caller* as that user, whom a segment names: what belongs to another one is gone."""
+    return caller if caller.uid == uid else replace(caller, uid=uid, gid=None, pid=None)
+
+
+def closed(refusal: str | None = None) -> Answer:
+    return Answer(status=0, close=True, route="token-spec", refusal=refusal)
+
+
+def is_visible(text: str) -> bool:
+    return re.fullmatch(r"[!-~]+", text) is not None
+
+
+def asked(request: Request, name: str) -> list[str]:
+    """Return every value of that name in the query; more than one is never good."""
+    return parse_qs(request.query).get(name, [])
+
+
+def _end(lease: Lease[object]) -> str | None:
+    return None if lease.expires_at is None else written(lease.expires_at)
+
+
+def _document(members: Mapping[str, str | None], *, route: str) -> Answer:
+    body = json.dumps(members).encode("ascii")
+    return Answer(status=200, body=body, content_type="application/json", route=route)
+
+
+def _absent(route: str, *, granted: bool) -> Answer:
+    # In the same words whatever the reason: what there is beside is not this caller's business.
+    return problem(404, "no such token", route=route, refusal=None if granted else "not-granted")

@@ -1,0 +1,149 @@
+"""Every command in the README and the docs is one that works, word for word."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from broker.sandbox import Sandbox, sandbox_in_thread
+from tests.process.broker_process import broker_process
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+# What a reader puts in place of the examples, here: the sandbox's role, and any free port.
+READERS_OWN = {
+    "arn:aws:iam::123456789012:role/deploy": "$ROLE_ARN",
+    "http://127.0.0.1:8171": "$OPS",
+}
+LIMIT_S = 60
+
+
+def commands(page: Path) -> list[str]:
+    """Return the lines after a prompt in the page's console blocks, comments removed."""
+    blocks = re.findall(r"```console\n(.*?)```", page.read_text(), re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+    return [re.sub(r"\s+# .*", "", line.removeprefix("$ ")) for line in lines]
+
+
+def documented() -> list[str]:
+    return [command for page in PAGES for command in commands(page)]
+
+
+def of_make() -> list[str]:
+    return [command for command in documented() if command.startswith("make ")]
+
+
+def of_the_broker() -> list[str]:
+    """All others, but for the benchmark's own flags: those are tried in tests/bench."""
+    elsewhere = ("make ", ".venv/bin/python -m bench")
+    return [command for command in documented() if not command.startswith(elsewhere)]
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator["Shell"]:
+    with sandbox_in_thread(s3=True) as sandbox, broker_process(sandbox, tmp_path) as broker:
+        broker.wait_for("daemon.ready")
+        yield Shell(sandbox, tmp_path, ops=broker.endpoints["ops"][0])
+
+
+class Shell:
+    """A reader's shell: the commands are on the path, a broker runs, the clouds are the sandbox."""
+
+    def __init__(self, sandbox: Sandbox, home: Path, *, ops: str) -> None:
+        programs = home / "bin"
+        programs.mkdir()
+        self._program(programs / "namespace-broker", f'exec {sys.executable} -m broker "$@"')
+        aws = Path(sys.executable).with_name("aws")
+        self._program(programs / "aws", f'exec {sys.executable} {aws} "$@"')
+        self.home = home
+        self.environ = {
+            "PATH": f"{programs}:{os.environ['PATH']}",
+            "HOME": str(home),
+            "PYTHONPATH": str(ROOT),
+            "ROLE_ARN": sandbox.role_arn,
+            "OPS": ops,
+            "NSC_TOKEN_FILE": str(home / "token.json"),
+            "NAMESPACE_BROKER_RUNTIME_DIR": str(home / "run"),
+            **sandbox.environment(),
+            **sandbox.client_environment(),
+        }
+
+    def run(self, script: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["sh", "-euc", script],
+            env=self.environ,
+            cwd=self.home,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+            check=False,
+        )
+
+    def _program(self, path: Path, line: str) -> None:
+        path.write_text(f"#!/bin/sh\n{line}\n")
+        path.chmod(0o755)
+
+
+def adapted(command: str) -> str:
+    for example, own in READERS_OWN.items():
+        command = command.replace(example, f'"{own}"')
+    return command
+
+
+def test_every_make_command_of_the_docs_is_a_target_of_the_makefile() -> None:
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+    wanted = {word for command in of_make() for word in command.split()[1:]}
+
+    assert wanted
+    assert wanted <= set(targets)
+
+
+def test_the_readmes_first_use_works_word_for_word(shell: Shell) -> None:
+    start, *rest = [adapted(line) for line in of_the_broker()[:3]]
+    elsewhere = "--runtime-dir own --container 127.0.0.1:0 --ops 127.0.0.1:0"
+    bucket = (
+        "import boto3; boto3.client('s3').create_bucket("
+        "Bucket='bucket', CreateBucketConfiguration={'LocationConstraint': 'eu-central-1'})"
+    )
+    script = "\n".join(
+        [
+            "export NAMESPACE_BROKER_RUNTIME_DIR=own",
+            start.replace(" &", f" {elsewhere} &"),
+            "trap 'kill $!; wait $!' EXIT",
+            "until [ -e own/endpoints.json ]; do sleep 0.05; done; namespace-broker wait",
+            rest[0],
+            f'{sys.executable} -c "{bucket}"',
+            "echo hello > test.txt",
+            rest[1],
+        ]
+    )
+
+    done = shell.run(script)
+
+    assert done.returncode == 0, done.stderr
+    assert "upload: ./test.txt to s3://bucket/test2.txt" in done.stdout
+
+
+@pytest.mark.parametrize("command", of_the_broker()[3:])
+def test_a_command_of_the_docs_works_word_for_word(shell: Shell, command: str) -> None:
+    done = shell.run(adapted(command))
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_every_page_that_is_linked_is_there() -> None:
+    missing = [
+        f"{page.name}: {target}"
+        for page in PAGES
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
+        if not (page.parent / target).exists()
+    ]
+
+    assert missing == []
