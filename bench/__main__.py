@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 import time
@@ -14,7 +13,7 @@ from bench.asking import asking
 from bench.crowds import crowds
 from bench.effort import FULL, QUICK, Effort
 from bench.load import ask
-from bench.process import LOAD_CORES, ProcessFailed
+from bench.process import ProcessFailed
 from bench.report import Table
 from bench.starts import commands, starts
 from bench.throughput import throughput
@@ -53,7 +52,6 @@ def main() -> int:
     options = parser.parse_args()
     began_at = time.monotonic()
     machine = report.machine()
-    os.sched_setaffinity(0, LOAD_CORES)
     facts = "{cores} cores, {python}, aiohttp {aiohttp}, {kernel}, {architecture}".format(**machine)
     shown = report.markdown_of if options.markdown else report.text_of
     tables: list[Table] = []

@@ -19,6 +19,7 @@ class Effort:
     crowds: int
     commands: int
     askings: int
+    idle_s: float
 
 
 FULL = Effort(
@@ -32,6 +33,7 @@ FULL = Effort(
     crowds=3,
     commands=20,
     askings=2000,
+    idle_s=3.0,
 )
 
 QUICK = Effort(
@@ -45,4 +47,5 @@ QUICK = Effort(
     crowds=1,
     commands=1,
     askings=20,
+    idle_s=0.2,
 )

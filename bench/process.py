@@ -15,15 +15,6 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 PATIENCE_S = 30.0
-
-LOAD_CORES, SERVER_CORES = (
-    (set(CORES[:1]), set(CORES[1:]))
-    if len(CORES := sorted(os.sched_getaffinity(0))) > 1
-    else (set(CORES), set(CORES))
-)
-"""A quick server and its load wake each other so regularly that the scheduler puts them on one
-core, where each has half of it; a slower server gets one to itself. So neither has the choice."""
-
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -37,9 +28,7 @@ class Process:
     Both its outputs are read to the end, so that it never waits for us.
     """
 
-    def __init__(
-        self, arguments: Sequence[str], environ: Mapping[str, str], *, cores: set[int]
-    ) -> None:
+    def __init__(self, arguments: Sequence[str], environ: Mapping[str, str]) -> None:
         self.began_at = time.perf_counter()
         self._popen = subprocess.Popen(
             [sys.executable, "-m", *arguments],
@@ -49,7 +38,6 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
-        os.sched_setaffinity(self._popen.pid, cores)
         self._lines: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
         self._last: deque[str] = deque(maxlen=10)
         self._name = " ".join(arguments[:2])
@@ -118,6 +106,14 @@ class Process:
         self._lines.put((time.perf_counter(), b""))
 
 
+def machine_cpu_s() -> float:
+    """Return the CPU time that everything on this machine has used; what a hypervisor withheld
+    counts as used. Source: proc_stat(5): idle and iowait are the 4th and 5th."""
+    total = Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
+    ticks = [int(each) for each in total]
+    return (sum(ticks) - ticks[3] - ticks[4]) / TICKS_PER_S
+
+
 def said_in(line: bytes) -> dict[str, Any]:
     try:
         said = json.loads(line)
@@ -127,11 +123,9 @@ def said_in(line: bytes) -> dict[str, Any]:
 
 
 @contextmanager
-def started(
-    arguments: Sequence[str], environ: Mapping[str, str], *, cores: set[int] = SERVER_CORES
-) -> Iterator[Process]:
+def started(arguments: Sequence[str], environ: Mapping[str, str]) -> Iterator[Process]:
     """Run ``python -m`` with these arguments and no other environment, for the block."""
-    process = Process(arguments, environ, cores=cores)
+    process = Process(arguments, environ)
     try:
         yield process
     finally:

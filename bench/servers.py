@@ -9,7 +9,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from bench.load import FIRST_ANSWER, Target, Visit, ask
-from bench.process import LOAD_CORES, Process, started
+from bench.process import Process, started
 
 USER_AGENT = "Boto3/1.40.0 md/Botocore#1.40.0 ua/2.1 os/linux md/arch#x86_64 lang/python#3.11"
 """About as long as what SDKs send."""
@@ -117,8 +117,7 @@ def clean_environ(folder: Path) -> dict[str, str]:
 @contextmanager
 def clouds(folder: Path) -> Iterator[Clouds]:
     token_file = folder / "token.json"
-    arguments = ["bench.clouds", str(token_file)]
-    with started(arguments, clean_environ(folder), cores=LOAD_CORES) as process:
+    with started(["bench.clouds", str(token_file)], clean_environ(folder)) as process:
         said = process.heard("ready")[1]
         yield Clouds(
             process=process,

@@ -30,7 +30,7 @@ EVERY_ROW = {
     ],
     "Kept connections": REQUESTS,
     "A fresh connection each": REQUESTS,
-    "Memory": ["broker", *BARE],
+    "At rest": ["broker", *BARE],
     "Commands that run at every SDK start": [
         "python -c pass",
         "credential-process",
