@@ -75,17 +75,22 @@ def must_be_ours(path: str, uid: int, *, forbidden: int) -> None:
         raise NotOurs(f"{path} is open to others (mode {stat.S_IMODE(found.st_mode):04o})")
 
 
-def write_atomically(path: str, text: str) -> None:
-    """Put *text* at *path*, 0600, whole or not at all; a reader never sees half of it.
+def write_atomically(path: str, text: str, *, durable: bool = False) -> None:
+    """Put *text* at *path*, 0600, whole or not at all; a reader never sees half of it. *durable*:
+    nor does one after a crash.
 
     Raises:
         OSError: It cannot be written; what was there before is untouched.
     """
-    draft = f"{path}.{os.urandom(6).hex()}.new"
+    directory, name = os.path.split(path)
+    draft = os.path.join(directory, f".{name}.{os.urandom(6).hex()}.new")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
         with open(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
+            if durable:
+                file.flush()
+                os.fsync(descriptor)
         os.replace(draft, path)
     except BaseException:
         os.unlink(draft)

@@ -9,7 +9,7 @@ from broker.cli.broker_flags import broker_flags
 from broker.cli.columns import columns, span
 from broker.cli.flags import Options
 from broker.cli.offline import configured, ends_at, explained, misuse, warn
-from broker.config import Address, Config, ConfigError, RoleConfig
+from broker.config import Address, Config, ConfigError, IdentityConfig, RoleConfig
 from broker.lease import Lease
 
 DESCRIPTION = """Say whether the configuration is good, and what would run by it.
@@ -29,7 +29,7 @@ def run(options: Options) -> int:
         config = configured(broker_flags(options))
     except ConfigError as error:
         raise misuse(error) from error
-    warn(config)
+    warn(config.warnings)
     facts = facts_of(config)
     if options.switch("live"):
         facts["leases"] = obtained(config)
@@ -52,6 +52,8 @@ def facts_of(config: Config) -> dict[str, Any]:
         "region": config.region,
         "default_role": config.default_role,
         "roles": [role_facts(role) for role in config.roles],
+        "identities": [identity_facts(identity) for identity in config.identities.values()],
+        "handed_on": token_facts(config),
         "listen": {name: [str(address) for address in where] for name, where in surfaces.items()},
     }
 
@@ -65,6 +67,37 @@ def role_facts(role: RoleConfig) -> dict[str, Any]:
         "identity": role.identity,
         "audience": role.audience,
     }
+
+
+def identity_facts(identity: IdentityConfig) -> dict[str, Any]:
+    return {
+        "name": identity.name,
+        "source": identity.source,
+        "workspace": identity.workspace,
+        "region": identity.region,
+        "profile": identity.profile,
+    }
+
+
+def token_facts(config: Config) -> list[dict[str, Any]]:
+    """Return what is handed on, each by its lease's name, and the ways in which it is."""
+    namespace_tokens = [
+        {
+            "name": f"identity/{token.identity}",
+            "file": None if token.file is None else str(token.file),
+            "http": token.http,
+        }
+        for token in config.namespace_tokens
+    ]
+    id_tokens = [
+        {
+            "name": f"id-token/{token.name}",
+            "file": None if token.file is None else str(token.file),
+            "http": True,
+        }
+        for token in config.id_tokens
+    ]
+    return [*namespace_tokens, *id_tokens]
 
 
 def obtained(config: Config) -> list[dict[str, Any]]:
@@ -100,9 +133,27 @@ def described(facts: Mapping[str, Any]) -> str:
         for role in facts["roles"]
     ]
     surfaces = [[name, ", ".join(where) or "off"] for name, where in facts["listen"].items()]
+    identities = [
+        [
+            identity["name"],
+            identity["source"],
+            *(identity[key] or "-" for key in ("workspace", "region", "profile")),
+        ]
+        for identity in facts["identities"]
+    ]
+    handed_on = [
+        [token["name"], token["file"] or "-", "yes" if token["http"] else "no"]
+        for token in facts["handed_on"]
+    ]
     tables = [
-        columns(["ROLE", "ARN", "REGION", "LASTS", "IDENTITY"], roles),
-        columns(["SURFACE", "LISTENS ON"], surfaces),
+        columns(header, rows)
+        for header, rows in (
+            (["ROLE", "ARN", "REGION", "LASTS", "IDENTITY"], roles),
+            (["IDENTITY", "SOURCE", "WORKSPACE", "REGION", "PROFILE"], identities),
+            (["HANDED ON", "IN FILE", "BY HTTP"], handed_on),
+            (["SURFACE", "LISTENS ON"], surfaces),
+        )
+        if rows
     ]
     if "leases" in facts:
         leases = [[lease["name"], result(lease)] for lease in facts["leases"]]

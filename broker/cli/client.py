@@ -8,7 +8,7 @@ from broker import places
 from broker.cli import running
 from broker.cli.failure import Failure
 from broker.cli.obtain import denied
-from broker.cli.variables import Variables, container_variables, imds_variables
+from broker.cli.variables import Variables, container_variables, imds_variables, namespace_variables
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def client_of(options: Options) -> Mapping[str, Any]:
         NotRunning, Failure: None runs; or it will not have us.
     """
     role = options.text("role")
-    reply = running.ask("/v1/client", options.text("runtime-dir"), role=role)
+    reply = running.ask("/v1/client", options.text("runtime-dir"), {"role": role})
     if reply.status != 200:
         raise denied(reply, role)
     return reply.document
@@ -40,17 +40,22 @@ def variables_for(
     role: str | None,
     environ: Mapping[str, str],
 ) -> Variables:
-    """Return the variables for one surface; for the container's, our copy of the token is written.
+    """Return the variables for one surface, and those for Namespace's tools; for the container's,
+    our copy of the token is written.
 
     Raises:
         Failure: There is no such surface, or the copy cannot be written.
     """
+    namespace = namespace_variables(client.get("namespace") or {})
+    # Who has no role must not be pointed to where there is none, away from what they have.
+    if namespace.set and not client.get("roles"):
+        return namespace
     if surface == "imds":
-        return imds_variables(client, role=role, environ=environ)
+        return imds_variables(client, role=role, environ=environ).also(namespace)
     path = token_path(environ)
     found = container_variables(client, role=role, token_file=path, environ=environ)
     write_token(path, str(client["container_token"]))
-    return found
+    return found.also(namespace)
 
 
 def token_path(environ: Mapping[str, str]) -> str:

@@ -6,7 +6,6 @@ import asyncio
 import importlib.util
 import os
 import shutil
-import signal
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from broker.cli.failure import Failure
 from broker.cli.render import rendered
+from broker.cli.showing import output, python, say, until_interrupted
 from broker.cli.variables import Variables, container_variables, imds_variables
 
 if TYPE_CHECKING:
@@ -38,8 +38,6 @@ On a terminal it goes on until Ctrl-C, so that you can try it from another one.
 
 RENEWAL_S = 20.0
 """How often leases are renewed here, so that one sees it. They last an hour, as real ones do."""
-
-PROOF_LIMIT_S = 45.0
 
 IDENTITY = """
 import boto3
@@ -65,6 +63,10 @@ def run(options: Options) -> int:
             "pip install 'namespace-broker[demo]'",
         )
     stay = sys.stdout.isatty() and sys.stdin.isatty() and not options.switch("once")
+    if options.switch("to-namespace"):
+        from broker.cli.demo_to_namespace import demonstrate as the_other_direction
+
+        return asyncio.run(the_other_direction(stay=stay))
     return asyncio.run(demonstrate(stay=stay))
 
 
@@ -210,13 +212,7 @@ class Show:
 
     async def until_interrupted(self) -> None:
         say(f"\nLeases last an hour; here they are renewed every {RENEWAL_S:g} s. Ctrl-C ends it.")
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop.set)
-        renewals = asyncio.create_task(self.renewals())
-        await stop.wait()
-        renewals.cancel()
+        await until_interrupted(self.renewals())
         say("\nEnded.")
 
     async def renewals(self) -> None:
@@ -265,45 +261,6 @@ def aws_command() -> list[str] | None:
         return [sys.executable, str(beside)]
     found = shutil.which("aws")
     return [found] if found else None
-
-
-async def python(program: str, *arguments: str, environment: Mapping[str, str]) -> Sequence[str]:
-    return await output([sys.executable, "-c", program, *arguments], environment=environment)
-
-
-async def output(
-    command: Sequence[str], *, environment: Mapping[str, str], cwd: Path | None = None
-) -> Sequence[str]:
-    """Return the lines that *command* prints.
-
-    Raises:
-        Failure: It failed, or took too long.
-    """
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        env=dict(environment),
-        cwd=cwd,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        async with asyncio.timeout(PROOF_LIMIT_S):
-            shown, said = await process.communicate()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
-        raise Failure("demo", f"a program took more than {PROOF_LIMIT_S:g} s") from None
-    if process.returncode:
-        last = said.decode(errors="replace").strip().splitlines()[-1:]
-        raise Failure(
-            "demo", f"a program failed: {''.join(last)}", "is something filtering loopback?"
-        )
-    return shown.decode().splitlines()
-
-
-def say(text: str) -> None:
-    print(text, flush=True)
 
 
 def indented(text: str) -> str:

@@ -5,7 +5,7 @@ Read by the commands that run at every SDK start, so it imports nothing.
 
 from __future__ import annotations
 
-TEXT, SWITCH, SECONDS, MANY = "text", "switch", "seconds", "many"
+TEXT, SWITCH, SECONDS, DURATION, MANY = "text", "switch", "seconds", "duration", "many"
 
 
 class Flag:
@@ -102,6 +102,43 @@ def seconds(text: str) -> float:
     if not 0 <= value < float("inf"):
         raise ValueError
     return value
+
+
+UNITS_S = {
+    "w": 604800.0,
+    "d": 86400.0,
+    "h": 3600.0,
+    "m": 60.0,
+    "s": 1.0,
+    "ms": 1e-3,
+    "us": 1e-6,
+    "\u00b5s": 1e-6,
+    "\u03bcs": 1e-6,
+    "ns": 1e-9,
+}
+UNIT_LETTERS = "".join(UNITS_S)
+
+
+def duration(text: str) -> float:
+    """Return the seconds of a duration as nsc's flags take it: Go's syntax, days and weeks too.
+
+    Raises:
+        ValueError: It is none.
+
+    Source: namespace-api 11.
+    """
+    total_s, rest = 0.0, text if text != "0" else "0s"
+    if not rest:
+        raise ValueError
+    while rest:
+        after = rest.lstrip("0123456789.")
+        number = rest[: len(rest) - len(after)]
+        rest = after.lstrip(UNIT_LETTERS)
+        unit = after[: len(after) - len(rest)]
+        if unit not in UNITS_S:
+            raise ValueError
+        total_s += float(number) * UNITS_S[unit]
+    return seconds(str(total_s))
 
 
 CONFIG = Flag(
@@ -269,9 +306,92 @@ COMMANDS = {
             (ROLE, ROLE_ARN, REGION, CONFIG, RUNTIME_DIR),
         ),
         Command(
+            "login",
+            "Become a Namespace token from an AWS identity, once, where nsc finds it.",
+            (
+                Flag(
+                    "via",
+                    "How AWS vouches for us: by STS, or by a Cognito identity pool.",
+                    choices=("sts", "cognito"),
+                ),
+                Flag(
+                    "workspace",
+                    "The workspace's id. Default with sts: Namespace chooses one that trusts us."
+                    " Also --tenant_id.",
+                    metavar="ID",
+                    aliases=("tenant-id",),
+                ),
+                Flag("identity-pool", "The pool: its guid, or region:guid.", metavar="POOL"),
+                Flag(
+                    "region",
+                    "The AWS region that is asked. Default: $AWS_REGION, $AWS_DEFAULT_REGION, the"
+                    " profile's. Also --aws_region.",
+                    metavar="REGION",
+                    aliases=("aws-region",),
+                ),
+                Flag(
+                    "profile",
+                    "The AWS profile. Default: as for every AWS tool. Also --aws_profile.",
+                    metavar="NAME",
+                    aliases=("aws-profile",),
+                ),
+                Flag(
+                    "audience",
+                    "Whom STS's token is for. Default: https://federation.namespaceapis.com.",
+                    metavar="AUDIENCE",
+                ),
+                Flag(
+                    "algorithm",
+                    "How STS signs. Default: ES384.",
+                    choices=("ES384", "RS256"),
+                ),
+                Flag(
+                    "ensure",
+                    "Do nothing while the token that is there lives longer than this; 0 always logs"
+                    " in. Default: 15m.",
+                    kind=DURATION,
+                    metavar="DURATION",
+                    default=900.0,
+                ),
+                Flag(
+                    "output",
+                    "The file. Default: $NSC_TOKEN_FILE, else token.json where nsc login has it.",
+                    metavar="FILE",
+                ),
+                Flag(
+                    "replace-login",
+                    "Also where a person's own login is; a copy of that is kept.",
+                    kind=SWITCH,
+                ),
+            ),
+        ),
+        Command(
+            "token",
+            "Tell about the Namespace token, or print it.",
+            (
+                Flag("show", "Print the token itself.", kind=SWITCH),
+                Flag("audience", "Print an ID token for this audience.", metavar="AUDIENCE"),
+                Flag(
+                    "identity",
+                    "Whose, by its name. Default: the first that is handed on.",
+                    metavar="NAME",
+                ),
+                JSON,
+                CONFIG,
+                RUNTIME_DIR,
+            ),
+        ),
+        Command(
             "demo",
             "See it all work on this machine: no account, no root, nothing to configure.",
-            (Flag("once", "Leave after the proof, also on a terminal.", kind=SWITCH),),
+            (
+                Flag("once", "Leave after the proof, also on a terminal.", kind=SWITCH),
+                Flag(
+                    "to-namespace",
+                    "The other direction: an AWS identity becomes a Namespace token.",
+                    kind=SWITCH,
+                ),
+            ),
         ),
     )
 }

@@ -9,7 +9,18 @@ import click
 
 from broker import __version__
 from broker.cli.failure import MISUSED, Misuse
-from broker.cli.flags import COMMANDS, MANY, SECONDS, SWITCH, Command, Flag, Options, seconds
+from broker.cli.flags import (
+    COMMANDS,
+    DURATION,
+    MANY,
+    SECONDS,
+    SWITCH,
+    Command,
+    Flag,
+    Options,
+    duration,
+    seconds,
+)
 
 PROGRAM = "namespace-broker"
 
@@ -44,6 +55,20 @@ class Seconds(click.ParamType[float]):
             return seconds(str(value))
         except ValueError:
             self.fail(f"is {value!a}; give seconds, 0 or more", param, ctx)
+
+
+class Duration(click.ParamType[float]):
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        if isinstance(value, float):
+            return value  # the default
+        try:
+            return duration(value)
+        except ValueError:
+            self.fail(f"is {value!a}; give a duration, like 15m, 1h30m or 2d", param, ctx)
 
 
 class Word(click.ParamType[str]):
@@ -126,6 +151,8 @@ def click_option(flag: Flag) -> click.Option:
     kind: click.ParamType[Any] = Text()
     if flag.kind == SECONDS:
         kind = Seconds()
+    elif flag.kind == DURATION:
+        kind = Duration()
     elif flag.choices:
         kind = Word(flag.choices)
     return click.Option(
@@ -133,7 +160,7 @@ def click_option(flag: Flag) -> click.Option:
         type=kind,
         multiple=flag.kind == MANY,
         default=() if flag.kind == MANY else flag.default,
-        show_default=flag.default is not None,
+        show_default=flag.default is not None and flag.kind != DURATION,
         metavar=flag.metavar or None,
         help=flag.says,
     )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command line and return its exit code. Never shows a traceback, unless asked to by
     ``NAMESPACE_BROKER_DEBUG``."""
+    fill_closed_streams()
     said = sys.argv[1:] if arguments is None else arguments
     return guarded(lambda: dispatch(said))
 
@@ -53,16 +54,32 @@ def guarded(act: Callable[[], int]) -> int:
         complain(surprise(error))
         return FAILED
     finally:
-        give_up_on_stdout()
+        give_up_on_output()
 
 
-def give_up_on_stdout() -> None:
-    """Let go of output that cannot be written, or Python complains about it again at exit."""
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+def fill_closed_streams() -> None:
+    """Put the null device where we were started without a standard stream: what is opened next
+    would be taken for it, by us and by the programs that we start."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(1, "w", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", closefd=False)
+
+
+def give_up_on_output() -> None:
+    """Let go of output that cannot be written, or Python complains about it again at exit, by an
+    exit code of its own."""
+    for number, stream in ((1, sys.stdout), (2, sys.stderr)):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
 
 
 def complain(line: str) -> None:

@@ -33,9 +33,9 @@ def credentials_for(options: Options) -> tuple[Mapping[str, Any], str | None]:
 
 def held(options: Options) -> tuple[Mapping[str, Any], str | None]:
     runtime_dir, role = options.text("runtime-dir"), options.text("role")
-    reply = running.ask("/v1/credentials", runtime_dir, role=role)
+    reply = running.ask("/v1/credentials", runtime_dir, {"role": role})
     if reply.status != 200:
-        raise denied(reply, role)
+        raise denied(reply, role) if reply.roles else no_roles()
     return reply.document, None
 
 
@@ -49,7 +49,17 @@ def denied(reply: Reply, role: str | None) -> Failure:
     return Failure(place, reply.message, "the owner of the broker may grant it")
 
 
-def unknown_role(role: str, reply: Reply) -> Misuse:
+def no_roles() -> Failure:
+    return Failure(
+        "credentials",
+        "the broker has no roles: it hands on tokens",
+        "name one in its configuration",
+    )
+
+
+def unknown_role(role: str, reply: Reply) -> Failure:
+    if not reply.roles:
+        return no_roles()
     return Misuse(
         "--role", f"the broker has no role {role}", f"its roles are {', '.join(reply.roles)}"
     )

@@ -3,27 +3,30 @@
 import asyncio
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from broker.cli.failure import Failure, Misuse
 from broker.cli.flags import Options
-from broker.config import Config, ConfigError, Flags, NoRole, load
+from broker.config import Config, ConfigError, Flags, NoRole, load, load_identity, load_roles
 from broker.credentials import AwsCredentials
 from broker.lease import Lease, SourceError
 
+if TYPE_CHECKING:
+    from broker.daemon import Parts
 
-def configured(flags: Flags) -> Config:
-    """Return the configuration.
+
+def configured(flags: Flags, how: Callable[[Flags, Mapping[str, str]], Config] = load) -> Config:
+    """Return the configuration, as *how* loads it.
 
     Raises:
         NoRole: As `load`.
         Misuse: Anything else that is wrong with it.
     """
     try:
-        return load(flags, os.environ)
+        return how(flags, os.environ)
     except NoRole:
         raise
     except ConfigError as error:
@@ -34,8 +37,8 @@ def misuse(error: ConfigError) -> Misuse:
     return Misuse(error.place, error.what, error.next_step)
 
 
-def warn(config: Config) -> None:
-    for warning in config.warnings:
+def warn(warnings: Iterable[str]) -> None:
+    for warning in warnings:
         print(f"namespace-broker: warning: {warning}", file=sys.stderr)
 
 
@@ -100,9 +103,9 @@ def obtained_once(options: Options) -> tuple[Mapping[str, Any], str | None]:
         NoRole: No role is named anywhere.
         Misuse, Failure: Wrong configuration; or the clouds said no, or nothing.
     """
-    config = configured(one_off_flags(options))
+    config = configured(one_off_flags(options), load_roles)
     role = role_in(config, options.text("role"))
-    warn(config)
+    warn(config.warnings)
 
     from broker import daemon
     from broker.telemetry import logger
@@ -110,6 +113,53 @@ def obtained_once(options: Options) -> tuple[Mapping[str, Any], str | None]:
     parts = daemon.Parts(log=logger(form="auto", level="warning"))
     with explained(f"role/{role}"):
         return document(asyncio.run(daemon.obtain(config, role, parts))), config.region
+
+
+def namespace_token_once(options: Options) -> Mapping[str, Any]:
+    """Return the token of one identity as the running broker would, without one.
+
+    Raises:
+        Misuse, Failure: Wrong configuration; or the clouds said no, or nothing.
+    """
+    config, identity, parts = for_identity(options)
+
+    from broker import daemon
+
+    with explained(f"identity/{identity}"):
+        lease = asyncio.run(daemon.obtain_namespace_token(config, identity, parts))
+    token = lease.value
+    return {
+        "identity": identity,
+        "token": token.bearer,
+        "kind": token.bearer.partition("_")[0],
+        "expires_at": ends_at(lease),
+        "tenant_id": token.tenant_id,
+        "instance_id": token.instance_id,
+    }
+
+
+def id_token_once(options: Options) -> Mapping[str, Any]:
+    """Return an ID token for ``--audience`` as the running broker would. Raises as above."""
+    config, identity, parts = for_identity(options)
+    audience = str(options.text("audience"))
+
+    from broker import daemon
+
+    with explained("--audience"):
+        lease = asyncio.run(daemon.obtain_id_token(config, identity, audience, parts))
+    return {"token": lease.value.jwt, "expires_at": ends_at(lease)}
+
+
+def for_identity(options: Options) -> tuple[Config, str, "Parts"]:
+    """Return a configuration of one identity, that identity's name, and what to obtain it with."""
+    from broker import daemon
+    from broker.telemetry import logger
+
+    flags, wanted = Flags(config=options.text("config")), options.text("identity")
+    config = configured(flags, lambda flags, environ: load_identity(flags, environ, wanted))
+    warn(config.warnings)
+    (identity,) = config.identities
+    return config, identity, daemon.Parts(log=logger(form="auto", level="warning"))
 
 
 def document(lease: Lease[AwsCredentials]) -> Mapping[str, Any]:

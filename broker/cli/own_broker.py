@@ -13,7 +13,7 @@ from broker.cli.exec import not_started
 from broker.cli.flags import Options
 from broker.cli.offline import configured, explained, one_off_flags, role_in, warn
 from broker.cli.variables import container_variables
-from broker.config import Config
+from broker.config import Config, load_roles
 
 PASSED_ON = (
     signal.SIGHUP,
@@ -33,11 +33,11 @@ def run_with_it(options: Options) -> int:
         NoRole: No role is named anywhere.
         Misuse, Failure: Wrong configuration; or the broker cannot start.
     """
-    config = configured(one_off_flags(options))
+    config = configured(one_off_flags(options), load_roles)
     role = options.text("role")
     if role is not None:
         role = role_in(config, role)
-    warn(config)
+    warn(config.warnings)
     with explained("exec"):
         return asyncio.run(served(config, role, options.words))
 

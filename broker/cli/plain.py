@@ -6,7 +6,18 @@ the same table with click and explains.
 
 from __future__ import annotations
 
-from broker.cli.flags import COMMANDS, MANY, SECONDS, SWITCH, Command, Flag, Options, seconds
+from broker.cli.flags import (
+    COMMANDS,
+    DURATION,
+    MANY,
+    SECONDS,
+    SWITCH,
+    Command,
+    Flag,
+    Options,
+    duration,
+    seconds,
+)
 
 
 def parsed(arguments: list[str]) -> tuple[Command, Options] | None:
@@ -54,6 +65,8 @@ def read(flag: Flag, text: str, before: object) -> object:
         raise ValueError
     if flag.kind == SECONDS:
         return seconds(text)
+    if flag.kind == DURATION:
+        return duration(text)
     if flag.kind == MANY:
         return (*before, text) if isinstance(before, tuple) else (text,)
     return text

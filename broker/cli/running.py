@@ -40,17 +40,19 @@ class Reply:
 def ask(
     path: str,
     runtime_dir: str | None,
+    wanted: Mapping[str, str | None],
     *,
-    role: str | None = None,
     limit_s: float = ASK_LIMIT_S,
 ) -> Reply:
-    """Ask the running broker for *path*; *role* by its name. *runtime_dir* as ``--runtime-dir``.
+    """Ask the running broker for *path*; what is *wanted* and not None stands in the query.
+    *runtime_dir* as ``--runtime-dir``.
 
     Raises:
         NotRunning: None runs in any of the places; the text names them.
         Failure: One runs and gives no proper answer in time.
     """
-    target = path if role is None else f"{path}?role={quoted(role)}"
+    query = [f"{name}={quoted(text)}" for name, text in wanted.items() if text is not None]
+    target = f"{path}?{'&'.join(query)}" if query else path
     looked: list[str] = []
     for directory in directories(runtime_dir, os.environ, os.getuid()):
         try:

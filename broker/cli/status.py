@@ -53,7 +53,7 @@ def watch(options: Options) -> None:
 
 
 def drawn(options: Options) -> str:
-    reply = running.ask("/v1/status", options.text("runtime-dir"))
+    reply = running.ask("/v1/status", options.text("runtime-dir"), {})
     if reply.status != 200:
         raise denied(reply, None)
     if options.switch("json"):

@@ -66,6 +66,16 @@ class Variables:
     def gone(self) -> tuple[str, ...]:
         return self.must_go + self.should_go
 
+    def also(self, other: Variables) -> Variables:
+        """Return these and *other*'s."""
+        return Variables(
+            {**self.set, **other.set},
+            must_go=self.must_go + other.must_go,
+            should_go=self.should_go + other.should_go,
+            note=self.note or other.note,
+            docker_note=self.docker_note or other.docker_note,
+        )
+
     def over(self, environ: Mapping[str, str]) -> dict[str, str]:
         """Return *environ* with these set and the others gone."""
         kept = {name: value for name, value in environ.items() if name not in self.gone}
@@ -147,6 +157,24 @@ def imds_variables(
             "AWS_EC2_METADATA_DISABLED",  # C-85: never set, not even to false
             *((IMDS_ENDPOINT, IMDS_ENDPOINT_MODE) if found_by_default else (IMDS_ENDPOINT_MODE,)),
         ),
+    )
+
+
+def namespace_variables(namespace: Mapping[str, Any]) -> Variables:
+    """Return what points nsc and the Namespace SDKs to what is handed on: nsc takes the spec first,
+    the SDKs know files only.
+
+    Args:
+        namespace: ``namespace`` in ``/v1/client``: ``token_file`` and ``token_spec``, None where
+            that way is off.
+
+    Source: namespace-api 2.3.
+    """
+    file, spec = namespace.get("token_file"), namespace.get("token_spec")
+    assigned = {"NSC_TOKEN_SPEC": spec, "NSC_TOKEN_FILE": file}
+    stand_before_us = () if spec or not file else ("NSC_TOKEN_SPEC", "NSC_TOKEN_SPEC_FILE")
+    return Variables(
+        {name: str(value) for name, value in assigned.items() if value}, must_go=stand_before_us
     )
 
 

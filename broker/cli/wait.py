@@ -49,7 +49,9 @@ def unready(options: Options, *, limit_s: float) -> Failure | None:
     """
     role = options.text("role")
     try:
-        reply = running.ask("/v1/ready", options.text("runtime-dir"), role=role, limit_s=limit_s)
+        reply = running.ask(
+            "/v1/ready", options.text("runtime-dir"), {"role": role}, limit_s=limit_s
+        )
     except Failure as failure:
         return failure
     if reply.status == 200:

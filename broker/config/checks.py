@@ -30,9 +30,13 @@ POLICY_TEXT = re.compile(r"[\t\n\r\x20-\xff]*")
 HOST_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252}[A-Za-z0-9_])?")
 INSTANCE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
+IDENTITY_POOL = re.compile(r"(?:(?P<region>[^:]*):)?(?P<guid>[0-9a-fA-F-]{1,55})")
+DEVELOPER_PROVIDER = re.compile(r"[\w.-]{1,128}", re.ASCII)
+
 POLICY_CHARACTERS = 2048
 POLICY_ARNS = 10
 SHORTEST_S, LONGEST_S = 900, 43200
+WEB_IDENTITY_SHORTEST_S, WEB_IDENTITY_LONGEST_S = 60, 3600
 
 # What is often given where a role's ARN is wanted, and why it is not one.
 MISTAKEN_ARNS = {
@@ -104,6 +108,55 @@ def duration_s(value: int | str, *, place: str) -> int | None:
     return value
 
 
+def web_identity_s(value: int, *, place: str) -> int:
+    """Return the seconds that a web identity token is good for. Source: aws-api 5."""
+    if not WEB_IDENTITY_SHORTEST_S <= value <= WEB_IDENTITY_LONGEST_S:
+        raise ConfigError(
+            place,
+            f"is {value}",
+            f"STS takes {WEB_IDENTITY_SHORTEST_S} to {WEB_IDENTITY_LONGEST_S}",
+        )
+    return value
+
+
+def identity_pool(text: str, *, place: str) -> tuple[str | None, str]:
+    """Return the region, where it is said, and the guid, of ``guid`` or ``region:guid``.
+
+    Source: namespace-api 11; guide-flows.
+    """
+    found = IDENTITY_POOL.fullmatch(text)
+    if found is None:
+        raise ConfigError(
+            place, f"is {shown(text)}, which is no identity pool", "give its guid, or region:guid"
+        )
+    said = found["region"]
+    return None if said is None else region(said, place=place), found["guid"]
+
+
+def developer_provider(text: str, *, place: str) -> str:
+    """Return the name of a pool's developer provider. Source: aws-api 7."""
+    if not DEVELOPER_PROVIDER.fullmatch(text):
+        raise ConfigError(place, f"is {shown(text)}", "give 1 to 128 of letters, digits and ._-")
+    return text
+
+
+def visible(text: str, *, place: str, next_step: str) -> str:
+    """Return an opaque text: visible ASCII, no space."""
+    if not re.fullmatch(r"[!-~]{1,255}", text):
+        raise ConfigError(place, f"is {shown(text)}", next_step)
+    return text
+
+
+def printable(text: str, *, place: str, next_step: str) -> str:
+    if not text or not text.isprintable():
+        raise ConfigError(place, f"is {shown(text)}", next_step)
+    return text
+
+
+def group(text: str, *, place: str) -> str:
+    return printable(text, place=place, next_step="give the name of a group")
+
+
 def session_name(text: str, *, place: str) -> str:
     if not NAME.fullmatch(text):
         raise ConfigError(
@@ -113,11 +166,7 @@ def session_name(text: str, *, place: str) -> str:
 
 
 def audience(text: str, *, place: str) -> str:
-    if not re.fullmatch(r"[!-~]{1,255}", text):
-        raise ConfigError(
-            place, f"is {shown(text)}", "give 1 to 255 visible ASCII characters, no space"
-        )
-    return text
+    return visible(text, place=place, next_step="give 1 to 255 visible ASCII characters, no space")
 
 
 def policy(text: str, *, place: str) -> str:

@@ -2,7 +2,8 @@
 defaults and environment."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_args
 
@@ -10,26 +11,26 @@ from broker import places
 from broker.config import checks, tables
 from broker.config.errors import ConfigError, shown
 from broker.config.file import SYSTEM_FILE, config_file, read_file
+from broker.config.handed_on import id_tokens_of, must_be_distinct, namespace_tokens_of
+from broker.config.identities import DEFAULT_IDENTITY, Use, identities_of
 from broker.config.model import (
     Address,
     Config,
     ContainerConfig,
     Flags,
     GuardConfig,
+    IdTokenConfig,
     ImdsConfig,
     LogConfig,
     LogFormat,
     LogLevel,
+    NamespaceTokenConfig,
     OpsConfig,
+    RoleConfig,
     Upstream,
 )
-from broker.config.roles import (
-    STS_REGION_OF_NO_REGION,
-    default_role,
-    flag_roles,
-    identities_of,
-    roles_of,
-)
+from broker.config.narrow import identity_only, no_role, roles_only
+from broker.config.roles import default_role, flag_roles, roles_of
 from broker.config.tables import (
     ContainerTable,
     GuardTable,
@@ -38,6 +39,7 @@ from broker.config.tables import (
     OpsTable,
     TopTable,
 )
+from broker.config.warnings import warnings_of
 
 T = TypeVar("T")
 
@@ -46,30 +48,83 @@ CONTAINER_ADDRESS = Address("127.0.0.1", 8170)
 OPS_ADDRESS = Address("127.0.0.1", 8171)
 START_TIMEOUT_S = 10.0
 
-NO_REGION = (
-    f"region: none is set: STS of {STS_REGION_OF_NO_REGION} is used and no region is served;"
-    " give --region or set AWS_REGION"
-)
-
 
 def load(flags: Flags, environ: Mapping[str, str], *, system_file: Path = SYSTEM_FILE) -> Config:
     """Return what the operator said, whole and checked.
 
     Raises:
-        NoRole: No role is named anywhere.
+        NoRole: No role is named anywhere, and no token to hand on.
         ConfigError: Anything else that is wrong: a flag, a key, a variable, the file itself.
     """
+    config = load_any(flags, environ, system_file=system_file)
+    if not (config.roles or config.namespace_tokens or config.id_tokens):
+        raise no_role()
+    return config
+
+
+def load_roles(
+    flags: Flags, environ: Mapping[str, str], *, system_file: Path = SYSTEM_FILE
+) -> Config:
+    """Return the same with nothing but roles to obtain, for a command without a daemon.
+
+    Raises:
+        NoRole: No role is named anywhere.
+        ConfigError: As `load`.
+    """
+    return roles_only(load_any(flags, environ, system_file=system_file))
+
+
+def load_identity(
+    flags: Flags,
+    environ: Mapping[str, str],
+    name: str | None,
+    *,
+    system_file: Path = SYSTEM_FILE,
+) -> Config:
+    """Return the same with one identity and nothing else to obtain, for a command without a daemon:
+    *name*'s, else the first that is handed on, else the default role's, else the default one.
+
+    Raises:
+        ConfigError: As `load`; or there is none of that name.
+    """
+    config = load_any(flags, environ, identity=name or DEFAULT_IDENTITY, system_file=system_file)
+    candidates = (
+        name,
+        *(token.identity for token in config.namespace_tokens),
+        *(role.identity for role in config.roles if role.role.name == config.default_role),
+        DEFAULT_IDENTITY,
+    )
+    chosen = next(candidate for candidate in candidates if candidate is not None)
+    return identity_only(config, config.identities[chosen])
+
+
+def load_any(
+    flags: Flags,
+    environ: Mapping[str, str],
+    *,
+    identity: str | None = None,
+    system_file: Path,
+) -> Config:
+    """Return the same, also where a broker would have nothing to do by it. *identity* is used
+    beside those that the configuration uses."""
     file = config_file(flags.config, environ, system_file=system_file)
     top = tables.read(TopTable, read_file(file) if file else {}, place="")
     region = region_of(flags, top, environ)
     by_flags = flag_roles(flags.role_arns)
     roles = roles_of(by_flags, top.roles, region=region)
+    namespace_tokens = namespace_tokens_of(top.namespace_tokens)
+    id_tokens = id_tokens_of(top.id_tokens, roles)
+    uses = uses_of(roles, namespace_tokens, id_tokens, identity)
+    identities, unused = identities_of(top.identities, uses, region=region)
     runtime_dir = runtime_dir_of(flags, environ)
     imds, container, ops = surfaces_of(flags, top, runtime_dir)
-    return Config(
+    must_be_distinct(files_of(container, namespace_tokens, id_tokens))
+    config = Config(
         default_role=default_role(by_flags, top.default_role, roles),
         roles=roles,
-        identities=identities_of(top.identities, roles),
+        identities=identities,
+        namespace_tokens=namespace_tokens,
+        id_tokens=id_tokens,
         region=region,
         availability_zone=availability_zone_of(top, region),
         state_dir=state_dir_of(flags, top, environ),
@@ -81,8 +136,38 @@ def load(flags: Flags, environ: Mapping[str, str], *, system_file: Path = SYSTEM
         log=log_of(flags, top.log),
         start_timeout_s=start_timeout_of(flags),
         upstream=upstream_of(environ),
-        warnings=() if region else (NO_REGION,),
     )
+    return replace(config, warnings=warnings_of(config, unused=unused))
+
+
+def uses_of(
+    roles: Iterable[RoleConfig],
+    namespace_tokens: Iterable[NamespaceTokenConfig],
+    id_tokens: Iterable[IdTokenConfig],
+    identity: str | None,
+) -> list[Use]:
+    """Return what uses an identity. *identity* is wanted for itself."""
+    below = tables.below
+    return [
+        *(Use(role.identity, f"{below('roles', role.role.name)}.identity") for role in roles),
+        *(Use(t.identity, below("namespace_tokens", t.identity)) for t in namespace_tokens),
+        *(Use(token.identity, f"{below('id_tokens', token.name)}.identity") for token in id_tokens),
+        *([] if identity is None else [Use(identity, "--identity")]),
+    ]
+
+
+def files_of(
+    container: ContainerConfig,
+    namespace_tokens: Iterable[NamespaceTokenConfig],
+    id_tokens: Iterable[IdTokenConfig],
+) -> list[tuple[str, Path | None]]:
+    """Return the key of each file that we write, and its path."""
+    below = tables.below
+    return [
+        ("container.token_file", container.token_file),
+        *((f"{below('namespace_tokens', t.identity)}.file", t.file) for t in namespace_tokens),
+        *((f"{below('id_tokens', token.name)}.file", token.file) for token in id_tokens),
+    ]
 
 
 def first_said(*candidates: tuple[str, T | None]) -> tuple[str, T] | None:
@@ -94,11 +179,13 @@ def first_said(*candidates: tuple[str, T | None]) -> tuple[str, T] | None:
 
 
 def region_of(flags: Flags, top: TopTable, environ: Mapping[str, str]) -> str | None:
+    said = first_said(("--region", flags.region), ("region", top.region))
+    return checks.region(said[1], place=said[0]) if said else region_of_environment(environ)
+
+
+def region_of_environment(environ: Mapping[str, str]) -> str | None:
     said = first_said(
-        ("--region", flags.region),
-        ("region", top.region),
-        ("AWS_REGION", environ.get("AWS_REGION") or None),
-        ("AWS_DEFAULT_REGION", environ.get("AWS_DEFAULT_REGION") or None),
+        *((name, environ.get(name) or None) for name in ("AWS_REGION", "AWS_DEFAULT_REGION"))
     )
     return checks.region(said[1], place=said[0]) if said else None
 
@@ -221,11 +308,7 @@ def token_file_of(flags: Flags, said: ContainerTable, runtime_dir: Path) -> Path
 def token_group_of(said: ContainerTable) -> str | None:
     if said.token_group is None:
         return None
-    if not said.token_group or not said.token_group.isprintable():
-        raise ConfigError(
-            "container.token_group", f"is {shown(said.token_group)}", "give the name of a group"
-        )
-    return said.token_group
+    return checks.group(said.token_group, place="container.token_group")
 
 
 def guard_of(table: Mapping[str, Any]) -> GuardConfig:
@@ -280,13 +363,19 @@ def upstream_of(environ: Mapping[str, str]) -> Upstream:
         ("NSC_IAM_ENDPOINT", environ.get("NSC_IAM_ENDPOINT") or None),
         ("NSC_GLOBAL_ENDPOINT", environ.get("NSC_GLOBAL_ENDPOINT") or None),
     )
-    ignored = environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true"
-    sts = None if ignored else environ.get("AWS_ENDPOINT_URL_STS")
     return Upstream(
         iam_endpoint=checks.endpoint(iam[1], place=iam[0]) if iam else NAMESPACE_IAM,
-        sts_endpoint=checks.endpoint(sts, place="AWS_ENDPOINT_URL_STS") if sts else None,
+        sts_endpoint=aws_endpoint_of(environ, "AWS_ENDPOINT_URL_STS"),
+        cognito_endpoint=aws_endpoint_of(environ, "AWS_ENDPOINT_URL_COGNITO_IDENTITY"),
         ca_bundle=ca_bundle_of(environ),
     )
+
+
+def aws_endpoint_of(environ: Mapping[str, str], variable: str) -> str | None:
+    if environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
+        return None
+    text = environ.get(variable)
+    return checks.endpoint(text, place=variable) if text else None
 
 
 def ca_bundle_of(environ: Mapping[str, str]) -> str | None:

@@ -7,7 +7,8 @@ from typing import Literal
 
 from broker.credentials import Role
 
-IdentitySource = Literal["auto", "token-file", "token-spec"]
+IdentitySource = Literal["auto", "token-file", "token-spec", "sts", "cognito"]
+Algorithm = Literal["ES384", "RS256"]
 LogFormat = Literal["auto", "console", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -30,6 +31,19 @@ class Flags:
     start_timeout_s: float | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoginFlags:
+    """What was said to `login` of the AWS identity, as it was typed."""
+
+    via: Literal["sts", "cognito"]
+    workspace: str | None = None
+    identity_pool: str | None = None
+    region: str | None = None
+    profile: str | None = None
+    audience: str | None = None
+    algorithm: Algorithm | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
     """Where to listen: an IP address as text, and a port; port 0 picks one."""
@@ -43,12 +57,24 @@ class Address:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdentityConfig:
-    """Who we are at Namespace. The path that ``source`` names is set; with ``auto``, none."""
+    """Who we are at Namespace. What ``source`` needs is set, and what has no meaning for it is not.
+
+    ``region`` None: the AWS profile's own. ``identity_pool`` is ``region:guid``. The defaults are
+    the guide's.
+    """
 
     name: str
     source: IdentitySource = "auto"
     token_file: Path | None = None
     token_spec: Path | None = None
+    workspace: str | None = None
+    audience: str = "https://federation.namespaceapis.com"
+    algorithm: Algorithm = "ES384"
+    duration_s: int = 300
+    region: str | None = None
+    profile: str | None = None
+    identity_pool: str | None = None
+    developer_provider: str = "namespace.so"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +84,27 @@ class RoleConfig:
     role: Role
     identity: str
     audience: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamespaceTokenConfig:
+    """An identity whose token is handed on: in ``file``, by ``http`` on the container addresses."""
+
+    identity: str
+    file: Path | None = None
+    group: str | None = None
+    http: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdTokenConfig:
+    """An ID token that is kept fresh. ``role`` is the ARN of the role that it is for, if said."""
+
+    name: str
+    audience: str
+    file: Path | None = None
+    identity: str
+    role: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,10 +145,11 @@ class LogConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream:
-    """Where the clouds are, without trailing slash; ``sts_endpoint`` None: the regional one."""
+    """Where the clouds are, without trailing slash; AWS's endpoints None: the regional ones."""
 
     iam_endpoint: str
     sts_endpoint: str | None = None
+    cognito_endpoint: str | None = None
     ca_bundle: str | None = None
 
 
@@ -110,12 +158,15 @@ class Config:
     """Everything a broker is wired from. ``region`` is None where nobody said one: none is served.
 
     The first of ``roles`` is not always the default; ``default_role`` is a name in ``roles``, and
-    every role's ``identity`` is a key of ``identities``.
+    None where there are none. ``identities`` are those that a role or token uses, no others, and
+    each ``identity`` is a key of it.
     """
 
     default_role: str | None
     roles: tuple[RoleConfig, ...]
     identities: Mapping[str, IdentityConfig]
+    namespace_tokens: tuple[NamespaceTokenConfig, ...] = ()
+    id_tokens: tuple[IdTokenConfig, ...] = ()
     region: str | None
     availability_zone: str | None
     state_dir: Path | None
@@ -128,3 +179,12 @@ class Config:
     start_timeout_s: float
     upstream: Upstream
     warnings: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Login:
+    """Which AWS identity becomes a Namespace token once, and where the clouds are."""
+
+    identity: IdentityConfig
+    upstream: Upstream
+    warnings: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""Roles and identities, by flags and file: what is assumed, and by whom."""
+"""Roles, by flags and file: what is assumed, and with what limits."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from broker.config import checks, tables
-from broker.config.errors import ConfigError, NoRole, shown
+from broker.config.errors import ConfigError, shown
 from broker.config.file import read_bounded, text_of
-from broker.config.model import IdentityConfig, RoleConfig
-from broker.config.tables import IdentityTable, RoleTable
+from broker.config.model import RoleConfig
+from broker.config.tables import RoleTable
 from broker.credentials import Role
 
 STS_REGION_OF_NO_REGION = "us-east-1"
-DEFAULT_IDENTITY = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +53,9 @@ def roles_of(
     file's role of the same name, whose other keys stay.
 
     Raises:
-        NoRole: Neither names one.
         ConfigError: A key of a role is no good.
     """
     names = [*flags, *(name for name in file if name not in flags)]
-    if not names:
-        raise NoRole("--role-arn", "is not given, and no file names a role", "give --role-arn ARN")
     return tuple(role_of(name, flags.get(name), file.get(name), region=region) for name in names)
 
 
@@ -128,52 +124,16 @@ def policy_text(file: Path, *, place: str) -> str:
 
 def default_role(
     flags: Mapping[str, FlagRole], wanted: str | None, roles: Iterable[RoleConfig]
-) -> str:
-    """Return the role of whoever names none: the first flag's, else the file's choice or first."""
+) -> str | None:
+    """Return the role of whoever names none: the first flag's, else the file's choice or first;
+    None where there are no roles."""
     names = [role.role.name for role in roles]
     if flags or wanted is None:
-        return names[0]
+        return names[0] if names else None
     if wanted not in names:
         raise ConfigError(
             "default_role",
             f"is {shown(wanted)}, which is no role",
-            f"the roles are {', '.join(names)}",
+            f"the roles are {', '.join(names) or 'none'}",
         )
     return wanted
-
-
-def identities_of(
-    file: Mapping[str, Any], roles: Iterable[RoleConfig]
-) -> dict[str, IdentityConfig]:
-    """Return every identity of the file, and the automatic one where a role uses it unsaid."""
-    identities = {name: identity_of(name, table) for name, table in file.items()}
-    for role in roles:
-        if role.identity == DEFAULT_IDENTITY:
-            identities.setdefault(DEFAULT_IDENTITY, IdentityConfig(name=DEFAULT_IDENTITY))
-        if role.identity not in identities:
-            raise ConfigError(
-                f"{tables.below('roles', role.role.name)}.identity",
-                f"is {shown(role.identity)}, which is no identity",
-                f"the identities are {', '.join(sorted({*identities, DEFAULT_IDENTITY}))}",
-            )
-    return identities
-
-
-def identity_of(name: str, table: object) -> IdentityConfig:
-    place = tables.below("identities", name)
-    checks.name(name, place=place)
-    said = tables.read(IdentityTable, table, place=place)
-    if said.source == "auto":
-        if said.path is not None:
-            raise ConfigError(
-                f"{place}.path",
-                "has no meaning with source auto",
-                'set source = "token-file" or "token-spec"',
-            )
-        return IdentityConfig(name=name)
-    if said.path is None:
-        raise ConfigError(f"{place}.path", "is missing", f"{said.source} needs one")
-    path = checks.path(said.path, place=f"{place}.path")
-    if said.source == "token-file":
-        return IdentityConfig(name=name, source="token-file", token_file=path)
-    return IdentityConfig(name=name, source="token-spec", token_spec=path)

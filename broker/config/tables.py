@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import msgspec
 
 from broker.config.errors import ConfigError, shown
-from broker.config.model import IdentitySource, LogFormat, LogLevel
+from broker.config.model import Algorithm, IdentitySource, LogFormat, LogLevel
 
 Table = Mapping[str, Any]
 T = TypeVar("T", bound=msgspec.Struct)
@@ -23,6 +23,14 @@ class IdentityTable(msgspec.Struct, frozen=True, kw_only=True):
 
     source: IdentitySource = "auto"
     path: str | None = None
+    workspace: str | None = None
+    audience: str | None = None
+    algorithm: Algorithm | None = None
+    duration_s: int | None = None
+    region: str | None = None
+    profile: str | None = None
+    identity_pool: str | None = None
+    developer_provider: str | None = None
 
 
 class RoleTable(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +70,23 @@ class OpsTable(msgspec.Struct, frozen=True, kw_only=True):
     listen: list[str] | None = None
 
 
+class NamespaceTokenTable(msgspec.Struct, frozen=True, kw_only=True):
+    """``[namespace_tokens.IDENTITY]``"""
+
+    file: str | None = None
+    group: str | None = None
+    http: bool = False
+
+
+class IdTokenTable(msgspec.Struct, frozen=True, kw_only=True):
+    """``[id_tokens.NAME]``"""
+
+    audience: str | None = None
+    file: str | None = None
+    identity: str = "default"
+    role: str | None = None
+
+
 class GuardTable(msgspec.Struct, frozen=True, kw_only=True):
     """``[guard]``"""
 
@@ -89,6 +114,8 @@ class TopTable(msgspec.Struct, frozen=True, kw_only=True):
     state_dir: str | None = None
     identities: dict[str, Any] = {}
     roles: dict[str, Any] = {}
+    namespace_tokens: dict[str, Any] = {}
+    id_tokens: dict[str, Any] = {}
     imds: dict[str, Any] = {}
     container: dict[str, Any] = {}
     ops: dict[str, Any] = {}

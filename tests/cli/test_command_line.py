@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 import broker
 from broker.cli import full, plain
-from broker.cli.flags import COMMANDS, SWITCH, Command, Flag
+from broker.cli.flags import COMMANDS, SWITCH, Command, Flag, duration
 from broker.cli.main import guarded
-from tests.cli.fake_broker import Cli
+from tests.cli.fake_broker import Cli, FakeBroker
 
 VALUES = st.sampled_from(
-    ["x", "json", "shell", "imds", "5", "0.5", "-1", "nan", "", "a=b", "--", "--x"]
+    ["x", "json", "shell", "imds", "sts", "5", "0.5", "-1", "nan", "", "a=b", "--", "--x", "1h30m"]
 )
 
 
@@ -73,6 +73,7 @@ def test_the_quick_parser_reads_what_click_reads_or_leaves_it_to_click(
         ["exec", "--role", "deploy", "--", "ls", "--all"],
         ["exec", "ls", "--role", "x"],
         ["status", "--json"],
+        ["login", "--via", "sts", "--tenant_id", "w", "--aws_region=x", "--ensure", "1h30m"],
     ],
 )
 def test_what_is_plain_needs_no_click(arguments: list[str]) -> None:
@@ -87,7 +88,21 @@ def test_what_is_plain_needs_no_click(arguments: list[str]) -> None:
     ("arguments", "line"),
     [
         (["envv"], "'envv': is no command; did you mean env?"),
-        (["login"], "'login': is no command; see namespace-broker --help"),
+        (["logout"], "'logout': is no command; see namespace-broker --help"),
+        (["login"], "--via: is not given; give sts or cognito"),
+        (["login", "--via", "oidc"], "--via: is 'oidc'; give one of sts, cognito"),
+        (
+            ["login", "--via", "sts", "--ensure", "soon"],
+            "--ensure: is 'soon'; give a duration, like 15m, 1h30m or 2d",
+        ),
+        (
+            ["login", "--via", "cognito", "--workspace", "w"],
+            "--identity-pool: is missing; cognito needs one",
+        ),
+        (
+            ["login", "--via", "cognito", "--audience", "x"],
+            "--audience: has no meaning with cognito; take it away, or use sts",
+        ),
         (["--frob"], "--frob: namespace-broker has no such flag; see namespace-broker --help"),
         (
             ["env", "--rol", "x"],
@@ -118,6 +133,34 @@ def test_what_is_plain_needs_no_click(arguments: list[str]) -> None:
 )
 def test_wrong_use_is_one_line_and_exit_code_2(cli: Cli, arguments: list[str], line: str) -> None:
     assert cli.error(*arguments, code=2) == line
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("15m", 900),
+        ("1h30m", 5400),
+        ("2d", 172800),
+        ("1w", 604800),
+        ("0", 0),
+        ("0s", 0),
+        ("1.5h", 5400),
+        (".5m", 30),
+        ("100ms", 0.1),
+        ("1d12h", 129600),
+        ("5\u00b5s", 5e-6),
+    ],
+)
+def test_a_duration_reads_as_nsc_reads_it(text: str, seconds: float) -> None:
+    assert duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "15", "m", "-15m", "1h 30m", "1.2.3s", "1y", "\u0663m", "infs", "9" * 400 + "h"]
+)
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - each parser says it in its own words
+        duration(text)
 
 
 def test_without_a_command_the_help_is_shown_and_that_is_wrong_use(cli: Cli) -> None:
@@ -186,6 +229,18 @@ def test_a_full_disk_is_one_line(cli: Cli) -> None:
     assert done.stderr == (
         "namespace-broker: No space left on device; NAMESPACE_BROKER_DEBUG=1 shows where\n"
     )
+
+
+@pytest.mark.parametrize("arguments", [["env"], ["exec", "--", "sh", "-c", "echo unheard"]])
+def test_it_works_where_every_standard_stream_is_closed(
+    cli: Cli, fake: FakeBroker, arguments: list[str]
+) -> None:
+    closing = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"]
+
+    done = subprocess.run([*closing, *cli.command(*arguments)], env=cli.environ, check=False)
+
+    assert done.returncode == 0
+    assert fake.asked != []
 
 
 def test_a_bug_is_one_line_that_says_where_and_carries_no_value(

@@ -5,14 +5,17 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 from broker import places
 from tests.cli.fake_broker import (
+    CLIENT,
     CREDENTIALS,
     FORBIDDEN,
+    PATIENCE_S,
     READY,
     TOKEN,
     Cli,
@@ -146,6 +149,19 @@ class TestCredentialProcess:
         )
         assert unknown == "--role: the broker has no role nope; its roles are deploy, audit"
 
+    def test_a_broker_without_roles_is_told_from_one_that_refuses(
+        self, cli: Cli, fake: FakeBroker
+    ) -> None:
+        fake.endpoints(roles=[], default_role=None)
+        fake.answers["/v1/credentials"] = fake.answers["/v1/client"] = (403, FORBIDDEN)
+        told = (
+            "credentials: the broker has no roles: it hands on tokens;"
+            " name one in its configuration"
+        )
+
+        assert cli.error("credential-process", code=1) == told
+        assert cli.error("env", "--role", "deploy", code=1) == told
+
 
 class TestEnv:
     def test_the_callers_copy_of_the_token_is_replaced_whole(
@@ -227,6 +243,53 @@ class TestEnv:
         fake.answers["/v1/client"] = (200, {"container_token": TOKEN, "default_role": "deploy"})
 
         assert cli.error("env", "--surface", surface, code=1).startswith("--surface: the broker")
+
+
+class TestEnvForNamespace:
+    SPEC = "eyJ2ZXJzaW9uIjoidjEifQ"
+    FILE = "/run/x/nsc/token.json"
+
+    @pytest.mark.parametrize("surface", ["container", "imds"])
+    def test_what_is_handed_on_is_told_beside_aws(
+        self, cli: Cli, fake: FakeBroker, surface: str
+    ) -> None:
+        namespace = {"token_file": self.FILE, "token_spec": self.SPEC}
+        fake.answers["/v1/client"] = (200, CLIENT | {"namespace": namespace})
+
+        told = json.loads(cli.run("env", "--for", "json", "--surface", surface).stdout)
+
+        assert (told["NSC_TOKEN_FILE"], told["NSC_TOKEN_SPEC"]) == (self.FILE, self.SPEC)
+        assert told["AWS_REGION"] == "eu-central-1"
+
+    def test_nothing_is_told_where_nothing_is_handed_on(self, cli: Cli, fake: FakeBroker) -> None:
+        nothing = {"token_file": None, "token_spec": None}
+        fake.answers["/v1/client"] = (200, CLIENT | {"namespace": nothing})
+
+        assert "NSC_" not in cli.run("env").stdout
+
+    def test_a_spec_of_before_does_not_stand_before_the_file(
+        self, cli: Cli, fake: FakeBroker
+    ) -> None:
+        namespace = {"token_file": self.FILE, "token_spec": None}
+        fake.answers["/v1/client"] = (200, CLIENT | {"namespace": namespace})
+
+        script = cli.run("env").stdout
+        seen = variables_in("sh", script, {"NSC_TOKEN_SPEC": "x", "NSC_TOKEN_SPEC_FILE": "/x"})
+
+        assert seen["NSC_TOKEN_FILE"] == self.FILE
+        assert not {"NSC_TOKEN_SPEC", "NSC_TOKEN_SPEC_FILE"} & set(seen)
+
+    def test_without_roles_aws_clients_are_left_where_they_are(
+        self, cli: Cli, fake: FakeBroker
+    ) -> None:
+        namespace = {"token_file": None, "token_spec": self.SPEC}
+        no_roles: dict[str, object] = {"roles": [], "default_role": None, "namespace": namespace}
+        fake.answers["/v1/client"] = (200, CLIENT | no_roles)
+
+        text = cli.run("env").stdout
+
+        assert text == f"export NSC_TOKEN_SPEC='{self.SPEC}'\n"
+        assert not (cli.runtime_dir / "container.token").exists()
 
 
 class TestStatic:
@@ -473,9 +536,9 @@ def test_a_broker_that_hangs_is_not_waited_for(cli: Cli) -> None:
 def test_no_secret_is_in_the_arguments_of_any_process(cli: Cli, fake: FakeBroker) -> None:
     with cli.started("exec", "--", "sleep", "30") as process:
         path = Path(f"/proc/{process.pid}/cmdline")
-        for _ in range(10_000):
-            if path.read_bytes().startswith(b"sleep"):
-                break
+        deadline = time.monotonic() + PATIENCE_S
+        while not path.read_bytes().startswith(b"sleep") and time.monotonic() < deadline:
+            time.sleep(0.005)
         seen = path.read_bytes()
 
     assert seen == b"sleep\x0030\x00"

@@ -151,6 +151,57 @@ def test_check_says_what_would_run(cli: Cli) -> None:
     assert "[::1]:80" in text
 
 
+def test_check_says_who_we_are_and_what_is_handed_on(cli: Cli) -> None:
+    file = cli.home / "config.toml"
+    file.write_text(
+        """
+        [identities.aws]
+        source = "sts"
+        workspace = "ws_1"
+        region = "eu-west-1"
+        [namespace_tokens.aws]
+        file = "/run/x/token.json"
+        [id_tokens.other]
+        audience = "https://example.com"
+        identity = "aws"
+        """
+    )
+
+    told = json.loads(cli.run("check", "--config", str(file), "--json").stdout)
+    text = cli.run("check", "--config", str(file)).stdout
+
+    (identity,) = told["identities"]
+    assert (identity["name"], identity["source"], identity["workspace"]) == ("aws", "sts", "ws_1")
+    assert told["handed_on"] == [
+        {"name": "identity/aws", "file": "/run/x/token.json", "http": False},
+        {"name": "id-token/other", "file": None, "http": True},
+    ]
+    assert "ROLE" not in text
+    assert "identity/aws    /run/x/token.json  no" in text
+
+
+def test_check_live_obtains_every_token_too(cloud: Cli) -> None:
+    file = cloud.home / "config.toml"
+    file.write_text('[id_tokens.other]\naudience = "x"\n')
+
+    done = cloud.run("check", "--config", str(file), "--live", "--json")
+
+    names = [lease["name"] for lease in json.loads(done.stdout)["leases"]]
+    assert (done.returncode, names) == (0, ["identity/default", "id-token/other"])
+
+
+@pytest.mark.parametrize("command", [["credential-process"], ["exec", "--", "true"]])
+def test_a_configuration_without_roles_is_none_for_who_wants_credentials(
+    cloud: Cli, command: list[str]
+) -> None:
+    file = cloud.home / "config.toml"
+    file.write_text("[namespace_tokens.default]\nhttp = true\n")
+
+    line = cloud.error(*command, code=1, environ={"NAMESPACE_BROKER_CONFIG": str(file)})
+
+    assert line.startswith("--runtime-dir: no broker is running: looked")
+
+
 def test_check_live_obtains_every_lease_and_shows_them(cloud: Cli, sandbox: Sandbox) -> None:
     done = cloud.run("check", "--live", "--role-arn", sandbox.role_arn)
 

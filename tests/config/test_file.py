@@ -71,6 +71,8 @@ def test_the_reference_configuration_loads(tmp_path: Path) -> None:
     )
 
     assert [role.role.name for role in config.roles] == ["deploy", "audit"]
+    assert [token.identity for token in config.namespace_tokens] == ["aws"]
+    assert [token.name for token in config.id_tokens] == ["other"]
 
 
 def test_the_reference_configuration_has_every_key() -> None:
@@ -85,7 +87,9 @@ def test_the_reference_configuration_has_every_key() -> None:
 
     assert set(document) == keys(tables.TopTable)
     assert set(document["roles"]["deploy"]) == keys(tables.RoleTable)
-    assert set(document["identities"]["ci"]) == keys(tables.IdentityTable)
+    assert set().union(*document["identities"].values()) == keys(tables.IdentityTable)
+    assert set(document["namespace_tokens"]["aws"]) == keys(tables.NamespaceTokenTable)
+    assert set(document["id_tokens"]["other"]) == keys(tables.IdTokenTable)
     assert set(document["imds"]) == keys(tables.ImdsTable)
     assert set(document["container"]) == keys(tables.ContainerTable)
     assert set(document["ops"]) == keys(tables.OpsTable)
@@ -97,10 +101,14 @@ WORDS = [
     "default_role", "region", "identities", "roles", "imds", "container", "ops", "guard", "log",
     "deploy", "arn", "identity", "duration_s", "policy", "policy_arns", "listen", "source", "path",
     "availability_zone", "allowed_hosts", "v1", "header_timeout_s", "x", "ключ", "",
+    "workspace", "identity_pool", "algorithm", "profile", "namespace_tokens", "id_tokens", "file",
+    "audience", "http", "default",
 ]  # fmt: skip
 SCALARS = st.one_of(
     st.none().map(lambda _: ARN),
-    st.sampled_from(["max", "auto", "default", "deploy", "off", "127.0.0.1:0", "eu-west-1"]),
+    st.sampled_from(
+        ["max", "auto", "default", "deploy", "off", "127.0.0.1:0", "eu-west-1", "sts", "cognito"]
+    ),
     st.booleans(),
     st.integers(-(10**30), 10**30),
     st.floats(),

@@ -251,12 +251,13 @@ def test_a_limit_that_botocore_does_not_check_is_checked_with_the_keys_path(
         ),
         (
             '[identities.ci]\npath = "/x"\n' + ROLE,
-            "identities.ci.path: has no meaning with source auto;"
-            ' set source = "token-file" or "token-spec"',
+            "identities.ci.path: has no meaning with auto;"
+            " take it away, or use token-file or token-spec",
         ),
         (
-            '[identities.ci]\nsource = "sts"\n' + ROLE,
-            'identities.ci.source: is \'sts\'; give one of "auto", "token-file", "token-spec"',
+            '[identities.ci]\nsource = "aws"\n' + ROLE,
+            "identities.ci.source: is 'aws';"
+            ' give one of "auto", "token-file", "token-spec", "sts", "cognito"',
         ),
     ],
 )

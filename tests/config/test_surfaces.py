@@ -225,12 +225,14 @@ class TestUpstream:
             "NSC_IAM_ENDPOINT": "https://iam.example.com//",
             "NSC_GLOBAL_ENDPOINT": "https://other.example.com",
             "AWS_ENDPOINT_URL_STS": "http://127.0.0.1:4566/",
+            "AWS_ENDPOINT_URL_COGNITO_IDENTITY": "http://127.0.0.1:4567/",
         }
 
         config = given.load(flags=FLAGS, environ=environ)
 
         assert config.upstream.iam_endpoint == "https://iam.example.com"
         assert config.upstream.sts_endpoint == "http://127.0.0.1:4566"
+        assert config.upstream.cognito_endpoint == "http://127.0.0.1:4567"
 
     def test_the_global_endpoint_stands_in_for_that_of_iam(self, given: Given) -> None:
         config = given.load(flags=FLAGS, environ={"NSC_GLOBAL_ENDPOINT": "http://[::1]:80/x/"})
@@ -243,16 +245,21 @@ class TestUpstream:
             {"AWS_ENDPOINT_URL": "https://elsewhere.example.com"},
             {
                 "AWS_ENDPOINT_URL_STS": "https://elsewhere.example.com",
+                "AWS_ENDPOINT_URL_COGNITO_IDENTITY": "https://elsewhere.example.com",
                 "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true",
             },
         ],
     )
-    def test_what_is_not_for_sts_does_not_redirect_it(
+    def test_what_is_not_for_a_service_does_not_redirect_it(
         self, given: Given, environ: dict[str, str]
     ) -> None:
-        assert given.load(flags=FLAGS, environ=environ).upstream.sts_endpoint is None
+        upstream = given.load(flags=FLAGS, environ=environ).upstream
 
-    @pytest.mark.parametrize("name", ["NSC_IAM_ENDPOINT", "AWS_ENDPOINT_URL_STS"])
+        assert (upstream.sts_endpoint, upstream.cognito_endpoint) == (None, None)
+
+    @pytest.mark.parametrize(
+        "name", ["NSC_IAM_ENDPOINT", "AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL_COGNITO_IDENTITY"]
+    )
     @pytest.mark.parametrize(
         ("url", "what"),
         [

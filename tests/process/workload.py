@@ -32,34 +32,33 @@ class Workload:
     file: Path
     aws: Mapping[str, str] = field(repr=False)
 
-    @property
-    def config(self) -> str:
-        return f"[identities.aws]\n{self.identity}\n{handed_on(self.file)}"
-
     @contextmanager
     def broker(
         self, *flags: str, config: str | None = None, environ: Mapping[str, str] | None = None
     ) -> Iterator[BrokerProcess]:
-        """Run a broker for the block that hands the token on by file and address."""
+        """Run a broker for the block that hands the token on by file and address. *environ* stands
+        in place of the role's keys."""
         path = self.folder / "config.toml"
-        path.write_text(config or self.config)
+        path.write_text(config or handing_on(self.file, self.identity))
         with broker_process(
             self.sandbox,
             self.folder,
             *("--config", str(path), "--runtime-dir", str(self.folder / "run")),
             *("--container", ANYWHERE, "--ops", ANYWHERE, "--log-format", "json"),
             *flags,
-            environ={**self.aws, **(environ or {})},
+            environ={"AWS_EC2_METADATA_DISABLED": "true", **(environ or self.aws)},
             defaults=False,
         ) as broker:
             yield broker
 
-    def refusal(self, config: str | None = None, *, environ: Mapping[str, str] | None = None) -> str:
-        """Return the one line with which a broker ends that does not start: wrong use, exit 2."""
-        with self.broker(config=config, environ=environ) as broker:
+    def refusal(
+        self, *flags: str, config: str | None = None, environ: Mapping[str, str] | None = None
+    ) -> str:
+        """Return the line with which a broker ends that does not start: wrong use, exit 2."""
+        with self.broker(*flags, config=config, environ=environ) as broker:
             assert broker.process.wait(LIMIT_S) == 2
-        log = sorted(self.folder.glob("log-*"))[-1].read_text()
-        (line,) = [line for line in log.splitlines() if line.startswith("namespace-broker: ")]
+        *_, line = (self.folder / "log-0").read_text().splitlines()
+        assert line.startswith("namespace-broker: ")
         return line
 
     def by_file(self) -> Nsc:
@@ -115,9 +114,16 @@ def workload_by(sandbox: Sandbox, folder: Path, *, source: str) -> Workload:
     )
 
 
-def handed_on(file: Path, *more: str) -> str:
-    """Return the table that hands the identity aws on, with *more* lines."""
-    return "\n".join(["[namespace_tokens.aws]", f'file = "{file}"', "http = true", *more, ""])
+def handing_on(file: Path, identity: str = 'source = "auto"') -> str:
+    """Return the configuration that hands a token on in *file* and by address."""
+    return f"""
+[identities.aws]
+{identity}
+
+[namespace_tokens.aws]
+file = "{file}"
+http = true
+"""
 
 
 def workspace_of(sandbox: Sandbox, bearer: str) -> str:

@@ -1,0 +1,174 @@
+"""The demo's other direction: an AWS identity becomes a Namespace token, is used, is renewed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from broker.cli.demo import RENEWAL_S
+from broker.cli.failure import Failure
+from broker.cli.showing import PROGRAM_LIMIT_S, python, say, until_interrupted
+
+if TYPE_CHECKING:
+    from broker.daemon import Running
+    from broker.sandbox import Sandbox
+
+WORKSPACE = "ws_1"
+
+# What a program of Namespace's does with the file, or with the address in the spec.
+BY_FILE = """
+import json, os, urllib.request
+bearer = json.load(open(os.environ["NSC_TOKEN_FILE"]))["bearer_token"]
+"""
+BY_SPEC = """
+import base64, json, os, urllib.request
+spec = os.environ["NSC_TOKEN_SPEC"]
+url = json.loads(base64.b64decode(spec + "=" * (-len(spec) % 4)))["metadata_url"]
+bearer = urllib.request.urlopen(url + "/workload_token").read().decode()
+"""
+GET_TENANT = """
+request = urllib.request.Request(
+    os.environ["NSC_IAM_ENDPOINT"] + "/nsl.tenants.TenantsService/GetTenant",
+    data=b"{}",
+    headers={"Content-Type": "application/json", "Authorization": "Bearer " + bearer},
+)
+tenant = json.load(urllib.request.urlopen(request))["tenant"]
+print(tenant["name"], tenant["tenant_id"])
+"""
+
+CONFIG = """
+[identities.default]
+source = "sts"
+workspace = "{workspace}"
+region = "{region}"
+
+[namespace_tokens.default]
+file = "{file}"
+http = true
+
+[container]
+listen = ["127.0.0.1:0"]
+
+[ops]
+listen = ["127.0.0.1:0"]
+"""
+
+
+async def demonstrate(*, stay: bool) -> int:
+    from broker import daemon
+    from broker.config import Flags, load
+    from broker.sandbox import Sandbox
+    from broker.telemetry import logger
+
+    with tempfile.TemporaryDirectory(prefix="namespace-broker-demo-") as folder:
+        home = Path(folder)
+        async with Sandbox(workspace=WORKSPACE) as sandbox:
+            role_arn = sandbox.guide_by_sts("builder")
+            aws = sandbox.aws_environment(role_arn)
+            become(aws)
+            environ = {**aws, **sandbox.environment(), "HOME": folder}
+            file = home / "nsc" / "token.json"
+            config_file = home / "config.toml"
+            config_file.write_text(
+                CONFIG.format(workspace=WORKSPACE, region=aws["AWS_REGION"], file=file)
+            )
+            flags = Flags(config=str(config_file), runtime_dir=str(home / "run"))
+            parts = daemon.Parts(
+                environ=environ,
+                log=logger(form="auto", level="warning"),
+                renew_within_s=RENEWAL_S,
+            )
+            async with daemon.serving_all(load(flags, environ), parts) as running:
+                show = Show(sandbox=sandbox, running=running, role_arn=role_arn, file=file)
+                show.what_runs()
+                await show.proof()
+                await (show.until_interrupted() if stay else show.one_renewal())
+    return 0
+
+
+def become(aws: Mapping[str, str]) -> None:
+    """Make the sandbox's role this process's AWS identity, in place of whoever we are: the AWS
+    chain reads the process's own environment."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    os.environ.update(aws, AWS_CONFIG_FILE=os.devnull, AWS_SHARED_CREDENTIALS_FILE=os.devnull)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Show:
+    """What this demo prints and proves."""
+
+    sandbox: Sandbox
+    running: Running
+    role_arn: str
+    file: Path
+
+    @property
+    def exports(self) -> dict[str, str]:
+        """Return what a program of Namespace's gets to know."""
+        return {
+            "NSC_TOKEN_FILE": str(self.file),
+            "NSC_TOKEN_SPEC": str(self.running.client["namespace"]["token_spec"]),
+            "NSC_IAM_ENDPOINT": self.sandbox.namespace.url,
+        }
+
+    def what_runs(self) -> None:
+        say("Running on loopback, in this one process:")
+        say(f"  AWS STS (sandbox)      {self.sandbox.aws.url}")
+        say(f"  Namespace (sandbox)    {self.sandbox.namespace.url}")
+        say(f"  broker, token spec     {self.running.endpoints.container[0]}/nsc/v1/...")
+        say(f"  broker, operations     {self.running.endpoints.ops[0]}/readyz  /metrics")
+        say(f"\nThe workload is the AWS role {self.role_arn}.")
+        say("The workspace trusts it: issuer, subject and audience are checked at each exchange.")
+        say("\nTo use it, paste into a shell:\n")
+        for name, value in self.exports.items():
+            say(f"  export {name}='{value}'")
+
+    async def proof(self) -> None:
+        say("\nProof: programs that know nothing but those exports")
+        await self.file_written()
+        for name, reading in (("token file", BY_FILE), ("token spec", BY_SPEC)):
+            say(f"  by {name}:  GetTenant  {await self.tenant(reading)}")
+
+    async def file_written(self) -> None:
+        async with asyncio.timeout(PROGRAM_LIMIT_S):
+            while not self.file.exists():  # noqa: ASYNC110 - it is written by another task
+                await asyncio.sleep(0.02)
+
+    async def tenant(self, reading: str) -> str:
+        known: dict[str, str] = {"PATH": os.environ.get("PATH", os.defpath), **self.exports}
+        (shown,) = await python(reading + GET_TENANT, environment=known)
+        if not self.sandbox.namespace.calls_of("GetTenant"):
+            raise Failure("demo", "the sandbox saw no call with the broker's token")
+        return shown
+
+    async def one_renewal(self) -> None:
+        say(f"\nTokens last an hour; here they are renewed every {RENEWAL_S:g} s. Waiting ...")
+        await self.renewed()
+        say("\nDone.")
+
+    async def until_interrupted(self) -> None:
+        say(f"\nTokens last an hour; here they are renewed every {RENEWAL_S:g} s. Ctrl-C ends it.")
+        await until_interrupted(self.renewals())
+        say("\nEnded.")
+
+    async def renewals(self) -> None:
+        while True:
+            await self.renewed()
+
+    async def renewed(self) -> None:
+        """Wait for the file to hold another token, and show that it is a good one."""
+        before = self.in_file()
+        keeper = self.running.pipelines.identities["default"]
+        while self.in_file() == before:
+            await keeper.change(keeper.current(), within_s=1.0)
+        say(f"  renewed in {self.file.name}; GetTenant  {await self.tenant(BY_FILE)}")
+
+    def in_file(self) -> Any:
+        return json.loads(self.file.read_text())

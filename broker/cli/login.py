@@ -1,0 +1,119 @@
+"""`login`: an AWS identity becomes a Namespace token once, where nsc finds it."""
+
+import asyncio
+import os
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import Literal, cast
+
+from broker.cli import login_file
+from broker.cli.columns import printable, span
+from broker.cli.failure import Failure, Misuse
+from broker.cli.flags import Options
+from broker.cli.login_file import Found
+from broker.cli.offline import ends_at, explained, misuse, warn
+from broker.config import Algorithm, ConfigError, Login, LoginFlags, load_login
+
+DESCRIPTION = """Log in to Namespace with this machine's AWS identity, once, without a broker.
+
+For AWS Lambda, a build step, or a laptop with an AWS profile. AWS vouches for us, the workspace
+trusts that, and its token is written where nsc and the Namespace SDKs look. It ends after a while:
+for what runs longer, let a broker hand it on (namespace_tokens in its configuration).
+
+Prints the workspace's name and id.
+
+\b
+    namespace-broker login --via sts --workspace WORKSPACE
+    namespace-broker login --via cognito --workspace WORKSPACE --identity-pool REGION:GUID
+"""
+
+
+def run(options: Options) -> int:
+    login = told(options)
+    path = login_file.path_for(options.text("output"), os.environ)
+    found = found_at(path, options)
+    ensure_s = options.seconds("ensure") or 0.0
+    if ensure_s and found.lasts(
+        timedelta(seconds=ensure_s),
+        workspace=login.identity.workspace,
+        now=datetime.now(UTC),
+    ):
+        say(f"{path}: left as it is: its token is good for {left(found.expires_at)}")
+        print(workspace(None, found.tenant_id))
+        return 0
+    warn(login.warnings)
+    with explained("login"):
+        from broker import daemon
+        from broker.telemetry import logger
+
+        parts = daemon.Parts(log=logger(form="auto", level="warning"))
+        exchanged = asyncio.run(daemon.exchange(login.upstream, login.identity, parts))
+    put(path, exchanged.lease.value.bearer, options)
+    advice = login_file.advice(path, os.environ)
+    say(f"{path}: written, good until {ends_at(exchanged.lease) or 'revoked'}{advice}")
+    print(workspace(exchanged.tenant.name, exchanged.tenant.tenant_id))
+    return 0
+
+
+def told(options: Options) -> Login:
+    """Return what the flags say.
+
+    Raises:
+        Misuse: One is missing or no good.
+    """
+    via = options.text("via")
+    if via is None:
+        raise Misuse("--via", "is not given", "give sts or cognito")
+    flags = LoginFlags(
+        via=cast(Literal["sts", "cognito"], via),
+        workspace=options.text("workspace"),
+        identity_pool=options.text("identity-pool"),
+        region=options.text("region"),
+        profile=options.text("profile"),
+        audience=options.text("audience"),
+        algorithm=cast(Algorithm | None, options.text("algorithm")),
+    )
+    try:
+        return load_login(flags, os.environ)
+    except ConfigError as error:
+        raise misuse(error) from error
+
+
+def found_at(path: str, options: Options) -> Found:
+    """Return what is there now.
+
+    Raises:
+        Failure: It is a person's login, and is not to be replaced; or what may not be.
+    """
+    found = login_file.look(path)
+    if found.is_login and not options.switch("replace-login"):
+        raise Failure(
+            "--replace-login",
+            f"{path} holds a person's login (session_token), which is not overwritten",
+            "give --replace-login, which keeps a copy, or --output FILE",
+        )
+    return found
+
+
+def put(path: str, bearer: str, options: Options) -> None:
+    # Looked at again: somebody may have logged in while we did.
+    found = found_at(path, options)
+    if found.is_login:
+        copy = login_file.keep_copy(path, found, now=datetime.now(UTC))
+        say(f"{copy}: the login that was there")
+    login_file.write(path, bearer)
+
+
+def say(text: str) -> None:
+    print(f"namespace-broker: {text}", file=sys.stderr)
+
+
+def left(end: datetime | None) -> str:
+    return "ever" if end is None else span((end - datetime.now(UTC)).total_seconds())
+
+
+def workspace(name: str | None, tenant_id: str | None) -> str:
+    """Return a workspace as a person knows it, and its id."""
+    if name and tenant_id:
+        return printable(f"{name} ({tenant_id})")
+    return printable(name or tenant_id or "a workspace without a name")

@@ -1,0 +1,176 @@
+"""The file where nsc looks for its token: which it is, what is in it, and putting one there."""
+
+import json
+import os
+import stat
+from base64 import urlsafe_b64decode
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from broker import places
+from broker.cli.failure import Failure, Misuse
+
+TOKEN_FILE = "token.json"  # noqa: S105 - the name of a file
+CACHE = "token.cache"
+LARGEST_BYTES = 1 << 20
+STAND_BEFORE = ("NSC_TOKEN_SPEC", "NSC_TOKEN_SPEC_FILE")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What is in a token file: a person's login, or a token with its claims, or nothing."""
+
+    text: str = field(default="", repr=False)
+    is_login: bool = False
+    tenant_id: str | None = None
+    expires_at: datetime | None = None
+
+    def lasts(self, at_least: timedelta, *, workspace: str | None, now: datetime) -> bool:
+        """Say whether there is a token of *workspace* (of any, where None) that lives longer."""
+        if self.expires_at is None or (workspace is not None and workspace != self.tenant_id):
+            return False
+        return now + at_least < self.expires_at
+
+
+NOTHING = Found()
+
+
+def path_for(output: str | None, environ: Mapping[str, str]) -> str:
+    """Return the file: the one that is named, else where nsc and the SDKs will look.
+
+    Raises:
+        Misuse: Nothing says where that is.
+
+    Source: namespace-api 2.3, 10: nsc itself writes below its configuration directory only, and
+    then finds what ``NSC_TOKEN_FILE`` names.
+    """
+    if named := output or environ.get("NSC_TOKEN_FILE"):
+        return os.path.abspath(named)
+    home = environ.get("HOME")
+    base = environ.get("XDG_CONFIG_HOME") or (home and os.path.join(home, ".config"))
+    if base:
+        return os.path.abspath(os.path.join(base, "ns", TOKEN_FILE))
+    raise Misuse("--output", "is not given, and HOME is not set", "give --output FILE")
+
+
+def advice(path: str, environ: Mapping[str, str]) -> str:
+    """Return the end of a sentence: what to do so that nsc finds *path*. Empty where it does."""
+    for variable in STAND_BEFORE:
+        if environ.get(variable):
+            return f"; nsc looks in {variable} first: unset it"
+    with suppress(Misuse):
+        if path_for(None, environ) == path:
+            return ""
+    return f"; for nsc and the SDKs set NSC_TOKEN_FILE={path}"
+
+
+def look(path: str) -> Found:
+    """Return what is there.
+
+    Raises:
+        Failure: It is nothing that may be replaced, or it cannot be read.
+    """
+    try:
+        mode = os.lstat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return NOTHING
+    except (OSError, ValueError) as error:
+        raise unusable(path, error) from error
+    # nsc's own writer refuses these too: namespace-api 3.3.
+    if stat.S_ISLNK(mode):
+        raise Failure("--output", f"{path} is a link", "name the file itself")
+    if not stat.S_ISREG(mode):
+        raise Failure("--output", f"{path} is no file", "name a file")
+    try:
+        with open(path, "rb") as file:
+            return found_in(file.read(LARGEST_BYTES + 1), path)
+    except OSError as error:
+        raise unusable(path, error) from error
+
+
+def found_in(content: bytes, path: str) -> Found:
+    document = json_object(content) if content.strip() else {}
+    known = {"bearer_token", "tenant_token", "session_token"}
+    if document is None or len(content) > LARGEST_BYTES or (document and not known & set(document)):
+        raise Failure("--output", f"{path} holds something else than a token", "name another file")
+    if document.get("session_token"):
+        return Found(text=content.decode("utf-8"), is_login=True)
+    # The older name stands over the newer one, as for nsc.
+    token = document.get("tenant_token") or document.get("bearer_token")
+    return found_token(token if isinstance(token, str) else "")
+
+
+def found_token(token: str) -> Found:
+    """Return the claims of a token with its prefix. One that cannot be read is as good as none."""
+    claims = claims_of(token.partition("_")[2])
+    tenant_id, ends = claims.get("tenant_id"), claims.get("exp")
+    expires_at = None
+    with suppress(TypeError, ValueError, OverflowError, OSError):
+        expires_at = datetime.fromtimestamp(float(ends), UTC) if ends is not None else None
+    return Found(tenant_id=tenant_id if isinstance(tenant_id, str) else None, expires_at=expires_at)
+
+
+def claims_of(jwt: str) -> Mapping[str, Any]:
+    parts = jwt.split(".")
+    if len(parts) != 3:
+        return {}
+    try:
+        return json_object(urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))) or {}
+    except ValueError:
+        return {}
+
+
+def json_object(content: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def write(path: str, bearer: str) -> None:
+    """Put a token at *path*, for us alone, and take away what nsc derived from the last one.
+
+    Raises:
+        Failure: It cannot be.
+
+    Source: namespace-api 3.2, 3.3, 10.
+    """
+    directory = os.path.dirname(path)
+    try:
+        # As nsc makes its own; the token in it is 0600.
+        os.makedirs(directory, mode=0o755, exist_ok=True)
+        text = json.dumps({"bearer_token": bearer}, separators=(",", ":"))
+        places.write_atomically(path, text, durable=True)
+    except (OSError, ValueError) as error:
+        raise unusable(path, error) from error
+    cache = os.path.join(directory, CACHE)
+    try:
+        with suppress(FileNotFoundError):
+            os.unlink(cache)
+    except OSError as error:
+        raise Failure(
+            cache, f"cannot be removed ({error.strerror}), and nsc may prefer it", "remove it"
+        ) from error
+
+
+def keep_copy(path: str, found: Found, *, now: datetime) -> str:
+    """Keep a person's login beside its file, and return where.
+
+    Raises:
+        Failure: It cannot be.
+    """
+    copy = f"{path}.{now:%Y%m%dT%H%M%SZ}.saved"
+    try:
+        places.write_atomically(copy, found.text, durable=True)
+    except OSError as error:
+        raise unusable(copy, error) from error
+    return copy
+
+
+def unusable(path: str, error: Exception) -> Failure:
+    reason = getattr(error, "strerror", None) or "is no file name"
+    return Failure("--output", f"{path} cannot be used ({reason})", "name another by --output FILE")

@@ -1,0 +1,55 @@
+"""What is no error in a configuration, and still not what its author will have meant. Pure."""
+
+from collections.abc import Iterable, Iterator
+
+from broker.config.model import Config
+from broker.config.roles import STS_REGION_OF_NO_REGION
+from broker.config.tables import below
+
+NO_REGION = (
+    f"region: none is set: STS of {STS_REGION_OF_NO_REGION} is used and no region is served;"
+    " give --region or set AWS_REGION"
+)
+
+
+def warnings_of(config: Config, *, unused: Iterable[str] = ()) -> tuple[str, ...]:
+    """Return one line for each. *unused* are identities of the file that nothing uses."""
+    return (
+        *([NO_REGION] if config.roles and config.region is None else []),
+        *(no_workspace(below("identities", name)) for name in without_workspace(config)),
+        *(
+            f"{below('identities', name)}: nothing uses it, so no token is obtained for it;"
+            " name it in a role or in namespace_tokens, or remove it"
+            for name in unused
+        ),
+        *nowhere_served(config),
+    )
+
+
+def without_workspace(config: Config) -> Iterator[str]:
+    for identity in config.identities.values():
+        if identity.source == "sts" and identity.workspace is None:
+            yield identity.name
+
+
+def no_workspace(place: str) -> str:
+    return (
+        f"{place}: no workspace is named, so Namespace chooses one that trusts this AWS identity;"
+        " name one to be sure which"
+    )
+
+
+def nowhere_served(config: Config) -> Iterator[str]:
+    """Yield about tokens for the container addresses, where there are none."""
+    if config.container.listen:
+        return
+    places = [
+        *(
+            below("namespace_tokens", token.identity)
+            for token in config.namespace_tokens
+            if token.http
+        ),
+        *(below("id_tokens", token.name) for token in config.id_tokens if token.file is None),
+    ]
+    for place in places:
+        yield f"{place}: is for the container addresses, and they are off; set container.listen"
