@@ -188,10 +188,8 @@ async def serving_all(
 
 def access_of(config: Config, pipelines: Pipelines, parts: Parts) -> Access:
     """Return who may ask here, with the secrets in their files."""
-    with explained():
+    with explained("container.token_file: "):
         secret = container_token(config.container.token_file, config.container.token_group)
-        if config.state_dir is not None:
-            config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         spec_secrets = spec_secrets_of(config)
     return Access(
         rules=OwnerOnly(
@@ -426,7 +424,7 @@ def prepare_runtime_dir(path: Path, environ: Mapping[str, str]) -> None:
     Raises:
         CannotStart: It cannot be made, or must not be trusted.
     """
-    with explained():
+    with explained("runtime_dir: "):
         try:
             places.make_runtime_dir(str(path), environ, os.geteuid())
         except places.NotOurs as error:
@@ -436,7 +434,7 @@ def prepare_runtime_dir(path: Path, environ: Mapping[str, str]) -> None:
 @contextmanager
 def opened_sockets(config: Config, parts: Parts) -> Iterator[Sockets]:
     """Bind every configured address for the block."""
-    with ExitStack() as stack, explained():
+    with ExitStack() as stack, explained("runtime_dir: "):
         # A system service's socket is everybody's to speak to; who gets what, the rules say.
         mode = 0o666 if "RUNTIME_DIRECTORY" in parts.environ else 0o600
         path = config.runtime_dir / "broker.sock"
@@ -463,6 +461,10 @@ def _bound(
             bound.append(bind(address.host, address.port, hop_limit=hops))
         except AddressLacking as error:
             log.warning("address.lacking", surface=name, address=str(address), reason=str(error))
+        except ListenError as error:
+            for sock in bound:
+                sock.close()
+            raise CannotStart(f"{name}.listen: {error}") from error
     if addresses and not bound:
         wanted = ", ".join(map(str, addresses))
         raise CannotStart(
@@ -473,15 +475,17 @@ def _bound(
 
 
 @contextmanager
-def explained() -> Iterator[None]:
-    """Turn what cannot be used at start into `CannotStart`."""
+def explained(place: str = "") -> Iterator[None]:
+    """Turn what cannot be used at start into `CannotStart`, beginning with the *place* it is about."""
     try:
         yield
     except (ListenError, ValueError) as error:
-        raise CannotStart(str(error)) from error
+        raise CannotStart(f"{place}{error}") from error
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        raise CannotStart(f"{where}{error.strerror or error}") from error
+        raise CannotStart(
+            f"{place}{where}{error.strerror or error}; choose another place, or make room there"
+        ) from error
 
 
 def endpoints_of(config: Config, sockets: Sockets) -> Endpoints:

@@ -52,14 +52,17 @@ class Obtained(Event):
 
     expires_at: datetime | None
     took_s: float
+    found_stale: bool = False
+    """Whether it was asked for by somebody who found the lease before it stale."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Renewed(Event):
-    """A new lease took the place of a live one."""
+    """A new lease took the place of a live one. Fields as in `Obtained`."""
 
     expires_at: datetime | None
     took_s: float
+    found_stale: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +140,7 @@ class Keeper(Generic[T]):
         self._next_at: datetime | None = clock.now()
         self._expiry_told = False
         self._asking = False
+        self._found_stale = False
         self._wake = asyncio.Event()
         self._attempted = asyncio.Event()
 
@@ -204,6 +208,7 @@ class Keeper(Generic[T]):
         for _ in range(2):
             if not self._holds(lease):
                 return await self.fetch()
+            self._found_stale = True
             self.renew_now()
             await self._next_attempt()
             if self._error is not None:
@@ -266,6 +271,7 @@ class Keeper(Generic[T]):
     async def _attempt(self) -> None:
         started_at = self._clock.now()
         self._asking = True
+        found_stale, self._found_stale = self._found_stale, False
         try:
             lease = await self._limited(self._source.fetch())
             if not lease.is_live(now=self._clock.now()):
@@ -273,7 +279,7 @@ class Keeper(Generic[T]):
         except SourceError as error:
             self._failed(error, took_s=self._since(started_at))
         else:
-            self._took(lease, took_s=self._since(started_at))
+            self._took(lease, took_s=self._since(started_at), found_stale=found_stale)
         self._asking = False
         self._attempted.set()
         self._attempted = asyncio.Event()
@@ -291,7 +297,7 @@ class Keeper(Generic[T]):
         finally:
             await _cancelled(fetching, limit)
 
-    def _took(self, lease: Lease[T], *, took_s: float) -> None:
+    def _took(self, lease: Lease[T], *, took_s: float, found_stale: bool) -> None:
         now = self._clock.now()
         had = self._lease if self._lease is not None and self._lease.is_live(now=now) else None
         unchanged = had is not None and had.value == lease.value and self._error is None
@@ -300,7 +306,14 @@ class Keeper(Generic[T]):
         self._next_at = self._due(lease, now=now)
         if not unchanged:
             happened = Obtained if had is None else Renewed
-            self.on_event(happened(lease=self.name, expires_at=lease.expires_at, took_s=took_s))
+            self.on_event(
+                happened(
+                    lease=self.name,
+                    expires_at=lease.expires_at,
+                    took_s=took_s,
+                    found_stale=found_stale,
+                )
+            )
 
     def _due(self, lease: Lease[T], *, now: datetime) -> datetime | None:
         due = renew_at(lease, jitter=self._jitter())

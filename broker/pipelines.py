@@ -200,18 +200,21 @@ def listen_to(pipelines: Pipelines, config: Config, on_event: Callable[[Event], 
         waiting_too = [
             pipelines.id_tokens[entry.name] for entry in config.id_tokens if entry.identity == name
         ]
-        identity.on_event = _waking([*waiting, *waiting_too], on_event)
+        identity.on_event = waking([*waiting, *waiting_too], on_event)
 
 
-def _waking(
+def waking(
     dependants: Sequence[Keeper[Any]], on_event: Callable[[Event], None]
 ) -> Callable[[Event], None]:
+    """Return what tells *on_event* of an identity's lease, and wakes *dependants* that wait."""
+
     def heard(event: Event) -> None:
         on_event(event)
-        if isinstance(event, Obtained | Renewed):
+        # What was renewed because a dependant found it stale is that one's to try: to wake the
+        # others for it would have them do the same, in a circle without a pause.
+        if isinstance(event, Obtained | Renewed) and not event.found_stale:
             for keeper in dependants:
                 # Without an error its first attempt is under way, and waits for this very lease.
-                # One that is asking may be what had the identity renewed: it would go on for ever.
                 if keeper.status().error is not None and not keeper.is_asking:
                     keeper.renew_now()
 

@@ -41,6 +41,9 @@ from broker.surfaces.token_files import FileEvent, NotWritten, ShortLived
 
 PREFIX = "namespace_broker"
 
+MOST_KINDS = 1000
+"""Kinds of refusals whose last line is remembered."""
+
 TROUBLE_AGAIN = timedelta(minutes=1)
 """How long the same trouble of the event loop is not told again."""
 
@@ -197,6 +200,7 @@ class Telemetry:
     def __init__(self, *, log: Log, metrics: Metrics, clock: Clock) -> None:
         self._clock = clock
         self._troubles: dict[str, datetime] = {}
+        self._refusals: dict[tuple[str, str, int | None], tuple[datetime | None, int]] = {}
         self.log = log
         self.metrics = metrics
 
@@ -254,14 +258,29 @@ class Telemetry:
         self.metrics.request_duration.labels(surface).observe(exchange.took_s)
         if answer.refusal is not None:
             self.metrics.callers_refused.labels(surface, answer.refusal).inc()
-            self.log.warning(
-                "caller.refused",
-                surface=surface,
-                reason=answer.refusal,
-                route=answer.route,
-                uid=exchange.caller.uid,
-                address=exchange.caller.address,
-            )
+            self._tell_refused(exchange, answer.refusal)
+
+    def _tell_refused(self, exchange: Exchange, reason: str) -> None:
+        """Write one line a second at most for each kind of refusal, with how many it stands for: a
+        caller that is refused must not fill the disk."""
+        kind = (exchange.surface, reason, exchange.caller.uid)
+        now = self._clock.now()
+        told_at, untold = self._refusals.get(kind, (None, 0))
+        if told_at is not None and abs((now - told_at).total_seconds()) < 1:
+            self._refusals[kind] = (told_at, untold + 1)
+            return
+        if len(self._refusals) >= MOST_KINDS:
+            self._refusals.clear()
+        self._refusals[kind] = (now, 0)
+        self.log.warning(
+            "caller.refused",
+            surface=exchange.surface,
+            reason=reason,
+            route=exchange.answer.route,
+            uid=exchange.caller.uid,
+            address=exchange.caller.address,
+            **({"not_told_before": untold} if untold else {}),
+        )
 
     def on_bug(self, error: BaseException) -> None:
         """Tell of an exception in a handler: what kind and where, not its text, which may carry

@@ -133,3 +133,24 @@ def test_an_ordinary_answer_writes_no_line(out: io.StringIO, telemetry: Telemetr
     )
 
     assert lines(out) == []
+
+
+def test_a_caller_that_is_refused_again_and_again_does_not_fill_the_disk(
+    clock: FakeClock, out: io.StringIO, telemetry: Telemetry
+) -> None:
+    refused = Exchange(
+        surface="imds",
+        request=Request(method="GET", path="/"),
+        caller=Caller(uid=1000),
+        answer=Answer(status=401, refusal="token-bad"),
+        took_s=0.001,
+    )
+
+    for _ in range(500):
+        telemetry.on_exchange(refused)
+    clock.jump(seconds=2)
+    telemetry.on_exchange(refused)
+
+    first, second = lines(out)
+    assert "not_told_before" not in first
+    assert second["not_told_before"] == 499
