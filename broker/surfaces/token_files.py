@@ -82,7 +82,7 @@ class TokenFile(Generic[T]):
         self._last: bytes | None = None  # what we wrote last
         self._failures = 0
         self._short_life_told = False
-        self._tried: list[Lease[T] | None] = []  # what the last attempt was about, once there was one
+        self._tried: tuple[Lease[T] | None, ...] = ()  # what the last attempt was about
         self._attempted = asyncio.Event()
         self._file = OwnFile(path, gid=None if group is None else gid_of(group))
         try:
@@ -109,11 +109,11 @@ class TokenFile(Generic[T]):
 
     async def settled(self) -> None:
         """Wait until what the keeper holds is in the file, or could not be written."""
-        while self._tried != [self._held()]:
+        while self._tried != (self._held(),):
             await self._attempted.wait()
 
     def _tell_who_waits(self, lease: Lease[T] | None) -> None:
-        self._tried = [lease]
+        self._tried = (lease,)
         self._attempted.set()
         self._attempted = asyncio.Event()
 

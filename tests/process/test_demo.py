@@ -1,5 +1,5 @@
-"""The demos, as somebody without a terminal runs them: to their end, within a minute. These wait for
-a renewal and are the slow ones here."""
+"""The demos, as somebody without a terminal runs them: to their end, within a minute. They wait for
+a renewal: nothing else here is as slow."""
 
 import os
 import subprocess

@@ -1,5 +1,5 @@
-"""An AWS workload that hands its Namespace token on: how its broker is told to, and how readers that
-know nothing of it find the token."""
+"""An AWS workload that hands its Namespace token on: how its broker is told to, and how readers
+that know nothing of it find the token."""
 
 import json
 import os
@@ -87,7 +87,11 @@ class Workload:
         runtime_dir = ("--runtime-dir", str(self.folder / "run"))
         return subprocess.run(
             [sys.executable, "-m", "broker", *words, *runtime_dir],
-            env={"PATH": os.environ["PATH"], "HOME": str(self.folder)},
+            env={
+                "PATH": os.environ["PATH"],
+                "HOME": str(self.folder),
+                "XDG_RUNTIME_DIR": str(self.folder),
+            },
             cwd=PROJECT,
             check=True,
             text=True,
