@@ -11,14 +11,22 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 from broker import __version__, host, places
-from broker.access.caller import Caller
-from broker.access.guard import Guard
-from broker.access.peer import why_unaskable
-from broker.access.rules import OwnerOnly, Rules
+from broker.access.caller import PLAIN_TOKEN, Caller
+from broker.access.cgroups import Cgroups
+from broker.access.facts import HostFacts
+from broker.access.guard import METADATA_ADDRESSES, Guard
+from broker.access.peer import Peers, why_unaskable
+from broker.access.people import People
+from broker.access.processes import Processes
+from broker.access.rules import ExplainedRules, FirstMatch, OwnerOnly
+from broker.access.subjects import Subjects
 from broker.clock import Clock, jumps
 from broker.config import Address, Config, IdentityConfig
 from broker.credentials import IdToken
@@ -40,13 +48,14 @@ from broker.pipelines import (
 )
 from broker.sources.circles import Ours, identity_leads_to, leads_to
 from broker.surfaces.container import Container
-from broker.surfaces.container_tokens import ContainerTokens, container_token
 from broker.surfaces.control import Control, Endpoints, Handing, client_facts
+from broker.surfaces.crowd import Crowd
 from broker.surfaces.http import Limits, serving
 from broker.surfaces.imds import Imds
 from broker.surfaces.imds_paths import Place, instance_id_from
+from broker.surfaces.kept_tokens import KeptTokens
 from broker.surfaces.listen import AddressLacking, ListenError, bind, bind_unix, unlink_own
-from broker.surfaces.message import Surface
+from broker.surfaces.message import Exchange, Surface
 from broker.surfaces.namespace import NamespaceTokens
 from broker.surfaces.ops import Ops
 from broker.surfaces.private_file import write_private
@@ -55,7 +64,9 @@ from broker.surfaces.session_tokens import SessionTokens, SigningKeys
 from broker.surfaces.spec_secrets import MASTER_BYTES, SpecSecrets, kept_spec_secrets
 from broker.surfaces.token_files import TokenFile
 from broker.surfaces.token_forms import BareJwt, TokenJson
+from broker.surfaces.usage import Usage
 from broker.telemetry import Log, Metrics, Telemetry, logger
+from broker.watch import watch
 
 __all__ = [
     "CannotStart",
@@ -71,6 +82,10 @@ __all__ = [
     "run",
     "serving_all",
 ]
+
+
+CREDENTIALS = frozenset({"credentials", "container"})
+"""The routes by which credentials are handed out."""
 
 
 class CannotStart(Exception):
@@ -109,11 +124,14 @@ class Running:
 class Access:
     """What the surfaces share: who may ask, and by which secrets."""
 
-    rules: Rules
+    rules: ExplainedRules
+    facts: HostFacts
+    usage: Usage
+    cgroups: Cgroups
     guard: Guard
     keys: SigningKeys
     spec_secrets: SpecSecrets
-    container_token: str = field(repr=False)
+    tokens: KeptTokens
 
 
 @asynccontextmanager
@@ -134,19 +152,6 @@ async def serving_all(
         telemetry = Telemetry(log=parts.log, metrics=metrics, clock=parts.clock)
         listen_to(pipelines, config, telemetry.on_event)
         asyncio.get_running_loop().set_exception_handler(telemetry.on_loop_trouble)
-
-        async def open_surface(surface: Surface, sockets: Iterable[socket.socket]) -> None:
-            opening = serving(
-                surface,
-                tuple(sockets),
-                clock=parts.clock,
-                limits=limits_of(config),
-                on_exchange=telemetry.on_exchange,
-                on_error=telemetry.on_bug,
-            )
-            with explained():
-                await stack.enter_async_context(opening)
-
         prepare_runtime_dir(config.runtime_dir, parts.environ)
         files = token_files(config, pipelines, parts, telemetry)
         for file in files:
@@ -155,9 +160,35 @@ async def serving_all(
         endpoints = endpoints_of(config, sockets)
         refuse_circles(config, endpoints, parts)
         access = access_of(config, pipelines, parts)
+        crowd = Crowd(
+            connections=config.guard.max_connections,
+            per_caller=config.guard.max_connections_per_caller,
+        )
+
+        peers = stack.enter_context(Peers(access.cgroups))
+
+        def on_exchange(exchange: Exchange) -> None:
+            telemetry.on_exchange(exchange)
+            note_use(exchange, access, now=parts.clock.now())
+
+        async def open_surface(surface: Surface, sockets: Iterable[socket.socket]) -> None:
+            opening = serving(
+                surface,
+                tuple(sockets),
+                clock=parts.clock,
+                limits=limits_of(config),
+                crowd=crowd,
+                on_exchange=on_exchange,
+                on_error=telemetry.on_bug,
+                who=peers.caller_of,
+            )
+            with explained():
+                await stack.enter_async_context(opening)
+
         tasks = await stack.enter_async_context(keeping(pipelines, parts.clock))
         background = [file.keep() for file in files]
         background.append(renew_after_jumps(pipelines, access.keys, parts.clock))
+        background.append(watch(access.tokens.watched, access.tokens.look_again, clock=parts.clock))
         for task in [tasks.create_task(each) for each in background]:
             stack.callback(task.cancel)
         await open_surface(ops_surface(pipelines, access, metrics), sockets.ops)
@@ -180,7 +211,7 @@ async def serving_all(
             client=client_facts(
                 endpoints,
                 everything,
-                container_token=access.container_token,
+                container_token=access.tokens.newest(PLAIN_TOKEN),
                 namespace=handing_on(config, access).facts_for(os.geteuid(), endpoints, everything),
             ),
         )
@@ -188,21 +219,38 @@ async def serving_all(
 
 def access_of(config: Config, pipelines: Pipelines, parts: Parts) -> Access:
     """Return who may ask here, with the secrets in their files."""
-    with explained("container.token_file: "):
-        secret = container_token(config.container.token_file, config.container.token_group)
+    files = {PLAIN_TOKEN: config.container.token_file, **config.container.tokens}
+    with explained("container: "):
+        for file in config.container.tokens.values():
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        tokens = KeptTokens(
+            files, clock=parts.clock, group=config.container.token_group, warn=parts.warn
+        )
         spec_secrets = spec_secrets_of(config)
+    cgroups = Cgroups()
+    facts = HostFacts(people=People(), processes=Processes(members_of=cgroups.members_of))
     return Access(
-        rules=OwnerOnly(
-            owner_uid=os.geteuid(),
-            roles=pipelines.roles,
-            default_role=config.default_role,
-            namespace_tokens=[each.identity for each in config.namespace_tokens if each.http],
-            id_token_audiences=[each.audience for each in config.id_tokens],
-        ),
+        rules=rules_of(config, pipelines, facts),
+        facts=facts,
+        usage=Usage(tuple(rule.name for rule in config.rules)),
+        cgroups=cgroups,
         spec_secrets=spec_secrets,
         guard=Guard(allowed_hosts=allowed_hosts(config)),
         keys=signing_keys(config, parts),
-        container_token=secret,
+        tokens=tokens,
+    )
+
+
+def rules_of(config: Config, pipelines: Pipelines, facts: HostFacts) -> ExplainedRules:
+    """Return the configured rules; where there are none, the floor."""
+    if config.rules:
+        return FirstMatch(config.rules, facts=facts)
+    return OwnerOnly(
+        owner_uid=os.geteuid(),
+        roles=pipelines.roles,
+        default_role=config.default_role,
+        namespace_tokens=[each.identity for each in config.namespace_tokens if each.http],
+        id_token_audiences=[each.audience for each in config.id_tokens],
     )
 
 
@@ -211,6 +259,17 @@ def spec_secrets_of(config: Config) -> SpecSecrets:
     if not any(each.http for each in config.namespace_tokens):
         return SpecSecrets(os.urandom(MASTER_BYTES))
     return kept_spec_secrets((config.state_dir or config.runtime_dir) / "spec-secret")
+
+
+def note_use(exchange: Exchange, access: Access, *, now: datetime) -> None:
+    """Remember who used what, for `status`."""
+    answer, caller = exchange.answer, exchange.caller
+    if exchange.surface == "ops" or answer.route in ("ready", "status", "who"):
+        return
+    rule = access.rules.grant_for(caller).rule
+    access.usage.matched(rule, at=now)
+    if answer.status == 200 and answer.role != "none" and answer.route in CREDENTIALS:
+        access.usage.served(answer.role, caller, rule=rule, at=now)
 
 
 def ops_surface(pipelines: Pipelines, access: Access, metrics: Metrics) -> Surface:
@@ -228,11 +287,14 @@ def control_surface(
     return Control(
         keepers=pipelines.keepers,
         roles=pipelines.roles,
+        held=pipelines.held,
         identities=pipelines.identities,
         id_tokens=by_audience(config, pipelines),
         rules=access.rules,
+        facts=Subjects(access.facts),
+        usage=access.usage,
         owner_uid=os.geteuid(),
-        container_token=access.container_token,
+        container_token=lambda: access.tokens.newest(PLAIN_TOKEN),
         handing=handing_on(config, access),
         endpoints=endpoints,
         is_open=is_open,
@@ -241,7 +303,7 @@ def control_surface(
 
 def imds_surface(config: Config, pipelines: Pipelines, access: Access, parts: Parts) -> Surface:
     return Imds(
-        pipelines.roles,
+        pipelines.held,
         rules=access.rules,
         guard=access.guard,
         tokens=SessionTokens(access.keys),
@@ -251,8 +313,9 @@ def imds_surface(config: Config, pipelines: Pipelines, access: Access, parts: Pa
 
 
 def container_surface(config: Config, pipelines: Pipelines, access: Access) -> Surface:
-    secrets = ContainerTokens({"default": (access.container_token,)})
-    container = Container(pipelines.roles, rules=access.rules, guard=access.guard, secrets=secrets)
+    container = Container(
+        pipelines.held, rules=access.rules, guard=access.guard, secrets=access.tokens
+    )
     if not config.id_tokens and not any(each.http for each in config.namespace_tokens):
         return container
     namespace = NamespaceTokens(
@@ -260,7 +323,7 @@ def container_surface(config: Config, pipelines: Pipelines, access: Access) -> S
         id_tokens=by_audience(config, pipelines),
         rules=access.rules,
         guard=access.guard,
-        secrets=secrets,
+        secrets=access.tokens,
         spec_secrets=access.spec_secrets,
     )
     return Routed(namespace=namespace, container=container)
@@ -412,8 +475,6 @@ def limits_of(config: Config) -> Limits:
         header_bytes=config.guard.header_bytes,
         header_timeout_s=config.guard.header_timeout_s,
         idle_timeout_s=config.guard.idle_timeout_s,
-        connections=config.guard.max_connections,
-        connections_per_caller=config.guard.max_connections_per_caller,
     )
 
 
@@ -438,12 +499,21 @@ def opened_sockets(config: Config, parts: Parts) -> Iterator[Sockets]:
         # A system service's socket is everybody's to speak to; who gets what, the rules say.
         mode = 0o666 if "RUNTIME_DIRECTORY" in parts.environ else 0o600
         path = config.runtime_dir / "broker.sock"
+        # A neighbour on the link can reach what is bound on lo, unless no rule wants it to.
+        wants_network = any(rule.who.cidr for rule in config.rules)
+        kept_to = partial(device_for, wants_network=wants_network)
         control = stack.enter_context(bind_unix(path, mode=mode))
         stack.callback(unlink_own, path, path.lstat())
         sockets = Sockets(
             control=control,
-            imds=_bound("imds", config.imds.listen, parts.log, hops=config.imds.hop_limit),
-            container=_bound("container", config.container.listen, parts.log),
+            imds=_bound(
+                "imds",
+                config.imds.listen,
+                parts.log,
+                hops=config.imds.hop_limit_at,
+                device=kept_to,
+            ),
+            container=_bound("container", config.container.listen, parts.log, device=kept_to),
             ops=_bound("ops", config.ops.listen, parts.log),
         )
         for each in (*sockets.imds, *sockets.container, *sockets.ops):
@@ -451,14 +521,34 @@ def opened_sockets(config: Config, parts: Parts) -> Iterator[Sockets]:
         yield sockets
 
 
+def device_for(address: Address, *, wants_network: bool) -> str | None:
+    """Return the device that a listener is kept to: ``lo`` for an address by which this host talks
+    to itself, unless a rule is about callers from the network."""
+    ip = ip_address(address.host) if address.host != "localhost" else ip_address("127.0.0.1")
+    own = ip.is_loopback or ip.is_link_local or ip in METADATA_ADDRESSES
+    return "lo" if own and not wants_network else None
+
+
 def _bound(
-    name: str, addresses: Sequence[Address], log: Log, *, hops: int | None = None
+    name: str,
+    addresses: Sequence[Address],
+    log: Log,
+    *,
+    hops: Callable[[Address], int | None] = lambda _: None,
+    device: Callable[[Address], str | None] = lambda _: None,
 ) -> tuple[socket.socket, ...]:
     """Bind each address; one that this host lacks is a warning, unless none is left."""
     bound = []
     for address in addresses:
         try:
-            bound.append(bind(address.host, address.port, hop_limit=hops))
+            bound.append(
+                bind(
+                    address.host,
+                    address.port,
+                    hop_limit=hops(address),
+                    device=device(address),
+                )
+            )
         except AddressLacking as error:
             log.warning("address.lacking", surface=name, address=str(address), reason=str(error))
         except ListenError as error:
@@ -476,7 +566,7 @@ def _bound(
 
 @contextmanager
 def explained(place: str = "") -> Iterator[None]:
-    """Turn what cannot be used at start into `CannotStart`, beginning with the *place* it is about."""
+    """Turn what cannot be used at start into `CannotStart`, about the *place* it begins with."""
     try:
         yield
     except (ListenError, ValueError) as error:

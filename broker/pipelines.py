@@ -4,12 +4,14 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from broker.access.caller import held_as
+from broker.access.rules import Rule
 from broker.clock import Clock, SystemClock
-from broker.config import Config, IdentityConfig, Upstream
+from broker.config import Config, IdentityConfig, RoleConfig, Upstream
 from broker.credentials import AwsCredentials, IdToken, NamespaceToken
 from broker.keeper import Event, Keeper, Obtained, Renewed
 from broker.lease import Lease, Refused, Unavailable
@@ -57,17 +59,24 @@ class Pipelines:
 
     identities: Mapping[str, Keeper[NamespaceToken]]
     roles: Mapping[str, Keeper[AwsCredentials]]
+    narrowed: Mapping[str, Keeper[AwsCredentials]]
+    """The leases that a rule has for itself, by `held_as`."""
     id_tokens: Mapping[str, Keeper[IdToken]]
     watched: Mapping[str, Callable[[], Iterable[Path]]]
 
     @property
     def keepers(self) -> list[Keeper[Any]]:
-        return [*self.identities.values(), *self.roles.values(), *self.id_tokens.values()]
+        return [*self.identities.values(), *self.dependants]
 
     @property
     def dependants(self) -> list[Keeper[Any]]:
         """What is bought with an identity."""
-        return [*self.roles.values(), *self.id_tokens.values()]
+        return [*self.held.values(), *self.id_tokens.values()]
+
+    @property
+    def held(self) -> dict[str, Keeper[AwsCredentials]]:
+        """Every lease of a role, by the name it is held under for a caller."""
+        return {**self.roles, **self.narrowed}
 
 
 @asynccontextmanager
@@ -90,19 +99,20 @@ async def wired(config: Config, parts: Parts) -> AsyncIterator[Pipelines]:
             )
             for name, source in sources.items()
         }
+        assumed = {entry.role.name: entry for entry in config.roles}
         roles = {
-            entry.role.name: Keeper(
-                f"role/{entry.role.name}",
-                AssumedRole(
-                    entry.role,
-                    token=clouds.id_token(entry.audience, bearer=identities[entry.identity]),
-                    sts=clouds.sts,
-                    warn=parts.warn,
-                ),
-                clock=parts.clock,
-                renew_within_s=parts.renew_within_s,
+            name: clouds.assuming(entry, bearer=identities[entry.identity], lease=f"role/{name}")
+            for name, entry in assumed.items()
+        }
+        narrowed = {
+            held_as(name, rule.name): clouds.assuming(
+                under(assumed[name], rule),
+                bearer=identities[assumed[name].identity],
+                lease=f"role/{held_as(name, rule.name)}",
             )
-            for entry in config.roles
+            for rule in config.rules
+            if rule.grant.narrowed
+            for name in rule.roles
         }
         id_tokens = {
             entry.name: Keeper(
@@ -115,7 +125,12 @@ async def wired(config: Config, parts: Parts) -> AsyncIterator[Pipelines]:
             for entry in config.id_tokens
         }
         watched = {name: source.watched for name, source in sources.items()}
-        yield Pipelines(identities, roles, id_tokens, watched)
+        yield Pipelines(identities, roles, narrowed, id_tokens, watched)
+
+
+def under(entry: RoleConfig, rule: Rule) -> RoleConfig:
+    """Return the role as *rule* narrows it: with its session policy."""
+    return replace(entry, role=replace(entry.role, policy=rule.policy))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +149,20 @@ class Clouds:
     ) -> IdTokenFor:
         life = {} if duration_s is None else {"duration_s": duration_s}
         return IdTokenFor(audience, bearer=bearer, iam=self.iam, clock=self.parts.clock, **life)
+
+    def assuming(
+        self, entry: RoleConfig, *, bearer: Keeper[NamespaceToken], lease: str
+    ) -> Keeper[AwsCredentials]:
+        """Return the keeper of one role's credentials, every parameter of the call its own."""
+        source = AssumedRole(
+            entry.role,
+            token=self.id_token(entry.audience, bearer=bearer),
+            sts=self.sts,
+            warn=self.parts.warn,
+        )
+        return Keeper(
+            lease, source, clock=self.parts.clock, renew_within_s=self.parts.renew_within_s
+        )
 
     async def from_aws(self, identity: IdentityConfig) -> Exchange:
         """Return the source that buys *identity*'s token with one from AWS."""
@@ -195,7 +224,11 @@ def listen_to(pipelines: Pipelines, config: Config, on_event: Callable[[Event], 
         keeper.on_event = on_event
     for name, identity in pipelines.identities.items():
         waiting = [
-            pipelines.roles[entry.role.name] for entry in config.roles if entry.identity == name
+            keeper
+            for entry in config.roles
+            if entry.identity == name
+            for held, keeper in pipelines.held.items()
+            if held.partition(" ")[0] == entry.role.name
         ]
         waiting_too = [
             pipelines.id_tokens[entry.name] for entry in config.id_tokens if entry.identity == name

@@ -13,13 +13,13 @@ ROOT = Path(__file__).parent.parent / "broker"
 MAY_IMPORT = {
     "__main__": {"cli"},
     "cli": {"daemon", "config", "setup", "sandbox", "telemetry", "places"},
-    "pipelines": {"config", "sources", "keeper", "telemetry", "watch"},
+    "pipelines": {"access", "config", "sources", "keeper", "telemetry", "watch"},
     "daemon": {
         "pipelines",
         *("config", "sources", "access", "surfaces"),
         *("telemetry", "keeper", "watch", "host", "places"),
     },
-    "config": {"places"},
+    "config": {"places", "access"},
     "telemetry": {"keeper", "surfaces"},
     "surfaces": {"access", "keeper"},
     "sources": {"trust"},

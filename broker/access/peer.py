@@ -1,19 +1,24 @@
 """Who is at the other end of a connection, by the kernel's word. Admits nobody: rules do that."""
 
 import asyncio
+import errno
 import ipaddress
 import os
+import select
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
-from broker.access.caller import Caller
+from broker.access.caller import OVERFLOW_ID, Caller, known_id
+from broker.access.cgroup_paths import NOWHERE, Place
+from broker.access.cgroups import Cgroups
+from broker.access.processes import place_of_process
 
-OVERFLOW_ID = 65534
-"""What the kernel shows for an id that has no place in our user namespace. Never ``nobody``."""
+SO_PEERPIDFD = 77
+"""Holds on to the process that connected. Source: asm-generic/socket.h, since Linux 6.5."""
 
 # Source: linux/netlink.h, linux/sock_diag.h, linux/inet_diag.h.
 NETLINK_SOCK_DIAG = 4
@@ -44,19 +49,22 @@ STALE_ANSWERS = 8
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose a socket is: its creator's uid, and the cgroup it was made in."""
+    """Whose a socket is: its creator's uid, and the cgroup it was made in; ``inode`` is its own."""
 
-    uid: int | None
+    uid: int
     cgroup_id: int | None
+    inode: int
 
 
 class Peers:
     """Asks the kernel who opened a connection. One netlink socket, opened when first needed.
 
-    Never waits: the kernel answers within the call that asks. About 40 us each, unprivileged.
+    Never waits: the kernel answers within the call that asks. About 40 us each, unprivileged; a
+    cgroup that *cgroups* has not met costs a walk through them, once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, cgroups: Cgroups | None = None) -> None:
+        self._cgroups = cgroups or Cgroups()
         self._netlink: socket.socket | None = None
         self._sequence = 0
 
@@ -80,7 +88,7 @@ class Peers:
         """Return who is at the other end of *transport*, TCP or Unix. Ask at accept."""
         sock = transport.get_extra_info("socket")
         if sock.family == socket.AF_UNIX:
-            return unix_caller(sock)
+            return in_its_place(sock, unix_caller(sock))
         peer = transport.get_extra_info("peername")
         if not peer:  # gone before we could look
             return Caller()
@@ -90,13 +98,21 @@ class Peers:
         """Return who connected from *peer* to *local*, both as `socket.getpeername` gives them.
 
         The uid is None for another host or network namespace, for a client that has closed
-        already, and for an id outside our user namespace.
+        already, and for an id outside our user namespace; only the first is ``elsewhere``.
         """
         here, there = _address(local), _address(peer)
         owner = self._owner_of(there, here, _scope(peer))
+        if owner is None:
+            elsewhere = not may_be_ours(there[0], _scope(peer))
+            return Caller(address=str(there[0]), elsewhere=elsewhere)
+        place = self._cgroups.place_of(owner.cgroup_id, uid=owner.uid)
         return Caller(
-            uid=owner.uid if owner else None,
-            cgroup_id=owner.cgroup_id if owner else None,
+            uid=owner.uid,
+            inode=owner.inode,
+            cgroup_id=owner.cgroup_id,
+            unit=place.unit,
+            user_unit=place.user_unit_of(owner.uid),
+            container=place.container,
             address=str(there[0]),
         )
 
@@ -146,6 +162,25 @@ def _scope(name: tuple[Any, ...]) -> int:
     return int(name[3]) if len(name) == 4 else 0
 
 
+def may_be_ours(address: ipaddress.IPv4Address | ipaddress.IPv6Address, scope: int) -> bool:
+    """Say whether a program of this host could connect from *address*: one could have, and be gone
+    or not be known, so that the address alone would say nothing.
+
+    It could where we could ourselves; with ``ip_nonlocal_bind`` set, that is from anywhere.
+    """
+    family, name = (
+        (socket.AF_INET, (str(address), 0))
+        if address.version == 4
+        else (socket.AF_INET6, (str(address), 0, 0, scope))
+    )
+    try:
+        with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as sock:
+            sock.bind(name)
+    except OSError as error:
+        return error.errno != errno.EADDRNOTAVAIL
+    return True
+
+
 def open_netlink() -> socket.socket:
     """Open a socket to ask about sockets.
 
@@ -191,7 +226,7 @@ def owner_in(answer: bytes, *, client: _Address, server: _Address) -> Owner | No
     if inode == 0 or uid == OVERFLOW_ID:
         return None
     cgroup = dict(_attributes(answer)).get(INET_DIAG_CGROUP_ID)
-    return Owner(uid, int.from_bytes(cgroup, _BYTE_ORDER) if cgroup else None)
+    return Owner(uid, int.from_bytes(cgroup, _BYTE_ORDER) if cgroup else None, inode)
 
 
 _BYTE_ORDER: Any = "little" if struct.pack("=H", 1) == b"\1\0" else "big"
@@ -222,8 +257,32 @@ def unix_caller(sock: Any) -> Caller:
     credentials = struct.Struct("3i")
     raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, credentials.size)
     pid, uid, gid = credentials.unpack(raw)
-    return Caller(pid=pid or None, uid=_known(uid), gid=_known(gid))
+    return Caller(pid=pid or None, uid=known_id(uid), gid=known_id(gid))
 
 
-def _known(number: int) -> int | None:
-    return None if number in (OVERFLOW_ID, -1) else number
+def in_its_place(sock: Any, caller: Caller) -> Caller:
+    """Return *caller*, who connected to the Unix socket *sock*, with unit and container: where the
+    process is that connected, if it has not ended."""
+    if caller.uid is None:
+        return caller
+    place = _place_of_peer(sock, caller.pid)
+    return replace(
+        caller,
+        unit=place.unit,
+        user_unit=place.user_unit_of(caller.uid),
+        container=place.container,
+    )
+
+
+def _place_of_peer(sock: Any, pid: int | None) -> Place:
+    try:
+        handle = struct.Struct("i")
+        (process,) = handle.unpack(sock.getsockopt(socket.SOL_SOCKET, SO_PEERPIDFD, handle.size))
+    except OSError:  # an older kernel: the pid may have become another process's
+        return NOWHERE
+    try:
+        place = place_of_process(pid) if pid else NOWHERE
+        ended, _, _ = select.select([process], [], [], 0)
+    finally:
+        os.close(process)
+    return NOWHERE if ended else place

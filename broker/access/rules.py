@@ -134,9 +134,10 @@ class FirstMatch:
         for rule in self.rules:
             if grant is not NOTHING:
                 verdicts.append(Verdict(rule.name, "not reached"))
-            elif missed := tuple(rule.who.missed_by(caller, self._facts)):
-                verdicts.append(Verdict(rule.name, "missed", missed))
-            else:
+            elif rule.who.holds_for(caller, self._facts):
                 grant = rule.grant
                 verdicts.append(Verdict(rule.name, "matched"))
+            else:
+                missed = tuple(rule.who.missed_by(caller, self._facts))
+                verdicts.append(Verdict(rule.name, "missed", missed))
         return Explained(grant, tuple(verdicts))

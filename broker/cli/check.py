@@ -9,7 +9,7 @@ from broker.cli.broker_flags import broker_flags
 from broker.cli.columns import columns, span
 from broker.cli.flags import Options
 from broker.cli.offline import configured, ends_at, explained, misuse, warn
-from broker.config import Address, Config, ConfigError, IdentityConfig, RoleConfig
+from broker.config import Address, Config, ConfigError, IdentityConfig, RoleConfig, Rule
 from broker.lease import Lease
 
 DESCRIPTION = """Say whether the configuration is good, and what would run by it.
@@ -54,6 +54,7 @@ def facts_of(config: Config) -> dict[str, Any]:
         "roles": [role_facts(role) for role in config.roles],
         "identities": [identity_facts(identity) for identity in config.identities.values()],
         "handed_on": token_facts(config),
+        "rules": [rule_facts(rule) for rule in config.rules],
         "listen": {name: [str(address) for address in where] for name, where in surfaces.items()},
     }
 
@@ -77,6 +78,21 @@ def identity_facts(identity: IdentityConfig) -> dict[str, Any]:
         "region": identity.region,
         "profile": identity.profile,
     }
+
+
+def rule_facts(rule: Rule) -> dict[str, Any]:
+    return {
+        "name": rule.name,
+        "who": {key: who_value(getattr(rule.who, key)) for key in rule.who.keys},
+        "roles": list(rule.roles),
+        "default_role": rule.grant.default_role,
+        "namespace_tokens": sorted(rule.namespace_tokens),
+        "id_token_audiences": sorted(rule.id_token_audiences),
+    }
+
+
+def who_value(value: object) -> object:
+    return value if isinstance(value, bool | int) else str(value)
 
 
 def token_facts(config: Config) -> list[dict[str, Any]]:
@@ -145,12 +161,21 @@ def described(facts: Mapping[str, Any]) -> str:
         [token["name"], token["file"] or "-", "yes" if token["http"] else "no"]
         for token in facts["handed_on"]
     ]
+    rules = [
+        [
+            rule["name"],
+            " and ".join(key_in_words(*key) for key in rule["who"].items()),
+            granted(rule),
+        ]
+        for rule in facts["rules"]
+    ]
     tables = [
         columns(header, rows)
         for header, rows in (
             (["ROLE", "ARN", "REGION", "LASTS", "IDENTITY"], roles),
             (["IDENTITY", "SOURCE", "WORKSPACE", "REGION", "PROFILE"], identities),
             (["HANDED ON", "IN FILE", "BY HTTP"], handed_on),
+            (["RULE", "WHO", "MAY HAVE"], rules),
             (["SURFACE", "LISTENS ON"], surfaces),
         )
         if rows
@@ -159,6 +184,26 @@ def described(facts: Mapping[str, Any]) -> str:
         leases = [[lease["name"], result(lease)] for lease in facts["leases"]]
         tables.append(columns(["LEASE", "RESULT"], leases))
     return "\n".join(tables)
+
+
+def key_in_words(key: str, value: object) -> str:
+    return "anybody on this host" if key == "any_local" else f"{key} {value}"
+
+
+def granted(rule: Mapping[str, Any]) -> str:
+    """Return what a rule grants, its default role first."""
+    default = rule["default_role"]
+    roles = sorted(rule["roles"], key=lambda role: role != default)
+    return (
+        ", ".join(
+            [
+                *roles,
+                *(f"Namespace token {name}" for name in rule["namespace_tokens"]),
+                *(f"ID token for {audience}" for audience in rule["id_token_audiences"]),
+            ]
+        )
+        or "nothing"
+    )
 
 
 def result(lease: Mapping[str, Any]) -> str:

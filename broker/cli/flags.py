@@ -382,6 +382,17 @@ COMMANDS = {
             ),
         ),
         Command(
+            "who",
+            "Tell what a caller would get, and by which rule.",
+            (
+                Flag("pid", "This process.", metavar="N"),
+                Flag("uid", "Any program of this user, by number.", metavar="N"),
+                Flag("addr", "Whoever asks from this address, elsewhere.", metavar="ADDRESS"),
+                JSON,
+                RUNTIME_DIR,
+            ),
+        ),
+        Command(
             "demo",
             "See it all work on this machine: no account, no root, nothing to configure.",
             (

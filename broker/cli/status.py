@@ -13,7 +13,8 @@ from broker.cli.failure import Failure
 from broker.cli.flags import Options
 from broker.cli.obtain import denied
 
-DESCRIPTION = """Show what the running broker holds: each lease, its state and how long it is good.
+DESCRIPTION = """Show what the running broker holds: each lease, its state and how long it is good;
+and since its start, who used each role last, and how often each rule matched.
 
 States: live; unavailable (renewing fails, the old lease is still good); refused (somebody has to
 change something: the reason says what); starting; expired.
@@ -62,7 +63,7 @@ def drawn(options: Options) -> str:
 
 
 def table(status: Mapping[str, Any], *, now: datetime) -> str:
-    """Return the status as text: a line on the broker, then one for each lease."""
+    """Return the status as text: a line on the broker, then one for each lease, role and rule."""
     ready = "ready" if status.get("ready") else "not ready"
     region = status.get("region") or "no region"
     head = f"namespace-broker {status.get('version')} (pid {status.get('pid')}): {ready}, {region}"
@@ -76,7 +77,49 @@ def table(status: Mapping[str, Any], *, now: datetime) -> str:
         ]
         for lease in status.get("leases", [])
     ]
-    return f"{head}\n\n" + columns(["LEASE", "STATE", "EXPIRES IN", "RENEWS IN", "REASON"], rows)
+    tables = [columns(["LEASE", "STATE", "EXPIRES IN", "RENEWS IN", "REASON"], rows)]
+    if uses := used_rows(status, now=now):
+        tables.append(columns(["ROLE", "LAST USED", "BY", "RULE"], uses))
+    if rules := rule_rows(status, now=now):
+        tables.append(columns(["RULE", "MATCHED", "LAST"], rules))
+    return f"{head}\n\n" + "\n".join(tables)
+
+
+def used_rows(status: Mapping[str, Any], *, now: datetime) -> list[list[str]]:
+    """Return a row for each role: who used it last. None where the broker does not say."""
+    last_used = status.get("last_used")
+    if last_used is None:
+        return []
+    roles = dict.fromkeys([*status.get("roles", []), *last_used])
+    return [used_row(role, last_used.get(role), now=now) for role in roles]
+
+
+def used_row(role: str, use: Mapping[str, Any] | None, *, now: datetime) -> list[str]:
+    if use is None:
+        return [role, "never", "-", "-"]
+    return [role, since(use.get("at"), now=now), user_of(use), str(use.get("rule") or "-")]
+
+
+def user_of(use: Mapping[str, Any]) -> str:
+    """Return who that was: the user, and where it ran; of callers from elsewhere, the address."""
+    uid, user = use.get("uid"), use.get("user")
+    if uid is None:
+        return str(use.get("address") or "unknown")
+    name = f"uid {uid}" if user is None else f"{user} (uid {uid})"
+    container = use.get("container")
+    places = (container and f"container {str(container)[:12]}", use.get("unit"))
+    return ", ".join([name, *(str(place) for place in places if place)])
+
+
+def rule_rows(status: Mapping[str, Any], *, now: datetime) -> list[list[str]]:
+    return [
+        [
+            str(rule.get("name")),
+            str(rule.get("matched") or "never"),
+            since(rule.get("last_matched_at"), now=now),
+        ]
+        for rule in status.get("rules") or []
+    ]
 
 
 def marked(lease: Mapping[str, Any], *, default_role: object) -> str:
@@ -86,11 +129,22 @@ def marked(lease: Mapping[str, Any], *, default_role: object) -> str:
 
 def until(at: object, *, now: datetime) -> str:
     """Return how long it is until an RFC 3339 instant; a dash where there is none."""
-    try:
-        instant = datetime.fromisoformat(str(at))
-    except ValueError:
-        return "-"
-    if instant.tzinfo is None:
+    instant = instant_of(at)
+    if instant is None:
         return "-"
     left_s = (instant - now).total_seconds()
     return span(left_s) if left_s > 0 else "now"
+
+
+def since(at: object, *, now: datetime) -> str:
+    """Return how long ago an RFC 3339 instant was; a dash where there is none."""
+    instant = instant_of(at)
+    return "-" if instant is None else f"{span(max(0.0, (now - instant).total_seconds()))} ago"
+
+
+def instant_of(at: object) -> datetime | None:
+    try:
+        instant = datetime.fromisoformat(str(at))
+    except ValueError:
+        return None
+    return None if instant.tzinfo is None else instant

@@ -1,11 +1,14 @@
 """What an operator may say: TOML, flags and environment become one frozen, validated `Config`."""
 
+from broker.access.rules import Rule
 from broker.config.errors import ConfigError, NoRole
 from broker.config.load import load, load_identity, load_roles
 from broker.config.login import load_login
 from broker.config.model import (
     Address,
     Algorithm,
+    AuditConfig,
+    AuditStream,
     Config,
     ContainerConfig,
     Flags,
@@ -28,6 +31,8 @@ from broker.config.model import (
 __all__ = [
     "Address",
     "Algorithm",
+    "AuditConfig",
+    "AuditStream",
     "Config",
     "ConfigError",
     "ContainerConfig",
@@ -46,6 +51,7 @@ __all__ = [
     "NoRole",
     "OpsConfig",
     "RoleConfig",
+    "Rule",
     "Upstream",
     "load",
     "load_identity",

@@ -6,9 +6,12 @@ Each check returns the value as the rest of us uses it, or raises `ConfigError` 
 import ipaddress
 import json
 import re
+import unicodedata
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from broker.access.caller import PLAIN_TOKEN
 from broker.config.errors import ConfigError, shown
 from broker.config.model import Address
 
@@ -35,6 +38,7 @@ DEVELOPER_PROVIDER = re.compile(r"[\w.-]{1,128}", re.ASCII)
 
 POLICY_CHARACTERS = 2048
 POLICY_ARNS = 10
+TAGS = 50
 SHORTEST_S, LONGEST_S = 900, 43200
 WEB_IDENTITY_SHORTEST_S, WEB_IDENTITY_LONGEST_S = 60, 3600
 
@@ -67,6 +71,17 @@ def name(text: str, *, place: str) -> str:
             place, f"is {shown(text)}", "a name is 2 to 64 of letters, digits and _+=,.@-"
         )
     return text
+
+
+def token_name(text: str, *, place: str) -> str:
+    """Return the name of a container token that names a caller; also of a file."""
+    if text == PLAIN_TOKEN:
+        raise ConfigError(
+            place, "is the token that names nobody", "set container.token_file, or name another"
+        )
+    if text.startswith("."):
+        raise ConfigError(place, f"is {shown(text)}", "begin it with a letter: it names a file too")
+    return name(text, place=place)
 
 
 def role_arn(text: str, *, place: str) -> str:
@@ -187,6 +202,25 @@ def policy(text: str, *, place: str) -> str:
     if not isinstance(document, dict) or "Statement" not in document:
         raise ConfigError(place, "is no policy document", 'give an object with a "Statement"')
     return text
+
+
+def tags(said: Mapping[str, str], *, place: str) -> tuple[tuple[str, str], ...]:
+    """Return session tags as they are sent. Source: aws-api 4."""
+    if len(said) > TAGS:
+        raise ConfigError(place, f"has {len(said)} tags", f"STS takes up to {TAGS}")
+    for key, value in said.items():
+        if not 1 <= len(key) <= 128 or len(value) > 256 or not all(map(fits_tag, key + value)):
+            raise ConfigError(
+                place,
+                f"has {shown(key)} = {shown(value)}",
+                "STS takes keys of 1 to 128 and values of up to 256 of letters, digits, blanks and"
+                " _.:/=+-@",
+            )
+    return tuple(said.items())
+
+
+def fits_tag(character: str) -> bool:
+    return character in "_.:/=+-@" or unicodedata.category(character)[0] in "LZN"
 
 
 def policy_arns(arns: list[str], *, place: str) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast, get_args
 
 from broker import places
+from broker.access.rules import Rule
 from broker.config import checks, tables
 from broker.config.errors import ConfigError, shown
 from broker.config.file import SYSTEM_FILE, config_file, read_file
@@ -15,6 +16,8 @@ from broker.config.handed_on import id_tokens_of, must_be_distinct, namespace_to
 from broker.config.identities import DEFAULT_IDENTITY, Use, identities_of
 from broker.config.model import (
     Address,
+    AuditConfig,
+    AuditStream,
     Config,
     ContainerConfig,
     Flags,
@@ -31,7 +34,9 @@ from broker.config.model import (
 )
 from broker.config.narrow import identity_only, no_role, roles_only
 from broker.config.roles import default_role, flag_roles, roles_of
+from broker.config.rules import Grantable, rules_of
 from broker.config.tables import (
+    AuditTable,
     ContainerTable,
     GuardTable,
     ImdsTable,
@@ -117,8 +122,10 @@ def load_any(
     uses = uses_of(roles, namespace_tokens, id_tokens, identity)
     identities, unused = identities_of(top.identities, uses, region=region)
     runtime_dir = runtime_dir_of(flags, environ)
-    imds, container, ops = surfaces_of(flags, top, runtime_dir)
-    must_be_distinct(files_of(container, namespace_tokens, id_tokens))
+    rules = rules_of(top.rules, Grantable.of(roles, namespace_tokens, id_tokens))
+    imds, container, ops = surfaces_of(flags, top, rules, runtime_dir)
+    audit = audit_of(top.audit)
+    must_be_distinct(files_of(container, namespace_tokens, id_tokens, audit))
     config = Config(
         default_role=default_role(by_flags, top.default_role, roles),
         roles=roles,
@@ -132,7 +139,9 @@ def load_any(
         imds=imds,
         container=container,
         ops=ops,
+        rules=rules,
         guard=guard_of(top.guard),
+        audit=audit,
         log=log_of(flags, top.log),
         start_timeout_s=start_timeout_of(flags),
         upstream=upstream_of(environ),
@@ -160,13 +169,16 @@ def files_of(
     container: ContainerConfig,
     namespace_tokens: Iterable[NamespaceTokenConfig],
     id_tokens: Iterable[IdTokenConfig],
+    audit: AuditConfig,
 ) -> list[tuple[str, Path | None]]:
     """Return the key of each file that we write, and its path."""
     below = tables.below
     return [
         ("container.token_file", container.token_file),
+        *((below("container.tokens", name), path) for name, path in container.tokens.items()),
         *((f"{below('namespace_tokens', t.identity)}.file", t.file) for t in namespace_tokens),
         *((f"{below('id_tokens', token.name)}.file", token.file) for token in id_tokens),
+        ("audit.to", audit.to if isinstance(audit.to, Path) else None),
     ]
 
 
@@ -222,7 +234,7 @@ def runtime_dir_of(flags: Flags, environ: Mapping[str, str]) -> Path:
 
 
 def surfaces_of(
-    flags: Flags, top: TopTable, runtime_dir: Path
+    flags: Flags, top: TopTable, rules: Iterable[Rule], runtime_dir: Path
 ) -> tuple[ImdsConfig, ContainerConfig, OpsConfig]:
     imds = tables.read(ImdsTable, top.imds, place="imds")
     container = tables.read(ContainerTable, top.container, place="container")
@@ -243,6 +255,7 @@ def surfaces_of(
             listen=listening["container"],
             token_file=token_file_of(flags, container, runtime_dir),
             token_group=token_group_of(container),
+            tokens=tokens_of(container.tokens, rules, runtime_dir),
         ),
         OpsConfig(listen=listening["ops"]),
     )
@@ -311,6 +324,21 @@ def token_group_of(said: ContainerTable) -> str | None:
     return checks.group(said.token_group, place="container.token_group")
 
 
+def tokens_of(said: Mapping[str, str], rules: Iterable[Rule], runtime_dir: Path) -> dict[str, Path]:
+    """Return the file of every token that names a caller: the table's, then those of rules."""
+    place = "container.tokens"
+    files = {
+        checks.token_name(name, place=tables.below(place, name)): checks.path(
+            path, place=tables.below(place, name)
+        )
+        for name, path in said.items()
+    }
+    for name in (rule.who.token for rule in rules):
+        if name is not None:
+            files.setdefault(name, runtime_dir / "tokens" / name)
+    return files
+
+
 def guard_of(table: Mapping[str, Any]) -> GuardConfig:
     said = tables.read(GuardTable, table, place="guard")
     checks.between(said.max_connections, 1, 1_000_000, place="guard.max_connections")
@@ -332,6 +360,16 @@ def guard_of(table: Mapping[str, Any]) -> GuardConfig:
         header_timeout_s=said.header_timeout_s,
         idle_timeout_s=said.idle_timeout_s,
     )
+
+
+def audit_of(table: Mapping[str, Any]) -> AuditConfig:
+    to = tables.read(AuditTable, table, place="audit").to
+    if to is None or to in get_args(AuditStream):
+        return AuditConfig(to=cast(AuditStream | None, to))
+    if not to.startswith(("/", "~")):
+        words = ", ".join(get_args(AuditStream))
+        raise ConfigError("audit.to", f"is {shown(to)}", f"give a path from /, or one of {words}")
+    return AuditConfig(to=checks.path(to, place="audit.to"))
 
 
 def log_of(flags: Flags, table: Mapping[str, Any]) -> LogConfig:

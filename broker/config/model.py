@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
 
+from broker.access.rules import Rule
 from broker.credentials import Role
 
 IdentitySource = Literal["auto", "token-file", "token-spec", "sts", "cognito"]
 Algorithm = Literal["ES384", "RS256"]
+AuditStream = Literal["journald", "stdout"]
 LogFormat = Literal["auto", "console", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -53,6 +56,10 @@ class Address:
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_link_local(self) -> bool:
+        return ip_address(self.host).is_link_local
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,17 +116,30 @@ class IdTokenConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImdsConfig:
+    """``hop_limit`` None: as `hop_limit_at` has it."""
+
     listen: tuple[Address, ...] = ()
     v1: bool = False
     hop_limit: int | None = None
     instance_id: str | None = None
 
+    def hop_limit_at(self, address: Address) -> int | None:
+        """Return how many routers an answer from there may pass: on a link-local address none,
+        unless it was said; None: as many as the system lets it."""
+        if self.hop_limit is None and address.is_link_local:
+            return 1
+        return self.hop_limit
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerConfig:
+    """``tokens`` are the files of those that name a caller, by name: each that the table or a rule
+    names."""
+
     listen: tuple[Address, ...]
     token_file: Path
     token_group: str | None = None
+    tokens: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +155,13 @@ class GuardConfig:
     header_bytes: int = 16384
     header_timeout_s: float = 5
     idle_timeout_s: float = 75
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditConfig:
+    """Where the audit goes: a file, a stream, or nowhere."""
+
+    to: Path | AuditStream | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +186,8 @@ class Config:
 
     The first of ``roles`` is not always the default; ``default_role`` is a name in ``roles``, and
     None where there are none. ``identities`` are those that a role or token uses, no others, and
-    each ``identity`` is a key of it.
+    each ``identity`` is a key of it. Without ``rules`` it is the owner's broker; with them, roles,
+    tokens and audiences that they name are there.
     """
 
     default_role: str | None
@@ -174,7 +202,9 @@ class Config:
     imds: ImdsConfig
     container: ContainerConfig
     ops: OpsConfig
+    rules: tuple[Rule, ...] = ()
     guard: GuardConfig
+    audit: AuditConfig = field(default=AuditConfig())
     log: LogConfig
     start_timeout_s: float
     upstream: Upstream

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from broker.config.errors import NoRole
-from broker.config.model import Config, IdentityConfig
+from broker.config.model import AuditConfig, Config, IdentityConfig
 from broker.config.warnings import warnings_of
 
 
@@ -12,7 +12,8 @@ def no_role() -> NoRole:
 
 
 def roles_only(config: Config) -> Config:
-    """Return the configuration with its roles and their identities, and nothing handed on.
+    """Return the configuration with its roles and their identities, and nothing handed on. It is
+    for whoever runs the command, so no rules are left.
 
     Raises:
         NoRole: There is no role.
@@ -25,6 +26,9 @@ def roles_only(config: Config) -> Config:
             config,
             namespace_tokens=(),
             id_tokens=(),
+            rules=(),
+            audit=AuditConfig(),
+            container=replace(config.container, tokens={}),
             identities={n: identity for n, identity in config.identities.items() if n in used},
         )
     )
@@ -39,6 +43,9 @@ def identity_only(config: Config, identity: IdentityConfig) -> Config:
             roles=(),
             namespace_tokens=(),
             id_tokens=(),
+            rules=(),
+            audit=AuditConfig(),
+            container=replace(config.container, tokens={}),
             identities={identity.name: identity},
         )
     )

@@ -62,6 +62,7 @@ class ContainerTable(msgspec.Struct, frozen=True, kw_only=True):
     listen: list[str] | None = None
     token_file: str | None = None
     token_group: str | None = None
+    tokens: dict[str, str] = {}
 
 
 class OpsTable(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +88,33 @@ class IdTokenTable(msgspec.Struct, frozen=True, kw_only=True):
     role: str | None = None
 
 
+class WhoTable(msgspec.Struct, frozen=True, kw_only=True):
+    """``who`` of ``[[rules]]``"""
+
+    user: str | None = None
+    uid: int | None = None
+    group: str | None = None
+    unit: str | None = None
+    user_unit: str | None = None
+    container: str | None = None
+    exe: str | None = None
+    cidr: str | None = None
+    token: str | None = None
+    any_local: bool | None = None
+
+
+class RuleTable(msgspec.Struct, frozen=True, kw_only=True):
+    """``[[rules]]``"""
+
+    who: Any = None
+    roles: list[str] | None = None
+    default_role: str | None = None
+    policy: str | None = None
+    tags: dict[str, str] = {}
+    namespace_tokens: list[str] = []
+    id_token_audiences: list[str] = []
+
+
 class GuardTable(msgspec.Struct, frozen=True, kw_only=True):
     """``[guard]``"""
 
@@ -96,6 +124,12 @@ class GuardTable(msgspec.Struct, frozen=True, kw_only=True):
     header_bytes: int = 16384
     header_timeout_s: float = 5
     idle_timeout_s: float = 75
+
+
+class AuditTable(msgspec.Struct, frozen=True, kw_only=True):
+    """``[audit]``"""
+
+    to: str | None = None
 
 
 class LogTable(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,7 +153,9 @@ class TopTable(msgspec.Struct, frozen=True, kw_only=True):
     imds: dict[str, Any] = {}
     container: dict[str, Any] = {}
     ops: dict[str, Any] = {}
+    rules: Any = ()
     guard: dict[str, Any] = {}
+    audit: dict[str, Any] = {}
     log: dict[str, Any] = {}
 
 
@@ -187,7 +223,7 @@ def described(wanted: Any) -> str:
     if origin is list:
         return 'a list of texts, like ["..."]'
     if origin is dict:
-        return "a table"
+        return "a table" if arguments[1] is Any else 'a table of texts, like { name = "..." }'
     return {str: "text in quotes", int: "a whole number", float: "a number", bool: "true or false"}[
         wanted
     ]

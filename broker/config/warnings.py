@@ -23,6 +23,7 @@ def warnings_of(config: Config, *, unused: Iterable[str] = ()) -> tuple[str, ...
             for name in unused
         ),
         *nowhere_served(config),
+        *granted_to_nobody(config),
     )
 
 
@@ -53,3 +54,34 @@ def nowhere_served(config: Config) -> Iterator[str]:
     ]
     for place in places:
         yield f"{place}: is for the container addresses, and they are off; set container.listen"
+
+
+def granted_to_nobody(config: Config) -> Iterator[str]:
+    """Yield about what rules leave out, where there are rules."""
+    if not config.rules:
+        return
+    roles = {name for rule in config.rules for name in rule.roles}
+    identities = {name for rule in config.rules for name in rule.namespace_tokens}
+    audiences = {audience for rule in config.rules for audience in rule.id_token_audiences}
+    named = {rule.who.token for rule in config.rules}
+    left_out = [
+        *(below("roles", role.role.name) for role in config.roles if role.role.name not in roles),
+        *(
+            f"{below('namespace_tokens', token.identity)}.http"
+            for token in config.namespace_tokens
+            if token.http and token.identity not in identities
+        ),
+        *(
+            below("id_tokens", token.name)
+            for token in config.id_tokens
+            if token.file is None and token.audience not in audiences
+        ),
+    ]
+    for place in left_out:
+        yield f"{place}: no rule grants it, so nobody gets it; name it in a rule, or remove it"
+    for name in config.container.tokens:
+        if name not in named:
+            yield (
+                f"{below('container.tokens', name)}: no rule names it, so its holder gets nothing"
+                f' by it; add one with who = {{ token = "{name}" }}, or remove it'
+            )

@@ -4,12 +4,12 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qs
 
 from broker import __version__
 from broker.access.caller import Caller, Grant
-from broker.access.rules import Rules
+from broker.access.rules import ExplainedRules, Verdict
 from broker.credentials import AwsCredentials, IdToken, NamespaceToken
 from broker.keeper import Keeper
 from broker.lease import NotReady
@@ -17,6 +17,7 @@ from broker.surfaces.documents import credentials_document
 from broker.surfaces.message import Answer, Request
 from broker.surfaces.ops import json_answer, lease_facts, lease_named, readiness, rfc3339
 from broker.surfaces.spec_secrets import SpecSecrets, spec_for
+from broker.surfaces.usage import Usage
 
 Asked = Mapping[str, str]
 """What stands in the query."""
@@ -31,6 +32,31 @@ class Endpoints:
     ops: tuple[str, ...]
     imds_v1: bool
     region: str | None
+
+
+class CallerFacts(Protocol):
+    """Callers by what a person calls them, and what is told of them."""
+
+    def subject(self, asked: Asked) -> Caller:
+        """Return the caller meant by ``pid``, ``uid`` or ``addr``.
+
+        Raises:
+            LookupError: There is none such.
+        """
+
+    def told(self, caller: Caller) -> dict[str, Any]: ...
+
+    def user_of(self, uid: int) -> str | None: ...
+
+
+def because(verdict: Verdict) -> str:
+    """Return why a rule matched or did not, for a person."""
+    if verdict.outcome != "missed":
+        return verdict.outcome
+    return "; ".join(
+        f"{missed.key} is {missed.found or 'not known'}, not {missed.wanted}"
+        for missed in verdict.missed
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,19 +92,25 @@ class Control:
         *,
         keepers: Iterable[Keeper[Any]],
         roles: Mapping[str, Keeper[AwsCredentials]],
+        held: Mapping[str, Keeper[AwsCredentials]],
         identities: Mapping[str, Keeper[NamespaceToken]],
         id_tokens: Mapping[str, Keeper[IdToken]],
-        rules: Rules,
+        rules: ExplainedRules,
+        facts: CallerFacts,
+        usage: Usage,
         owner_uid: int,
-        container_token: str,
+        container_token: Callable[[], str],
         handing: Handing,
         endpoints: Endpoints,
         is_open: Callable[[], bool],
     ) -> None:
-        """*id_tokens* by audience. *is_open* tells whether the credential surfaces take connections
-        yet."""
+        """*held* by the name a grant gives its lease, *id_tokens* by audience. *is_open* tells
+        whether the credential surfaces take connections yet."""
         self._keepers = list(keepers)
         self._roles = roles
+        self._held = held
+        self._facts = facts
+        self._usage = usage
         self._identities = identities
         self._id_tokens = id_tokens
         self._handing = handing
@@ -94,6 +126,7 @@ class Control:
             "/v1/client": self._client,
             "/v1/namespace-token": self._namespace_token,
             "/v1/id-token": self._id_token,
+            "/v1/who": self._who,
         }
 
     def answer(self, request: Request, caller: Caller, *, now: datetime) -> Answer:
@@ -138,6 +171,14 @@ class Control:
             "default_role": grant.default_role,
             "roles": sorted(self._roles),
             "leases": [{**lease_facts(status), "reason": status.reason} for status in statuses],
+            "last_used": {
+                role: {**use, "at": rfc3339(use["at"]), "user": self._user(use["uid"])}
+                for role, use in self._usage.last_used().items()
+            },
+            "rules": [
+                {**rule, "last_matched_at": rfc3339(rule["last_matched_at"])}
+                for rule in self._usage.of_rules()
+            ],
         }
         return json_answer(200, document, route="status")
 
@@ -147,7 +188,7 @@ class Control:
         if name is None or name not in grant.roles:
             return self._refused(caller)
         try:
-            lease = self._roles[name].current(now=now)
+            lease = self._held[grant.held_as(name)].current(now=now)
         except NotReady as reason:
             return problem(404, "not-ready", f"role/{name}: {reason}", route="credentials")
         document = credentials_document(lease)
@@ -161,7 +202,7 @@ class Control:
         document = client_facts(
             self._endpoints,
             grant,
-            container_token=self._container_token,
+            container_token=self._container_token(),
             namespace=self._handing.facts_for(caller.uid, self._endpoints, grant),
         )
         return json_answer(200, document, route="client")
@@ -202,6 +243,37 @@ class Control:
             return problem(404, "not-ready", str(reason), route="id-token")
         document = {"token": lease.value.jwt, "expires_at": rfc3339(lease.expires_at)}
         return json_answer(200, document, route="id-token")
+
+    def _who(self, asked: Asked, caller: Caller, _: datetime) -> Answer:
+        """Explain what another caller would get; it hands out nothing."""
+        if caller.uid not in self._owners:
+            return self._refused(caller)
+        try:
+            subject = self._facts.subject(asked)
+        except LookupError as error:
+            return problem(404, "no-such-caller", str(error), route="who")
+        explained = self._rules.explain(subject)
+        grant = explained.grant
+        document = {
+            "caller": self._facts.told(subject),
+            "rule": explained.rule,
+            "roles": sorted(grant.roles),
+            "default_role": grant.default_role,
+            "namespace_tokens": sorted(grant.namespace_tokens),
+            "id_token_audiences": sorted(grant.id_token_audiences),
+            "rules": [
+                {
+                    "name": verdict.rule,
+                    "matches": verdict.outcome == "matched",
+                    "because": because(verdict),
+                }
+                for verdict in explained.verdicts
+            ],
+        }
+        return json_answer(200, document, route="who")
+
+    def _user(self, uid: int | None) -> str | None:
+        return None if uid is None else self._facts.user_of(uid)
 
     def _refused(self, caller: Caller) -> Answer:
         return problem(

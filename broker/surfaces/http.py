@@ -6,10 +6,10 @@ answer is written within the very call that brought the request's last byte, and
 """
 
 import asyncio
+import errno
 import os
 import socket
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -29,16 +29,19 @@ from aiohttp.streams import StreamReader
 from broker.access.caller import Caller
 from broker.access.peer import Peers
 from broker.clock import Clock
+from broker.surfaces.accepting import Accepting
+from broker.surfaces.crowd import Crowd
 from broker.surfaces.http_text import bytes_of, split_target
-from broker.surfaces.listen import BACKLOG, listen
+from broker.surfaces.listen import SEND_BUFFER_BYTES, listen
 from broker.surfaces.message import Answer, Exchange, Request, Surface
 
 BODY_BYTES = 64 * 1024
 """No surface reads a body; this much of one is taken and dropped, so that the next request begins
 where this one ends (C-5)."""
 
-PIECE_BYTES = 4096
-"""How much is parsed at once; after each piece we look whether the client reads its answers."""
+PIECE_BYTES = 2048
+"""How much is read at once; after each piece we look whether the client reads its answers, and
+whose turn it is. What we do not take waits in the kernel, which makes the client wait."""
 
 LINGER_S, LINGER_BYTES = 2.0, 1024 * 1024
 """After a request that was cut off: how long and how much more is taken and dropped. Closing with
@@ -51,6 +54,9 @@ we leave, the ends of connections after."""
 UNREAD = Request(method="", path="")
 """Stands for the request where there was none that could be read."""
 
+OUT_OF_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""What accepting fails with where this process or the host has no more to give."""
+
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -60,8 +66,9 @@ class Limits:
 
     A request must arrive whole within ``header_timeout_s`` of its first byte, and within
     ``drain_s`` when we are leaving. A head longer
-    than ``header_bytes`` (by up to a piece of what is read) is cut off. Connections are counted
-    for one surface; root and the broker's own uid are never turned away.
+    than ``header_bytes`` (by up to a piece of what is read) is cut off. How many connections there
+    may be, in all and by caller, is a `Crowd`'s to say; these numbers make one for a surface that
+    is alone.
     """
 
     header_bytes: int = 16384
@@ -82,6 +89,7 @@ async def serving(
     *,
     clock: Clock,
     limits: Limits = Limits(),
+    crowd: Crowd | None = None,
     on_exchange: Callable[[Exchange], None] = _tell_nobody,
     on_error: Callable[[BaseException], None] = _tell_nobody,
     who: Callable[[asyncio.BaseTransport], Caller] | None = None,
@@ -91,20 +99,24 @@ async def serving(
     The sockets are ours from here on and closed at the end. Leaving the block stops accepting,
     lets requests that have begun to arrive end (for at most ``drain_s``) and closes the rest.
 
-    *on_exchange* is told of every answer; *on_error* of an exception in a surface, whose client
+    *crowd* is everybody who is connected to the broker: one object for all its surfaces.
+
+    *on_exchange* is told of every answer, and, of each caller once a minute, of connections that
+    were turned away; *on_error* of an exception in a surface, whose client
     got the surface's `nothing`. *who* tells who is at the other end: by default the kernel, asked
     when the connection is accepted, before anything is read.
 
     Raises:
         AddressInUse: Another program listens there since the socket was bound.
     """
-    loop = asyncio.get_running_loop()
     async with AsyncExitStack() as leaving:
         peers = leaving.enter_context(Peers())
         desk = Desk(
             surface,
             clock=clock,
             limits=limits,
+            crowd=crowd
+            or Crowd(connections=limits.connections, per_caller=limits.connections_per_caller),
             on_exchange=on_exchange,
             on_error=on_error,
             who=who or peers.caller_of,
@@ -112,15 +124,13 @@ async def serving(
         leaving.push_async_callback(desk.drain)
         listeners = [leaving.enter_context(sock) for sock in sockets]
         for listener in listeners:
+            # A listener's options pass to the connections it accepts.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
             if listener.family != socket.AF_UNIX:
                 listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             listen(listener)
         for listener in listeners:
-            # Also for a Unix socket: asyncio's own call would remove the file at the end, which
-            # is not ours when systemd made it.
-            accepting = await loop.create_server(
-                lambda: Connection(desk), sock=listener, backlog=BACKLOG
-            )
+            accepting = Accepting(listener, take=desk.welcome, failed=desk.not_accepted)
             leaving.callback(accepting.close)
         yield
 
@@ -134,48 +144,82 @@ class Desk:
         *,
         clock: Clock,
         limits: Limits,
+        crowd: Crowd,
         on_exchange: Callable[[Exchange], None],
         on_error: Callable[[BaseException], None],
         who: Callable[[asyncio.BaseTransport], Caller],
     ) -> None:
         self.limits = limits
+        self.crowd = crowd
         self.on_error = on_error
-        self.who = who
+        self.exempt = {0, os.geteuid()}
         self.leaving = False
+        self.piece = memoryview(bytearray(PIECE_BYTES))
         self._surface = surface
         self._clock = clock
         self._on_exchange = on_exchange
-        self._exempt = {0, os.geteuid()}
+        self._who = who
         self._connections: set[Connection] = set()
-        self._per_caller: Counter[str] = Counter()
+        self._opening: set[asyncio.Task[None]] = set()
         self._gone = asyncio.Event()
         self._date = ""
         self._date_at = -1
 
-    def enter(self, connection: "Connection", caller: Caller) -> bool:
-        """Take a connection in; False when there are too many, of this caller or in all."""
-        if self.leaving:
-            return False
-        full = (
-            len(self._connections) >= self.limits.connections
-            or self._per_caller[caller.binding] >= self.limits.connections_per_caller
-        )
-        if full and caller.uid not in self._exempt:
-            answer = Answer(status=0, close=True, route="none", refusal="connections")
-            self.tell(UNREAD, caller, answer, took_s=0.0)
-            return False
+    def welcome(self, sock: socket.socket, peer: Any) -> None:
+        """Give a connection its place, parked or served, or close it without a byte."""
+        facts = {"socket": sock, "peername": peer}
+        try:
+            facts["sockname"] = sock.getsockname()
+            caller = self._who(asyncio.BaseTransport(facts))
+        except Exception as error:
+            sock.close()
+            return self.on_error(error)
+        connection = Connection(self, sock, caller)
         self._connections.add(connection)
-        self._per_caller[caller.binding] += 1
-        return True
+        match self.crowd.enter(connection):
+            case "served":
+                connection.admit()
+            case "parked":
+                connection.park()
+            case "away":
+                connection.end(refused=True)
+        return None
 
-    def leave(self, connection: "Connection", caller: Caller) -> None:
-        if connection not in self._connections:
-            return
+    def open(self, connection: "Connection", sock: socket.socket) -> None:
+        """Begin to read from a connection, unless it has ended by then."""
+        task = asyncio.create_task(self._open(connection, sock))
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+
+    def leave(self, connection: "Connection") -> None:
         self._connections.discard(connection)
-        self._per_caller[caller.binding] -= 1
-        if not self._per_caller[caller.binding]:
-            del self._per_caller[caller.binding]
+        self.crowd.leave(connection)
         self._gone.set()
+
+    def not_accepted(self, error: OSError) -> None:
+        """Tell that no connection can be taken; for want of descriptors or memory, let one go."""
+        short = error.errno in OUT_OF_ROOM
+        if short:
+            self.crowd.make_room()
+        if self.crowd.is_news(f"accept: {error.errno}"):
+            self.refuse(Caller(), "open-files" if short else "accept")
+
+    def refuse(self, caller: Caller, refusal: str) -> None:
+        """Tell of a connection that ends without an answer."""
+        answer = Answer(status=0, close=True, route="none", refusal=refusal)
+        self.tell(UNREAD, caller, answer, took_s=0.0)
+
+    async def _open(self, connection: "Connection", sock: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            if not connection.is_ending:
+                await loop.connect_accepted_socket(lambda: connection, sock)
+        except Exception as error:
+            self.on_error(error)
+        finally:
+            if not connection.is_open:
+                sock.close()
+                connection.connection_lost(None)
 
     async def drain(self) -> None:
         """Close what is idle, wait for what has begun, for so long."""
@@ -192,7 +236,7 @@ class Desk:
             pass
         finally:
             for connection in list(self._connections):
-                connection.abort()
+                connection.end(refused=False)
             await _turns()
 
     def answer(self, request: Request, caller: Caller) -> Answer:
@@ -234,55 +278,112 @@ async def _turns() -> None:
         await asyncio.sleep(0)
 
 
-class Connection(asyncio.Protocol):
-    """One client's connection. Requests are answered in order, each as its last byte arrives."""
+class Connection(asyncio.BufferedProtocol):
+    """One client's connection, a `Member` of the crowd. Requests are answered in order, each as its
+    last byte arrives and its caller's turn comes."""
 
     __slots__ = (
+        "_answered",
         "_arriving",
+        "_at_end",
         "_body",
         "_caller",
         "_deadline",
         "_desk",
         "_dropped",
-        "_ending",
         "_head_bytes",
         "_loop",
         "_parser",
         "_reading_paused",
         "_received_at",
+        "_sock",
         "_timer",
         "_transport",
         "_unparsed",
+        "_waits_for_turn",
         "_write_blocked",
+        "counted_as",
+        "is_ending",
+        "is_exempt",
+        "is_open",
+        "served_at",
     )
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, sock: socket.socket, caller: Caller) -> None:
+        self.counted_as = caller.counted_as
+        self.is_exempt = caller.uid in desk.exempt
+        self.is_open = False  # there is a transport
+        self.is_ending = False  # whatever still comes is dropped
+        self.served_at = time.perf_counter()
         self._desk = desk
         self._loop = asyncio.get_running_loop()
-        self._caller = Caller()
+        self._caller = caller
+        self._sock: socket.socket | None = sock  # None when it is no longer ours to close
         self._transport: asyncio.Transport
         self._parser: HttpRequestParser
         self._body: tuple[RawRequestMessage, StreamReader] | None = None
+        self._answered = False
         self._arriving = False  # part of a request is there, and the clock runs for the rest
-        self._ending = False  # whatever still comes is dropped
+        self._at_end = False  # nothing more comes
         self._head_bytes = 0
         self._dropped = 0
         self._unparsed = b""
+        self._waits_for_turn = False
         self._write_blocked = False
         self._reading_paused = False  # the name is the parser's: the body is too long
         self._received_at = 0.0
         self._deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
+    # What the desk and the crowd call.
+
+    @property
+    def is_idle(self) -> bool:
+        return (
+            self._answered
+            and not self._arriving
+            and not self._unparsed
+            and not self._transport.get_write_buffer_size()
+        )
+
+    def park(self) -> None:
+        """Wait to be admitted, for as long as an idle connection may. Nothing is read, so nothing
+        is known of the client, not even whether it is still there."""
+        self._expect_within(self._desk.limits.idle_timeout_s)
+
+    def admit(self) -> None:
+        self.served_at = time.perf_counter()
+        if self._sock is not None:
+            sock, self._sock = self._sock, None
+            self._desk.open(self, sock)
+
+    def end_when_idle(self) -> None:
+        """Close now, or after the answer to the request that has begun to arrive."""
+        if not self.is_open:
+            self.end(refused=False)
+        elif not self._arriving and not self._unparsed and not self.is_ending:
+            self._close()
+
+    def end(self, *, refused: bool) -> None:
+        """End without another byte."""
+        self.is_ending = True
+        if refused and self._desk.crowd.is_news(self.counted_as):
+            self._desk.refuse(self._caller, "connections")
+        if self.is_open:
+            self._transport.abort()
+        elif self._sock is not None:
+            self._sock.close()
+            self._sock = None
+            self.connection_lost(None)
+
     # What asyncio calls. An exception that left one of these would be logged with what the client
     # sent, so none does.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self.is_open = True
         try:
-            self._caller = self._desk.who(transport)
-            if not self._desk.enter(self, self._caller):
-                self._ending = True
+            if self.is_ending:
                 return self._transport.abort()
             self._parser = _parser(self, self._loop, self._desk.limits.header_bytes)
             self._expect_within(self._desk.limits.idle_timeout_s)
@@ -290,20 +391,30 @@ class Connection(asyncio.Protocol):
             self._failed(error)
         return None
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Return where to put what has come; `buffer_updated` follows at once, so that one buffer
+        does for all."""
+        return self._desk.piece
+
+    def buffer_updated(self, nbytes: int) -> None:
         try:
-            if self._ending:
-                self._drop(data)
-            elif self._write_blocked:
-                self._unparsed += data
+            if self.is_ending:
+                self._drop(nbytes)
+            elif self._unparsed:
+                # One piece waits already, and one is here: the rest waits in the kernel.
+                self._unparsed += self._desk.piece[:nbytes]
+                self._transport.pause_reading()
             else:
                 self._received_at = time.perf_counter()
-                self._read(data)
+                self._unparsed = bytes(self._desk.piece[:nbytes])
+                self._go_on()
         except Exception as error:
             self._failed(error)
 
-    def eof_received(self) -> None:
-        """Nothing more comes; what was asked has been answered. Returning None closes."""
+    def eof_received(self) -> bool:
+        """Close, unless something waits for its turn still."""
+        self._at_end = True
+        return bool(self._unparsed)
 
     def pause_writing(self) -> None:
         """The client asks faster than it reads: take no more until it has read."""
@@ -312,16 +423,16 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._write_blocked = False
-        unparsed, self._unparsed = self._unparsed, b""
-        self.data_received(unparsed)
-        if not self._write_blocked:
-            self._transport.resume_reading()
+        try:
+            self._go_on()
+        except Exception as error:
+            self._failed(error)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._ending = True
+        self.is_ending = True
         if self._timer is not None:
             self._timer.cancel()
-        self._desk.leave(self, self._caller)
+        self._desk.leave(self)
 
     # What the parser calls: a body has outgrown its buffer; a body has ended.
 
@@ -331,36 +442,48 @@ class Connection(asyncio.Protocol):
     def resume_reading(self, resume_parser: bool = True) -> None:
         """Nothing: a body that was too long is not forgiven for ending."""
 
-    # What the desk calls.
-
-    def end_when_idle(self) -> None:
-        """Close now, or after the answer to the request that has begun to arrive."""
-        if not self._arriving and not self._ending:
-            self._close()
-
-    def abort(self) -> None:
-        self._ending = True
-        self._transport.abort()
-
     # Reading.
 
-    def _read(self, data: bytes) -> None:
-        while data and not self._ending:
-            if self._write_blocked:
-                self._unparsed = data
-                break
-            self._parse(data[:PIECE_BYTES])
-            data = data[PIECE_BYTES:]
-        if not self._ending:
+    def _go_on(self) -> None:
+        """Take what is here, if the client reads its answers and it is its caller's turn."""
+        if self._write_blocked or self._waits_for_turn or self.is_ending:
+            return
+        if not self._unparsed:
+            self._transport.resume_reading()
+        elif self._desk.crowd.turns.may_go_on(self.counted_as):
+            self._read()
+        else:
+            self._waits_for_turn = True
+            self._desk.crowd.turns.wait(self.counted_as, self._in_turn)
+
+    def _in_turn(self) -> None:
+        self._waits_for_turn = False
+        try:
+            if not self._write_blocked and not self.is_ending:
+                self._read()
+        except Exception as error:
+            self._failed(error)
+
+    def _read(self) -> None:
+        piece, self._unparsed = self._unparsed, b""
+        self._parse(piece)
+        if not self.is_ending:
             self._watch()
+            if self._at_end:
+                self._close()
+            elif not self._write_blocked:
+                self._transport.resume_reading()
 
     def _parse(self, piece: bytes) -> None:
         try:
             requests, upgrade, _ = self._parser.feed_data(piece)
         except LineTooLong:
+            self._desk.crowd.turns.spend(self.counted_as, requests=1)
             return self._cut_off(too_long=True)
         except (HttpProcessingError, ValueError):  # ValueError: the URL that the parser makes
+            self._desk.crowd.turns.spend(self.counted_as, requests=1)
             return self._cut_off()
+        self._desk.crowd.turns.spend(self.counted_as, requests=len(requests))
         if not requests and self._body is None:
             self._head_bytes += len(piece)
             if self._head_bytes > self._desk.limits.header_bytes:
@@ -370,7 +493,7 @@ class Connection(asyncio.Protocol):
         begun, self._body = self._body, None
         for request in requests if begun is None else [begun, *requests]:
             self._take(request, upgrade=upgrade)
-            if self._ending:
+            if self.is_ending:
                 return None
         if self._body is not None and self._body is not begun:
             self._invite(*self._body)
@@ -395,16 +518,16 @@ class Connection(asyncio.Protocol):
     def _cut_off(self, *, too_long: bool = False) -> None:
         """Answer what cannot be read or is too much, and close. A head that is *too_long* may hold
         an over-long session token, which is a bad one, not a bad request (C-34)."""
-        self._ending = True
+        self.is_ending = True
         self._write(UNREAD, self._desk.unreadable(too_long=too_long), end=True)
         try:
             self._transport.write_eof()
         except OSError:  # the client has gone
-            return self.abort()
+            return self.end(refused=False)
         return self._expect_within(LINGER_S)
 
-    def _drop(self, data: bytes) -> None:
-        self._dropped += len(data)
+    def _drop(self, count: int) -> None:
+        self._dropped += count
         if self._dropped > LINGER_BYTES:
             self._transport.abort()
 
@@ -412,11 +535,13 @@ class Connection(asyncio.Protocol):
 
     def _answer(self, message: RawRequestMessage, *, end: bool) -> None:
         self._arriving = False
+        self._answered, self.served_at = True, self._received_at
         request = request_from(message)
         answer = self._desk.answer(request, self._caller)
         end = end or message.should_close or self._desk.leaving
         self._write(request, answer, end=end)
-        if end or answer.close:
+        # Who has gone reads no more answers, however many requests of his are here already.
+        if end or answer.close or self._transport.is_closing():
             self._close()
 
     def _write(self, request: Request, answer: Answer, *, end: bool) -> None:
@@ -426,11 +551,11 @@ class Connection(asyncio.Protocol):
         self._desk.tell(request, self._caller, answer, took_s=took_s)
 
     def _close(self) -> None:
-        self._ending = True
+        self.is_ending = True
         self._transport.close()
 
     def _failed(self, error: Exception) -> None:
-        self.abort()
+        self.end(refused=False)
         self._desk.on_error(error)
 
     # Time.
@@ -457,8 +582,10 @@ class Connection(asyncio.Protocol):
         self._timer = None
         if self._loop.time() < self._deadline:
             self._timer = self._loop.call_at(self._deadline, self._due)
-        elif self._ending or self._transport.get_write_buffer_size():
-            self.abort()
+        elif not self.is_open:
+            self.end(refused=True)
+        elif self.is_ending or self._transport.get_write_buffer_size():
+            self.end(refused=False)
         else:
             self._close()
 

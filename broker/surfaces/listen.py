@@ -9,8 +9,12 @@ import stat
 import struct
 from pathlib import Path
 
-BACKLOG = 1024
+BACKLOG = 4096
 """Connections the kernel completes for us while we are busy (cut to net.core.somaxconn)."""
+
+SEND_BUFFER_BYTES = 64 * 1024
+"""How much of our answers the kernel keeps for one client that does not read them. Its own choice
+grows to megabytes, for each of a thousand connections."""
 
 LISTENING = "0A"
 """The state of a listening socket in /proc/net/tcp."""
@@ -32,11 +36,15 @@ class AddressForbidden(ListenError):
     """This process may not have it."""
 
 
-def bind(host: str, port: int, *, hop_limit: int | None = None) -> socket.socket:
+def bind(
+    host: str, port: int, *, hop_limit: int | None = None, device: str | None = None
+) -> socket.socket:
     """Return a TCP socket bound to *host* (an address) and *port* (0 picks one), not yet listening:
     a connection is refused until somebody is ready to answer it (C-78).
 
-    *hop_limit* is how many routers an answer may pass.
+    *hop_limit* is as for `hops_allowed`. With *device*, only what comes in by that network device
+    reaches the socket: by ``lo``, what this network namespace sends to itself. A neighbour on the
+    link can reach an address that is bound on ``lo``, and no hop limit stops it; this does.
 
     Raises:
         AddressInUse, AddressLacking, AddressForbidden: It cannot be had, and why.
@@ -44,19 +52,30 @@ def bind(host: str, port: int, *, hop_limit: int | None = None) -> socket.socket
     place = _written(host, port)
     family, name = _resolved(host, port)
     sock = _socket(family, place)
+    if device is not None:
+        _bind_to_device(sock, device, place)
     try:
         # A listener's options pass to the connections it accepts.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        if hop_limit is not None:
-            _limit_hops(sock, hop_limit)
+        hops = hops_allowed(host, hop_limit)
+        if hops is not None:
+            _limit_hops(sock, hops)
         sock.bind(name)
     except OSError as error:
         sock.close()
         raise _explained(error, place, host=host, port=port) from error
     return sock
+
+
+def hops_allowed(host: str, hop_limit: int | None) -> int | None:
+    """Return over how many links an answer from *host* (an address) may go: *hop_limit*, else one
+    from a link-local address, else None: as the kernel has it."""
+    if hop_limit is None and ipaddress.ip_address(host).is_link_local:
+        return 1
+    return hop_limit
 
 
 def listen(sock: socket.socket) -> None:
@@ -100,6 +119,16 @@ def bind_unix(path: Path, *, mode: int) -> socket.socket:
     return sock
 
 
+def unlink_own(path: Path, made: os.stat_result) -> None:
+    """Remove the file of a Unix socket that was *made* here, if it is still that one: another
+    broker may have put its own in its place since ours stopped listening."""
+    with contextlib.suppress(OSError):
+        found = path.lstat()
+        # The time too, as the number of a file that has gone is given to the next one.
+        if (found.st_ino, found.st_mtime_ns) == (made.st_ino, made.st_mtime_ns):
+            path.unlink()
+
+
 def _make_way(path: Path) -> None:
     try:
         kind = path.lstat().st_mode
@@ -140,6 +169,22 @@ def _socket(family: socket.AddressFamily, place: str) -> socket.socket:
     except OSError as error:
         raise AddressLacking(
             f"{place} cannot be listened on ({_reason(error)}); leave it out, or turn IPv6 on"
+        ) from error
+
+
+def _bind_to_device(sock: socket.socket, device: str, place: str) -> None:
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode() + b"\0")
+    except OSError as error:
+        sock.close()
+        if error.errno == errno.EPERM:
+            raise AddressForbidden(
+                f"{place} cannot be kept to the device {device}: before Linux 5.7 that needs "
+                "CAP_NET_RAW; run as root or take a newer kernel"
+            ) from error
+        raise AddressLacking(
+            f"{place} cannot be kept to the device {device} ({_reason(error)}); "
+            "is there a device of that name (ip link)?"
         ) from error
 
 

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import time
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
@@ -459,6 +460,138 @@ class TestStatus:
 
         assert json.loads(first) == json.loads(second) == self.STATUS[1]
         assert (code, complaints) == (0, "")
+
+    def test_it_says_who_used_each_role_last_and_which_rules_never_matched(
+        self, cli: Cli, fake: FakeBroker
+    ) -> None:
+        use = {"at": "2000-01-01T00:00:00Z", "uid": 7, "unit": "ci.service", "rule": "rules[1]"}
+        elsewhere = {"at": None, "uid": None, "address": "172.17.0.2", "rule": "rules[1]"}
+        fake.answers["/v1/status"] = (
+            200,
+            self.STATUS[1]
+            | {
+                "roles": ["audit", "deploy", "other"],
+                "last_used": {"deploy": use | {"user": "ci"}, "audit": elsewhere},
+                "rules": [
+                    {"name": "rules[1]", "matched": 3, "last_matched_at": "2000-01-01T00:00:00Z"},
+                    {"name": "rules[2]", "matched": 0, "last_matched_at": None},
+                ],
+            },
+        )
+
+        _, uses, rules = cli.run("status").stdout.split("\n\n")[-3:]
+
+        header, audit, deploy, other = uses.splitlines()
+        assert header.split("  ")[0] == "ROLE"
+        assert audit.split() == ["audit", "-", "172.17.0.2", "rules[1]"]
+        assert deploy.endswith(" ago  ci (uid 7), ci.service  rules[1]")
+        assert other.split() == ["other", "never", "-", "-"]
+        assert rules.splitlines()[1].split()[:2] == ["rules[1]", "3"]
+        assert rules.splitlines()[2].split() == ["rules[2]", "never", "-"]
+
+
+class TestWho:
+    ANSWER: ClassVar[dict[str, Any]] = {
+        "caller": {
+            "uid": 1001,
+            "user": "ci",
+            "groups": ["ci", "docker"],
+            "pid": 4711,
+            "exe": None,
+            "unit": "runner.service",
+            "elsewhere": False,
+        },
+        "rule": "rules[2]",
+        "roles": ["audit", "deploy"],
+        "default_role": "deploy",
+        "namespace_tokens": [],
+        "id_token_audiences": ["sts.amazonaws.com"],
+        "rules": [
+            {"name": "rules[1]", "matches": False, "because": "user is ci,\n not alice"},
+            {"name": "rules[2]", "matches": True, "because": None},
+        ],
+    }
+
+    def test_it_tells_the_caller_what_it_would_get_and_why(
+        self, cli: Cli, fake: FakeBroker
+    ) -> None:
+        fake.answers["/v1/who"] = (200, self.ANSWER)
+
+        done = cli.run("who", "--pid", "4711")
+
+        assert done.stdout == (
+            "uid               1001\n"
+            "user              ci\n"
+            "groups            ci, docker\n"
+            "pid               4711\n"
+            "unit              runner.service\n"
+            "\n"
+            "rule              rules[2]\n"
+            "roles             deploy (default), audit\n"
+            "Namespace tokens  none\n"
+            "ID tokens for     sts.amazonaws.com\n"
+            "\n"
+            "RULE      MATCHES  BECAUSE\n"
+            "rules[1]  no       user is ci,  not alice\n"
+            "rules[2]  yes\n"
+        )
+        assert fake.asked == ["/v1/who?pid=4711"]
+
+    def test_who_gets_nothing_is_told_so(self, cli: Cli, fake: FakeBroker) -> None:
+        nothing: dict[str, Any] = {
+            "rule": None,
+            "roles": [],
+            "default_role": None,
+            "id_token_audiences": [],
+        }
+        fake.answers["/v1/who"] = (200, self.ANSWER | nothing)
+
+        done = cli.run("who", "--addr", "fd00::1")
+
+        assert "rule              none: it gets nothing\nroles             none\n" in done.stdout
+        assert fake.asked == ["/v1/who?addr=fd00%3A%3A1"]
+
+    def test_it_is_the_brokers_own_words_for_programs(self, cli: Cli, fake: FakeBroker) -> None:
+        fake.answers["/v1/who"] = (200, self.ANSWER)
+
+        assert json.loads(cli.run("who", "--uid=1001", "--json").stdout) == self.ANSWER
+
+    @pytest.mark.parametrize(
+        ("said", "line"),
+        [
+            ([], "who: is not told whom it is about; give one of --pid, --uid and --addr"),
+            (
+                ["--pid=1", "--uid=1"],
+                "who: is about one caller; give one of --pid, --uid and --addr",
+            ),
+            (["--pid=-1"], "--pid: is '-1'; give the number of a process"),
+            (["--uid=root"], "--uid: is 'root'; give the number of a user, as in: id -u NAME"),
+            (["--addr=10.0.0.0/8"], "--addr: is '10.0.0.0/8'; give an IP address"),
+        ],
+    )
+    def test_it_is_about_one_caller(self, cli: Cli, said: list[str], line: str) -> None:
+        assert cli.error("who", *said, code=2) == line
+
+    @pytest.mark.parametrize(
+        ("answer", "line"),
+        [
+            (
+                (403, FORBIDDEN),
+                "who: uid 7 may not have that here; ask as root, or as the user who runs the"
+                " broker",
+            ),
+            (
+                (404, {"code": "no-such-process", "message": "there is no process 4711"}),
+                "--pid: there is no process 4711; see namespace-broker status",
+            ),
+        ],
+    )
+    def test_what_the_broker_does_not_tell_is_said(
+        self, cli: Cli, fake: FakeBroker, answer: tuple[int, dict[str, str]], line: str
+    ) -> None:
+        fake.answers["/v1/who"] = answer
+
+        assert cli.error("who", "--pid", "4711", code=1) == line
 
 
 class TestExec:

@@ -151,6 +151,51 @@ def test_check_says_what_would_run(cli: Cli) -> None:
     assert "[::1]:80" in text
 
 
+RULES = """
+[roles.deploy]
+arn = "arn:aws:iam::123456789012:role/deploy"
+[roles.audit]
+arn = "arn:aws:iam::123456789012:role/audit"
+[[rules]]
+who = { uid = 7, unit = "ci.service" }
+roles = ["audit", "deploy"]
+default_role = "deploy"
+[[rules]]
+who = { any_local = true }
+roles = []
+"""
+
+
+def test_check_reads_the_rules_aloud(cli: Cli) -> None:
+    file = cli.home / "config.toml"
+    file.write_text(RULES)
+
+    told = json.loads(cli.run("check", "--config", str(file), "--json").stdout)
+    text = cli.run("check", "--config", str(file)).stdout
+
+    assert told["rules"][0] == {
+        "name": "rules[1]",
+        "who": {"uid": 7, "unit": "ci.service"},
+        "roles": ["audit", "deploy"],
+        "default_role": "deploy",
+        "namespace_tokens": [],
+        "id_token_audiences": [],
+    }
+    assert "rules[1]  uid 7 and unit ci.service  deploy, audit\n" in text
+    assert "rules[2]  anybody on this host       nothing\n" in text
+
+
+def test_check_refuses_a_rule_that_cannot_be_with_its_place(cli: Cli) -> None:
+    file = cli.home / "config.toml"
+    file.write_text(RULES.replace("any_local = true", 'user = "no-such-user"'))
+
+    line = cli.error("check", "--config", str(file), code=2)
+
+    assert line == (
+        "rules[2].who.user: there is no user 'no-such-user' here; create it or name another"
+    )
+
+
 def test_check_says_who_we_are_and_what_is_handed_on(cli: Cli) -> None:
     file = cli.home / "config.toml"
     file.write_text(

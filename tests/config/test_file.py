@@ -73,6 +73,8 @@ def test_the_reference_configuration_loads(tmp_path: Path) -> None:
     assert [role.role.name for role in config.roles] == ["deploy", "audit"]
     assert [token.identity for token in config.namespace_tokens] == ["aws"]
     assert [token.name for token in config.id_tokens] == ["other"]
+    assert len(config.rules) == 8
+    assert config.warnings[1:] == ()
 
 
 def test_the_reference_configuration_has_every_key() -> None:
@@ -93,6 +95,9 @@ def test_the_reference_configuration_has_every_key() -> None:
     assert set(document["imds"]) == keys(tables.ImdsTable)
     assert set(document["container"]) == keys(tables.ContainerTable)
     assert set(document["ops"]) == keys(tables.OpsTable)
+    assert set().union(*document["rules"]) == keys(tables.RuleTable)
+    assert set().union(*(rule["who"] for rule in document["rules"])) == keys(tables.WhoTable)
+    assert set(document["audit"]) == keys(tables.AuditTable)
     assert set(document["guard"]) == keys(tables.GuardTable)
     assert set(document["log"]) == keys(tables.LogTable)
 
@@ -102,7 +107,8 @@ WORDS = [
     "deploy", "arn", "identity", "duration_s", "policy", "policy_arns", "listen", "source", "path",
     "availability_zone", "allowed_hosts", "v1", "header_timeout_s", "x", "ключ", "",
     "workspace", "identity_pool", "algorithm", "profile", "namespace_tokens", "id_tokens", "file",
-    "audience", "http", "default",
+    "audience", "http", "default", "rules", "who", "any_local", "uid", "user", "cidr", "token",
+    "exe", "tags", "tokens", "audit", "to", "id_token_audiences",
 ]  # fmt: skip
 SCALARS = st.one_of(
     st.none().map(lambda _: ARN),

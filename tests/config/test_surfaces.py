@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from broker.config import Address, ContainerConfig, GuardConfig, ImdsConfig, LogConfig, OpsConfig
+from broker.config import (
+    Address,
+    AuditConfig,
+    ContainerConfig,
+    GuardConfig,
+    ImdsConfig,
+    LogConfig,
+    OpsConfig,
+)
 from tests.config.given import ARN, ROLE, Given
 
 FLAGS = {"role_arns": (ARN,)}
@@ -21,6 +29,7 @@ def test_what_nobody_says_is_as_the_interface_has_it(given: Given) -> None:
     )
     assert config.ops == OpsConfig(listen=(Address("127.0.0.1", 8171),))
     assert config.guard == GuardConfig()
+    assert config.audit == AuditConfig(to=None)
     assert config.log == LogConfig(format="auto", level="info")
     assert (config.runtime_dir, config.state_dir) == (runtime_dir, None)
     assert config.start_timeout_s == 10
@@ -113,7 +122,6 @@ def test_what_is_no_address_is_shown_what_one_looks_like(given: Given, text: str
         ('[container]\ntoken_file = ""', "container.token_file: is ''; give the path of a file"),
         ('[container]\ntoken_file = "a\\u0000b"', "container.token_file: is 'a\\x00b'; give the"),
         ('[container]\ntoken_group = ""', "container.token_group: is ''; give the name of a group"),
-        ('[container.tokens]\nci = "/x"', "container.tokens: is no key here; did you mean token"),
         ("[guard]\nmax_connections = 0", "guard.max_connections: is 0; give 1 to 1000000"),
         ("[guard]\nmax_connections_per_caller = 0", "guard.max_connections_per_caller: is 0; give"),
         ("[guard]\nheader_bytes = 10", "guard.header_bytes: is 10; give 1024 to 1048576"),
@@ -126,8 +134,14 @@ def test_what_is_no_address_is_shown_what_one_looks_like(given: Given, text: str
         ('[log]\nlevel = "loud"', 'log.level: is \'loud\'; give one of "debug", "info", "warning'),
         ("[log]\nlevel = 2020-01-01", "log.level: is a date or time; give one of"),
         ("[log]\nlevel = []", "log.level: is a list; give one of"),
-        ("[[rules]]\nroles = []", "rules: is no key here; did you mean roles?"),
-        ('[audit]\nto = "stdout"', "audit: is no key here; "),
+        ('[audit]\nto = "syslog"', "audit.to: is 'syslog'; give a path from /, or one of journald"),
+        ('[audit]\nto = ""', "audit.to: is ''; give a path from /, or one of journald, stdout"),
+        ('[audit]\nto = "/a\\u0000"', "audit.to: is '/a\\x00'; give the path of a file"),
+        ('[audit]\nfile = "/x"', "audit.file: is no key here; the keys here are to"),
+        (
+            '[audit]\nto = "/x"\n[container]\ntoken_file = "/x"',
+            "audit.to: is /x, as container.token_file is; give each its own file",
+        ),
     ],
 )
 def test_a_key_that_cannot_be_is_named_with_what_can(given: Given, text: str, error: str) -> None:
@@ -138,6 +152,34 @@ def test_allowed_hosts_are_compared_bare_and_in_lower_case(given: Given) -> None
     config = given.load(ROLE + '[guard]\nallowed_hosts = ["Broker.Internal", "[FD00::1]"]')
 
     assert config.guard.allowed_hosts == ("broker.internal", "fd00::1")
+
+
+@pytest.mark.parametrize("to", ["journald", "stdout"])
+def test_the_audit_may_go_to_a_stream_or_a_file(given: Given, to: str) -> None:
+    stream = given.load(f'{ROLE}[audit]\nto = "{to}"')
+    file = given.load(f'{ROLE}[audit]\nto = "/var/log/x.jsonl"')
+
+    assert stream.audit == AuditConfig(to=to)  # type: ignore[arg-type]
+    assert file.audit == AuditConfig(to=Path("/var/log/x.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("address", "said", "hop_limit"),
+    [
+        ("169.254.169.254:80", "", 1),
+        ("[fe80::1]:80", "", 1),
+        ("127.0.0.1:80", "", None),
+        ("[fd00:ec2::254]:80", "", None),
+        ("169.254.169.254:80", "hop_limit = 2", 2),
+        ("127.0.0.1:80", "hop_limit = 2", 2),
+    ],
+)
+def test_an_answer_from_a_link_local_address_passes_no_router_unless_it_is_said(
+    given: Given, address: str, said: str, hop_limit: int | None
+) -> None:
+    imds = given.load(f'{ROLE}[imds]\nlisten = ["{address}"]\n{said}').imds
+
+    assert imds.hop_limit_at(imds.listen[0]) == hop_limit
 
 
 @pytest.mark.parametrize(

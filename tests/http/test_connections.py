@@ -3,8 +3,10 @@
 import asyncio
 import os
 import socket
+import struct
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from broker.access.caller import Caller
 from broker.clock import SystemClock
 from broker.surfaces.http import Limits, serving
 from broker.surfaces.listen import AddressInUse, bind, bind_unix
-from broker.surfaces.message import Exchange
+from broker.surfaces.message import Answer, Request
 from tests.contract.wire import Served, served, wire_to
 from tests.http.plain import GET, Plain
 
@@ -84,45 +86,6 @@ async def test_a_byte_now_and_then_does_not_keep_a_request_alive() -> None:
                 await asyncio.sleep(0.01)
 
     assert await ended == b""
-
-
-async def test_strangers_have_so_many_connections_each_and_no_more() -> None:
-    exchanges: list[Exchange] = []
-    limits = Limits(connections_per_caller=2)
-
-    async with (
-        served(Plain(), limits=limits, caller=STRANGER, on_exchange=exchanges.append) as place,
-        place.wire() as first,
-    ):
-        async with place.wire() as second:
-            assert (await first.send(GET)).status == (await second.send(GET)).status == 200
-            async with place.wire() as third:
-                assert await third.ended() == b""
-        async with place.wire() as fourth:
-            assert (await fourth.send(GET)).status == 200
-
-    refused = [told for told in exchanges if told.answer.refusal]
-    assert [(told.caller, told.answer.refusal) for told in refused] == [(STRANGER, "connections")]
-
-
-async def test_there_are_so_many_connections_in_all_and_no_more() -> None:
-    async with (
-        served(Plain(), limits=Limits(connections=1), caller=STRANGER) as place,
-        place.wire() as first,
-        place.wire() as second,
-    ):
-        assert (await first.send(GET)).status == 200
-        assert await second.ended() == b""
-
-
-async def test_the_brokers_own_uid_is_never_turned_away() -> None:
-    limits = Limits(connections=1, connections_per_caller=1)
-
-    async with served(Plain(), limits=limits) as place, AsyncExitStack() as wires:
-        opened = [await wires.enter_async_context(place.wire()) for _ in range(5)]
-        replies = [await wire.send(GET) for wire in opened]
-
-    assert [reply.status for reply in replies] == [200] * 5
 
 
 async def test_connections_have_no_delay_of_small_packets() -> None:
@@ -232,6 +195,30 @@ async def test_a_client_that_never_reads_is_given_up() -> None:
     assert 0 < len(surface.requests) < 2000
 
 
+async def test_nothing_more_is_done_for_a_client_that_has_gone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    client = socket.socket()
+
+    class Deserted(Plain):
+        """Its client hangs up, answers unread, as the first request is answered."""
+
+        def answer(self, request: Request, caller: Caller, *, now: datetime) -> Answer:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
+            return super().answer(request, caller, now=now)
+
+    surface = Deserted()
+
+    async with served(surface) as place:
+        client.connect((place.host, place.port))
+        client.sendall(GET * 100)
+        await until(lambda: len(surface.requests) > 0)
+
+    assert len(surface.requests) == 1
+    assert caplog.records == []
+
+
 async def test_who_goes_on_sending_after_it_was_cut_off_is_hung_up_on() -> None:
     async with wire_to(Plain()) as wire:
         reply = await wire.send(b"this is no HTTP\r\n\r\n")
@@ -277,7 +264,8 @@ async def test_a_unix_socket_is_served_with_pid_uid_and_gid_of_who_asks(tmp_path
         await writer.wait_closed()
 
     assert head.startswith(b"HTTP/1.1 200 OK\r\n")
-    assert surface.callers == [Caller(pid=os.getpid(), uid=os.getuid(), gid=os.getgid())]
+    (caller,) = surface.callers
+    assert (caller.pid, caller.uid, caller.gid) == (os.getpid(), os.getuid(), os.getgid())
     assert path.exists()  # removing it is for whoever made it
 
 

@@ -13,7 +13,9 @@ from broker.surfaces.listen import (
     AddressLacking,
     bind,
     bind_unix,
+    hops_allowed,
     listen,
+    unlink_own,
 )
 
 NOWHERE = "192.0.2.254"
@@ -81,6 +83,40 @@ def test_answers_may_be_kept_from_passing_routers(host: str, level: int, option:
         assert sock.getsockopt(level, option) == 1
 
 
+@pytest.mark.parametrize(
+    ("host", "hop_limit", "hops"),
+    [
+        ("169.254.169.254", None, 1),
+        ("fe80::1", None, 1),
+        ("fe80::1%lo", None, 1),
+        ("169.254.169.254", 2, 2),
+        ("127.0.0.1", None, None),
+        ("127.0.0.1", 3, 3),
+        ("fd00:ec2::254", None, None),
+    ],
+)
+def test_answers_from_a_link_local_address_stay_on_the_link_unless_told_otherwise(
+    host: str, hop_limit: int | None, hops: int | None
+) -> None:
+    assert hops_allowed(host, hop_limit) == hops
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "0.0.0.0"])
+def test_a_socket_may_be_kept_to_one_device(host: str) -> None:
+    with bind(host, 0, device="lo") as sock, socket.socket(sock.family) as client:
+        listen(sock)
+        client.connect(("127.0.0.1" if host == "0.0.0.0" else host, sock.getsockname()[1]))
+
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16) == b"lo\0"
+
+
+def test_a_device_that_is_not_there_is_said() -> None:
+    with pytest.raises(
+        AddressLacking, match=r"^127.0.0.1:0 cannot be kept to the device none7 \(.*ip link"
+    ):
+        bind("127.0.0.1", 0, device="none7")
+
+
 def test_an_ipv6_socket_leaves_ipv4_alone() -> None:
     with bind("::", 0) as wide, bind("0.0.0.0", wide.getsockname()[1]) as narrow:
         listen(wide)
@@ -114,6 +150,20 @@ def test_a_unix_socket_that_somebody_answers_at_is_left_alone(tmp_path: Path) ->
             bind_unix(path, mode=0o600)
 
         assert path.exists()
+
+
+def test_the_file_of_a_socket_is_removed_by_who_made_it_and_by_nobody_else(tmp_path: Path) -> None:
+    path = tmp_path / "broker.sock"
+    bind_unix(path, mode=0o600).close()
+    first = path.lstat()
+    bind_unix(path, mode=0o600).close()
+    second = path.lstat()
+
+    unlink_own(path, first)
+    assert path.exists()
+
+    unlink_own(path, second)
+    assert not path.exists()
 
 
 def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.access.caller import Caller
-from broker.access.peer import OVERFLOW_ID, Owner, Peers, owner_in, unix_caller, why_unaskable
+from broker.access.caller import OVERFLOW_ID, Caller
+from broker.access.peer import Owner, Peers, owner_in, unix_caller, why_unaskable
 
 HERE, THERE = (ip_address("127.0.0.1"), 80), (ip_address("127.0.0.1"), 40000)
 
@@ -103,7 +103,7 @@ def test_a_client_of_another_host_is_only_an_address() -> None:
     with Peers() as peers:
         caller = peers.tcp_caller(local=("127.0.0.1", 80), peer=("192.0.2.7", 40000))
 
-    assert caller == Caller(address="192.0.2.7")
+    assert caller == Caller(address="192.0.2.7", elsewhere=True)
 
 
 def test_a_bystander_that_listens_on_the_clients_port_is_not_taken_for_it() -> None:
@@ -161,11 +161,11 @@ def answer(
 
 
 def test_an_answer_gives_uid_and_cgroup() -> None:
-    assert owner_in(answer(), client=THERE, server=HERE) == Owner(1000, 99)
+    assert owner_in(answer(), client=THERE, server=HERE) == Owner(1000, 99, 7)
 
 
 def test_root_is_believed_while_the_socket_is_held() -> None:
-    assert owner_in(answer(uid=0), client=THERE, server=HERE) == Owner(0, 99)
+    assert owner_in(answer(uid=0), client=THERE, server=HERE) == Owner(0, 99, 7)
 
 
 @pytest.mark.parametrize(

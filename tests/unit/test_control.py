@@ -6,13 +6,18 @@ from typing import Any
 import pytest
 
 from broker.access.caller import Caller
+from broker.access.facts import HostFacts
+from broker.access.people import People
+from broker.access.processes import Processes
 from broker.access.rules import OwnerOnly
+from broker.access.subjects import Subjects
 from broker.credentials import AwsCredentials, NamespaceToken
 from broker.keeper import Keeper
 from broker.lease import Refused
 from broker.surfaces.control import Control, Endpoints, Handing
 from broker.surfaces.message import Request
 from broker.surfaces.spec_secrets import SpecSecrets
+from broker.surfaces.usage import Usage
 from tests.fakes import FakeClock, holding, lease_of, some_credentials
 
 OWNER = Caller(uid=1000)
@@ -37,6 +42,9 @@ async def control_of(clock: FakeClock, *, is_open: bool = True, hands_on: bool =
     return Control(
         keepers=roles.values(),
         roles=roles,
+        held=roles,
+        facts=Subjects(HostFacts(people=People(), processes=Processes())),
+        usage=Usage(),
         identities=identities,
         id_tokens={},
         rules=OwnerOnly(
@@ -47,7 +55,7 @@ async def control_of(clock: FakeClock, *, is_open: bool = True, hands_on: bool =
         ),
         handing=Handing(files={}, spec_secrets=SpecSecrets(b"m" * 32)),
         owner_uid=1000,
-        container_token="t" * 43,
+        container_token=lambda: "t" * 43,
         endpoints=Endpoints(
             imds=(),
             container=("http://127.0.0.1:8170",),
@@ -168,3 +176,14 @@ async def test_anything_else_is_a_plain_no(
     clock: FakeClock, method: str, path: str, expected: int
 ) -> None:
     assert (await ask(clock, path, OWNER, method=method))[0] == expected
+
+
+async def test_only_owners_may_ask_what_another_would_get(clock: FakeClock) -> None:
+    status, document = await ask(clock, "/v1/who", OWNER, query="uid=1001")
+
+    assert status == 200
+    assert document["rule"] is None
+    assert document["roles"] == []
+    assert document["rules"][0]["because"] == "uid is 1001, not 0 or 1000"
+    assert (await ask(clock, "/v1/who", STRANGER, query="uid=1001"))[0] == 403
+    assert (await ask(clock, "/v1/who", OWNER, query="pid=4194304000"))[0] == 404

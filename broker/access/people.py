@@ -1,0 +1,104 @@
+"""What the user database says of a user: name and groups. Knows no connection, no rule.
+
+The database may be a directory service that hangs, and requests are answered from memory: so each
+question is asked in a thread, its answer kept for a while, and nobody waits long.
+"""
+
+import os
+import pwd
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Event, Thread
+
+RENEW_AFTER_S, FORGET_AFTER_S = 30.0, 120.0
+"""An answer older than the first is asked for anew, behind the request that needs it; one older
+than the second is no answer: who has left a group has lost its rights within two minutes."""
+
+LONGEST_WAIT_S = 0.25
+"""How long one request, and everything else meanwhile, waits for a database that was quick."""
+
+MOST_KEPT = 4096
+MOST_ASKED_AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A user: name, and number of every group."""
+
+    name: str
+    gids: frozenset[int]
+
+
+def looked_up(uid: int) -> Person | None:
+    """Return the user of that number; None where the database has none."""
+    try:
+        entry = pwd.getpwuid(uid)
+    except KeyError:
+        return None
+    return Person(entry.pw_name, frozenset(os.getgrouplist(entry.pw_name, entry.pw_gid)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    person: Person | None
+    asked_at: float
+
+
+class People:
+    """Answers from memory about users who were asked about before; once a database has kept us
+    waiting, about others too: they are unknown until it has answered."""
+
+    def __init__(
+        self,
+        look_up: Callable[[int], Person | None] = looked_up,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        longest_wait_s: float = LONGEST_WAIT_S,
+    ) -> None:
+        self._look_up = look_up
+        self._monotonic = monotonic
+        self._longest_wait_s = longest_wait_s
+        self._known: dict[int, _Known] = {}
+        self._asking: dict[int, Event] = {}
+        self._is_slow = False
+
+    def person(self, uid: int) -> Person | None:
+        """Return what is known of that user; None for nobody, and while it is not known."""
+        known = self._fresh(uid)
+        if known is None or self._age_s(known) > RENEW_AFTER_S:
+            answered = self._ask(uid)
+            if known is None and answered is not None and not self._is_slow:
+                self._is_slow = not answered.wait(self._longest_wait_s)
+                known = self._fresh(uid)
+        return None if known is None else known.person
+
+    def _fresh(self, uid: int) -> _Known | None:
+        known = self._known.get(uid)
+        return None if known is None or self._age_s(known) > FORGET_AFTER_S else known
+
+    def _age_s(self, known: _Known) -> float:
+        return self._monotonic() - known.asked_at
+
+    def _ask(self, uid: int) -> Event | None:
+        """Have that user looked up; None where too many questions are open already."""
+        answered = self._asking.get(uid)
+        if answered is None and len(self._asking) < MOST_ASKED_AT_ONCE:
+            answered = self._asking[uid] = Event()
+            # A daemon thread: a database that never answers must not keep us from leaving.
+            Thread(target=self._answer, args=(uid,), name=f"user-{uid}", daemon=True).start()
+        return answered
+
+    def _answer(self, uid: int) -> None:
+        asked_at = self._monotonic()
+        try:
+            person = self._look_up(uid)
+        except OSError:  # the database is out of order: that is no answer
+            pass
+        else:
+            if len(self._known) >= MOST_KEPT:
+                self._known.pop(next(iter(self._known)), None)
+            self._known[uid] = _Known(person, asked_at)
+            self._is_slow = False
+        finally:
+            self._asking.pop(uid).set()

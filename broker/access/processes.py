@@ -1,0 +1,172 @@
+"""Which process holds a connection, and what is known of a process by its number: pid, executable,
+place. Extra facts, that an unprivileged daemon is mostly refused; they may narrow a rule.
+"""
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from broker.access.allowance import Allowance
+from broker.access.caller import Caller, known_id
+from broker.access.cgroup_paths import NOWHERE, Place, place_in
+
+PROC = Path("/proc")
+
+FIRST_CGROUP_NAMESPACE = 0xEFFFFFFB
+"""The number of the namespace in which paths of cgroups begin at their root.
+
+Source: linux/proc_ns.h, PROC_CGROUP_INIT_INO."""
+
+MOST_DESCRIPTORS = 20_000
+"""How many are looked at for one connection: some 50 ms."""
+
+KEPT_S = 5.0
+"""How long what holds a connection is believed to go on: it may execute another program."""
+
+MOST_KEPT = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """Who holds a connection: ``pid`` where it is one process, ``exe`` where it is one program."""
+
+    pid: int | None = None
+    exe: str | None = None
+
+
+UNKNOWN = Process()
+
+
+class Processes:
+    """Finds the processes behind callers. Each search is paid for by the caller's user."""
+
+    def __init__(
+        self,
+        *,
+        members_of: Callable[[int | None], list[int] | None] = lambda _: None,
+        allowance: Allowance | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """*members_of* gives the processes in a cgroup, among which the holder is looked for
+        first: all others are asked only where that is not known."""
+        self._members_of = members_of
+        self._allowance = allowance or Allowance()
+        self._monotonic = monotonic
+        self._found: dict[tuple[int | None, int | None], tuple[Process, float]] = {}
+
+    def behind(self, caller: Caller) -> Process:
+        """Return the process that holds *caller*'s connection, as far as it can be read."""
+        if caller.uid is None:
+            return UNKNOWN
+        key = (caller.pid, caller.inode)
+        found, until = self._found.get(key, (UNKNOWN, 0.0))
+        if until > self._monotonic():
+            return found
+        if not self._allowance.has_some(caller.uid):
+            return UNKNOWN
+        began_at = self._monotonic()
+        found = self._look(caller)
+        ended_at = self._monotonic()
+        self._allowance.spend(caller.uid, ended_at - began_at)
+        if len(self._found) >= MOST_KEPT:
+            self._found.clear()
+        self._found[key] = (found, ended_at + KEPT_S)
+        return found
+
+    def _look(self, caller: Caller) -> Process:
+        if caller.pid is not None:
+            return Process(caller.pid, exe_of(caller.pid))
+        if not caller.inode:
+            return UNKNOWN
+        members = self._members_of(caller.cgroup_id)
+        return holder_of(caller.inode, all_pids() if members is None else members)
+
+
+def all_pids() -> list[int]:
+    return [int(entry.name) for entry in PROC.iterdir() if entry.name.isdecimal()]
+
+
+def holder_of(inode: int, pids: Iterable[int]) -> Process:
+    """Return who of *pids* has the socket of that *inode* open, among those we may look into.
+
+    A socket can be shared: of two holders there is no pid, and of two programs no ``exe``.
+    """
+    holders = list(_holders(f"socket:[{inode}]", pids))
+    programs = {exe_of(pid) for pid in holders}
+    return Process(
+        pid=holders[0] if len(holders) == 1 else None,
+        exe=programs.pop() if len(programs) == 1 else None,
+    )
+
+
+def _holders(wanted: str, pids: Iterable[int]) -> Iterator[int]:
+    left = MOST_DESCRIPTORS
+    for pid in pids:
+        with suppress(OSError), os.scandir(PROC / str(pid) / "fd") as descriptors:
+            for descriptor in descriptors:
+                left -= 1
+                if left < 0:
+                    return
+                with suppress(OSError):
+                    if os.readlink(descriptor.path) == wanted:  # noqa: PTH115 - ten times as fast
+                        yield pid
+                        break
+
+
+def exe_of(pid: int) -> str | None:
+    """Return the path of the program that *pid* runs; None where it cannot be told.
+
+    The path is what that process calls it, which in a root directory of its own may be anything: it
+    counts only where the same path is the same file for us.
+    """
+    link = PROC / str(pid) / "exe"
+    with suppress(OSError):
+        path = link.readlink()
+        if path.is_absolute() and os.path.samestat(path.stat(), link.stat()):
+            return str(path)
+    return None
+
+
+def place_of_process(pid: int) -> Place:
+    """Return where that process is now; nowhere when it cannot be told. The number may be another
+    process's by now: whoever asks holds on to the process meanwhile, or does not mind."""
+    try:
+        if (PROC / "self/ns/cgroup").stat().st_ino != FIRST_CGROUP_NAMESPACE:
+            return NOWHERE
+        listed = (PROC / str(pid) / "cgroup").read_text()
+    except OSError:
+        return NOWHERE
+    found = re.search(r"^0::(/.*)$", listed, re.MULTILINE)
+    if found is None or found[1].endswith(" (deleted)"):
+        return NOWHERE
+    return place_in(found[1])
+
+
+def caller_of_process(pid: int) -> Caller:
+    """Return the caller that *pid* would be, for who explains the rules.
+
+    Raises:
+        ProcessLookupError: There is no such process.
+    """
+    try:
+        status = (PROC / str(pid) / "status").read_text()
+    except OSError:
+        raise ProcessLookupError(f"there is no process {pid}") from None
+    # The fourth is the one that sockets are made by.
+    uid, gid = (
+        known_id(int(re.findall(rf"^{name}:\t.*\t(\d+)$", status, re.MULTILINE)[0]))
+        for name in ("Uid", "Gid")
+    )
+    place = place_of_process(pid)
+    return Caller(
+        uid=uid,
+        gid=gid,
+        pid=pid,
+        unit=place.unit,
+        user_unit=place.user_unit_of(uid),
+        container=place.container,
+    )

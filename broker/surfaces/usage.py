@@ -1,0 +1,57 @@
+"""Who used what last, and which rules ever matched: for `status`. Remembers; decides nothing."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from broker.access.caller import Caller
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """One hand-over: when, to whom, by which rule."""
+
+    at: datetime
+    caller: Caller
+    rule: str
+
+
+class Usage:
+    """The last use of each role, and how often each rule matched, since the start."""
+
+    def __init__(self, rules: tuple[str, ...] = ()) -> None:
+        self._last: dict[str, Use] = {}
+        self._matched: dict[str, int] = dict.fromkeys(rules, 0)
+        self._matched_at: dict[str, datetime] = {}
+
+    def served(self, role: str, caller: Caller, *, rule: str, at: datetime) -> None:
+        """Remember that *caller* was given *role*."""
+        self._last[role] = Use(at=at, caller=caller, rule=rule)
+
+    def matched(self, rule: str, *, at: datetime) -> None:
+        """Remember that *rule* decided about somebody."""
+        if rule in self._matched:
+            self._matched[rule] += 1
+            self._matched_at[rule] = at
+
+    def last_used(self) -> dict[str, dict[str, Any]]:
+        """Return of each role that was used: ``{"at", "uid", "unit", "container", "address",
+        "rule"}``, the time as an instant."""
+        return {
+            role: {
+                "at": use.at,
+                "uid": use.caller.uid,
+                "unit": use.caller.unit or use.caller.user_unit,
+                "container": use.caller.container,
+                "address": use.caller.address,
+                "rule": use.rule,
+            }
+            for role, use in self._last.items()
+        }
+
+    def of_rules(self) -> list[dict[str, Any]]:
+        """Return of each rule, in order: ``{"name", "matched", "last_matched_at"}``."""
+        return [
+            {"name": name, "matched": count, "last_matched_at": self._matched_at.get(name)}
+            for name, count in self._matched.items()
+        ]

@@ -1,0 +1,76 @@
+"""What a caller is bound to and counted by."""
+
+from dataclasses import replace
+
+import pytest
+
+from broker.access.caller import Caller
+from tests.access.given import ALICE, CONTAINER, NEIGHBOUR, ROOT
+
+
+@pytest.mark.parametrize(
+    ("caller", "binding"),
+    [
+        pytest.param(Caller(uid=1000), "uid=1000", id="a user"),
+        pytest.param(ALICE, "uid=1000 unit=session-3.scope", id="in a unit"),
+        pytest.param(
+            replace(ALICE, unit="user@1000.service", user_unit="app.scope"),
+            "uid=1000 user_unit=app.scope",
+            id="in a user unit",
+        ),
+        pytest.param(
+            replace(ROOT, unit=f"docker-{CONTAINER}.scope", container=CONTAINER),
+            f"uid=0 container={CONTAINER}",
+            id="in a container",
+        ),
+        pytest.param(NEIGHBOUR, "address=172.17.0.2", id="from elsewhere"),
+    ],
+)
+def test_a_session_token_is_bound_to_user_and_place(caller: Caller, binding: str) -> None:
+    assert caller.binding == binding
+
+
+def test_it_is_not_bound_to_a_connection() -> None:
+    another = replace(ALICE, pid=4711, inode=99, cgroup_id=3, address="::1", token="ci")
+
+    assert another.binding == ALICE.binding
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        pytest.param(ALICE, replace(ALICE, user_unit="mine.scope"), id="a unit of one's own"),
+        pytest.param(ALICE, replace(ALICE, address="::1"), id="by another address of this host"),
+        pytest.param(
+            Caller(address="2001:db8::1", elsewhere=True),
+            Caller(address="2001:db8::ffff:2", elsewhere=True),
+            id="another address of the same network",
+        ),
+    ],
+)
+def test_what_a_caller_can_have_many_of_is_counted_together(one: Caller, other: Caller) -> None:
+    assert one.counted_as == other.counted_as
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        pytest.param(ALICE, ROOT, id="users"),
+        pytest.param(ALICE, NEIGHBOUR, id="a neighbour"),
+        pytest.param(NEIGHBOUR, replace(NEIGHBOUR, address="172.17.0.3"), id="two neighbours"),
+        pytest.param(
+            Caller(address="2001:db8::1", elsewhere=True),
+            Caller(address="2001:db8:0:1::1", elsewhere=True),
+            id="two networks",
+        ),
+    ],
+)
+def test_others_are_counted_by_themselves(one: Caller, other: Caller) -> None:
+    assert one.counted_as != other.counted_as
+
+
+def test_nothing_of_one_user_is_left_in_another() -> None:
+    relay = replace(ROOT, gid=0, pid=1, container=CONTAINER, cgroup_id=4, token="ci")
+
+    assert relay.as_user(1000) == Caller(uid=1000, address="127.0.0.1", token="ci")
+    assert relay.as_user(0) == relay

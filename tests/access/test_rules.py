@@ -1,0 +1,276 @@
+"""The first rule that matches decides, and nobody is admitted beside the rules."""
+
+from dataclasses import replace
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.access.caller import NOTHING, Caller, Grant
+from broker.access.rules import FirstMatch, OwnerOnly, Rule, Verdict
+from broker.access.who import Account, Missed, Who
+from tests.access.given import (
+    ALICE,
+    BOB,
+    CONTAINER,
+    FACTS,
+    KEYS,
+    KNOWN,
+    NEIGHBOUR,
+    ORPHAN,
+    OTHER_CONTAINER,
+    ROOT,
+    Known,
+    callers,
+    forgetting,
+    rules_of,
+    several_whos,
+    whos,
+)
+
+CI = Account("ci", 1000)
+DOCKER = Account("docker", 27)
+
+
+@pytest.mark.parametrize(
+    ("who", "meant", "not_meant"),
+    [
+        pytest.param(Who(uid=1000), [ALICE], [BOB, ROOT, NEIGHBOUR, ORPHAN], id="uid"),
+        pytest.param(Who(uid=0), [ROOT], [ALICE, NEIGHBOUR, ORPHAN], id="root"),
+        pytest.param(Who(user=CI), [ALICE], [BOB, ROOT, NEIGHBOUR, ORPHAN], id="user"),
+        pytest.param(Who(group=DOCKER), [ALICE], [BOB, ROOT, NEIGHBOUR], id="group"),
+        pytest.param(Who(unit="backup.service"), [ROOT], [ALICE, NEIGHBOUR], id="unit"),
+        pytest.param(
+            Who(any_local=True), [ALICE, BOB, ROOT], [NEIGHBOUR, ORPHAN, Caller()], id="any_local"
+        ),
+        pytest.param(
+            Who(cidr=ip_network("172.17.0.0/16")),
+            [NEIGHBOUR],
+            [Caller(address="172.18.0.2", elsewhere=True), ALICE],
+            id="cidr",
+        ),
+        pytest.param(
+            Who(uid=1000, exe="/usr/bin/aws"), [ALICE], [BOB, replace(ALICE, inode=8)], id="exe"
+        ),
+        pytest.param(
+            Who(user_unit="backup.service", uid=1000),
+            [replace(ALICE, user_unit="backup.service")],
+            [
+                ALICE,
+                replace(BOB, user_unit="backup.service"),
+                replace(ALICE, unit="backup.service"),
+            ],
+            id="user_unit",
+        ),
+        pytest.param(
+            Who(container=CONTAINER[:62]),
+            [replace(ROOT, container=CONTAINER)],
+            [replace(ROOT, container=OTHER_CONTAINER), ROOT],
+            id="container",
+        ),
+        pytest.param(
+            Who(token="ci"),
+            [replace(NEIGHBOUR, token="ci"), replace(ALICE, token="ci")],
+            [ALICE, replace(ALICE, token="web")],
+            id="token",
+        ),
+    ],
+)
+def test_a_key_means_some_callers_and_no_others(
+    who: Who, meant: list[Caller], not_meant: list[Caller]
+) -> None:
+    assert [who.holds_for(caller, KNOWN) for caller in meant] == [True] * len(meant)
+    assert [who.holds_for(caller, KNOWN) for caller in not_meant] == [False] * len(not_meant)
+
+
+def test_root_gets_nothing_that_no_rule_gives_it() -> None:
+    assert rules_of(Who(uid=1000)).grant_for(ROOT) == NOTHING
+
+
+def test_a_caller_on_this_host_is_never_known_by_address() -> None:
+    everywhere = rules_of(Who(cidr=ip_network("0.0.0.0/0")), Who(cidr=ip_network("::/0")))
+
+    assert everywhere.grant_for(ALICE) == NOTHING
+    assert everywhere.grant_for(ORPHAN) == NOTHING
+    assert everywhere.grant_for(NEIGHBOUR).rule == "rules[1]"
+
+
+def test_the_plain_token_names_nobody() -> None:
+    rules = rules_of(Who(token="default"), Who(uid=1000))
+
+    assert rules.grant_for(replace(NEIGHBOUR, token="default")) == NOTHING
+    assert rules.grant_for(replace(ALICE, token="default")).rule == "rules[2]"
+
+
+def test_a_who_without_a_key_means_nobody() -> None:
+    assert rules_of(Who()).grant_for(ROOT) == NOTHING
+
+
+def test_a_rule_may_give_nothing_and_so_keep_somebody_out() -> None:
+    keep_out = Rule(number=1, who=Who(uid=1001))
+    rules = FirstMatch(
+        [keep_out, Rule(number=2, who=Who(any_local=True), roles=("deploy",))], facts=KNOWN
+    )
+
+    assert not rules.grant_for(BOB).any
+    assert rules.grant_for(ALICE).roles == {"deploy"}
+
+
+def test_the_first_role_is_the_default_unless_another_is_named() -> None:
+    rule = Rule(number=2, who=Who(uid=1000), roles=("deploy", "audit"))
+
+    assert rule.grant == Grant(
+        roles=frozenset({"deploy", "audit"}), default_role="deploy", rule="rules[2]"
+    )
+    assert replace(rule, default_role="audit").grant.default_role == "audit"
+
+
+def test_namespace_and_id_tokens_are_given_only_when_they_are_named() -> None:
+    rule = Rule(number=1, who=Who(uid=1000), roles=("deploy",))
+    naming = replace(
+        rule,
+        namespace_tokens=frozenset({"default"}),
+        id_token_audiences=frozenset({"sts.amazonaws.com"}),
+    )
+
+    assert (rule.grant.namespace_tokens, rule.grant.id_token_audiences) == (frozenset(),) * 2
+    assert naming.grant.namespace_tokens == {"default"}
+    assert naming.grant.id_token_audiences == {"sts.amazonaws.com"}
+
+
+def test_a_rule_with_a_policy_or_tags_has_leases_of_its_own() -> None:
+    plain = Rule(number=1, who=Who(uid=1000), roles=("deploy",))
+    with_policy = replace(plain, number=2, policy="{}")
+    with_tags = replace(plain, number=3, tags=(("team", "ci"),))
+
+    names = {rule.grant.held_as("deploy") for rule in (plain, with_policy, with_tags)}
+
+    assert names == {"deploy", "deploy rules[2]", "deploy rules[3]"}
+
+
+def test_what_costs_a_look_elsewhere_is_asked_only_when_all_else_holds() -> None:
+    known = Known(groups=KNOWN.groups, programs=KNOWN.programs)
+    rules = rules_of(
+        Who(uid=1001, exe="/usr/bin/aws", group=DOCKER),
+        Who(uid=1000, group=Account("wheel", 10), exe="/usr/bin/aws"),
+        Who(uid=1000, exe="/usr/bin/aws"),
+        known=known,
+    )
+
+    grant = rules.grant_for(ALICE)
+
+    assert grant.rule == "rules[3]"
+    assert known.asked == ["groups", "exe"]
+
+
+def test_an_explanation_says_of_each_rule_which_keys_did_not_hold() -> None:
+    rules = rules_of(
+        Who(user=Account("bob", 1001), unit="ci.service"),
+        Who(group=Account("wheel", 10)),
+        Who(container=CONTAINER),
+        Who(uid=1000),
+        Who(any_local=True),
+    )
+
+    explained = rules.explain(ALICE)
+
+    assert explained.rule == "rules[4]"
+    assert explained.grant == rules.grant_for(ALICE)
+    assert explained.verdicts == (
+        Verdict(
+            "rules[1]",
+            "missed",
+            (Missed("user", "bob", "1000"), Missed("unit", "ci.service", "session-3.scope")),
+        ),
+        Verdict("rules[2]", "missed", (Missed("group", "wheel", "27 1000"),)),
+        Verdict("rules[3]", "missed", (Missed("container", CONTAINER, None),)),
+        Verdict("rules[4]", "matched"),
+        Verdict("rules[5]", "not reached"),
+    )
+
+
+def test_without_rules_the_explanation_names_the_owner() -> None:
+    rules = OwnerOnly(owner_uid=1000, roles=["deploy"], default_role="deploy")
+
+    assert rules.explain(ALICE).rule == "owner"
+    assert rules.explain(BOB).verdicts == (
+        Verdict("owner", "missed", (Missed("uid", "0 or 1000", "1001"),)),
+    )
+
+
+@given(several_whos, callers)
+def test_the_first_rule_that_would_match_alone_decides(several: list[Who], caller: Caller) -> None:
+    alone = [rules_of(who).grant_for(caller).any for who in several]
+
+    grant = rules_of(*several).grant_for(caller)
+
+    assert grant.rule == (f"rules[{alone.index(True) + 1}]" if any(alone) else "none")
+
+
+@given(several_whos, callers)
+def test_an_explanation_and_the_decision_are_one(several: list[Who], caller: Caller) -> None:
+    rules = rules_of(*several)
+
+    explained = rules.explain(caller)
+
+    assert explained.grant == rules.grant_for(caller)
+    assert (explained.rule or "none") == explained.grant.rule
+    assert all(each.missed for each in explained.verdicts if each.outcome == "missed")
+
+
+@given(whos, st.data(), callers)
+def test_another_key_never_admits_more(who: Who, data: st.DataObject, caller: Caller) -> None:
+    free = sorted(set(KEYS) - set(who.keys))
+    key = data.draw(st.sampled_from(free)) if free else None
+    more: dict[str, Any] = {key: data.draw(KEYS[key])} if key else {}
+
+    narrower = replace(who, **more)
+
+    assert who.holds_for(caller, KNOWN) or not narrower.holds_for(caller, KNOWN)
+
+
+@given(whos, callers, st.sampled_from(FACTS))
+def test_a_fact_that_is_not_known_never_admits(who: Who, caller: Caller, fact: str) -> None:
+    unknown = forgetting(caller, fact)
+
+    assert who.holds_for(caller, KNOWN) or not who.holds_for(unknown, KNOWN)
+
+
+@given(whos, callers)
+def test_a_host_that_can_tell_nothing_more_never_admits_more(who: Who, caller: Caller) -> None:
+    assert who.holds_for(caller, KNOWN) or not who.holds_for(caller, Known())
+
+
+@given(whos)
+def test_who_is_not_known_at_all_is_nobody(who: Who) -> None:
+    assert not who.holds_for(Caller(), KNOWN)
+
+
+@given(several_whos, callers, st.randoms(use_true_random=False))
+def test_only_the_order_of_rules_that_match_matters(
+    several: list[Who], caller: Caller, random: Any
+) -> None:
+    rules = list(rules_of(*several).rules)
+    matching = [rule for rule in rules if rule.who.holds_for(caller, KNOWN)]
+    others = [rule for rule in rules if rule not in matching]
+    mixed = list(matching)
+    for rule in others:
+        mixed.insert(random.randint(0, len(mixed)), rule)
+
+    grant = FirstMatch(mixed, facts=KNOWN).grant_for(caller)
+
+    assert grant == FirstMatch(rules, facts=KNOWN).grant_for(caller)
+
+
+@given(several_whos, callers)
+def test_the_connection_by_which_a_caller_comes_decides_nothing(
+    several: list[Who], caller: Caller
+) -> None:
+    """C-73: pid and gid are known on the control socket only."""
+    by_another_way = replace(caller, pid=4711, gid=1000, cgroup_id=99)
+
+    rules = rules_of(*several)
+
+    assert rules.grant_for(caller) == rules.grant_for(by_another_way)

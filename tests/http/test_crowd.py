@@ -1,0 +1,138 @@
+"""Who is served, who waits and who makes way, whatever comes and goes. No socket."""
+
+import itertools
+from dataclasses import dataclass, field
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.surfaces.crowd import Crowd
+
+_order = itertools.count()
+
+
+@dataclass(eq=False)
+class Guest:
+    """A connection that does as it is told, and leaves when it is ended."""
+
+    counted_as: str
+    crowd: Crowd = field(repr=False)
+    is_exempt: bool = False
+    is_idle: bool = False
+    served_at: float = field(default_factory=lambda: float(next(_order)))
+    state: str = "new"
+
+    def enter(self) -> "Guest":
+        place = self.crowd.enter(self)
+        if self.state == "new":
+            self.state = place
+        return self
+
+    def admit(self) -> None:
+        self.state = "served"
+        self.served_at = float(next(_order))
+
+    def end(self, *, refused: bool) -> None:
+        self.state = "away"
+        self.crowd.leave(self)
+
+    def leave(self) -> None:
+        self.state = "left"
+        self.crowd.leave(self)
+
+
+MOST, EACH = 5, 2
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("enter"), st.sampled_from(["a", "b", "c", "d", "root"])),
+        st.tuples(st.just("leave"), st.integers(min_value=0, max_value=40)),
+        st.tuples(st.just("asks"), st.integers(min_value=0, max_value=40)),
+        st.tuples(st.just("room"), st.just(0)),
+    ),
+    max_size=60,
+)
+
+
+def count(guests: list[Guest], state: str, counted_as: str | None = None) -> int:
+    return sum(guest.state == state and counted_as in (None, guest.counted_as) for guest in guests)
+
+
+@given(STEPS)
+async def test_whatever_comes_and_goes_the_limits_hold_and_nobody_waits_for_nothing(
+    steps: list[tuple[str, str | int]],
+) -> None:
+    crowd = Crowd(connections=MOST, per_caller=EACH)
+    guests: list[Guest] = []
+
+    for what, which in steps:
+        if isinstance(which, str):
+            newcomer = Guest(which, crowd, is_exempt=which == "root")
+            had_none = not count(guests, "served", which) and not count(guests, "parked", which)
+            guests.append(newcomer.enter())
+            assert not had_none or newcomer.state == "served"
+        elif what == "room":
+            crowd.make_room()
+        elif which < len(guests) and guests[which].state in ("served", "parked"):
+            if what == "leave":
+                guests[which].leave()
+            else:
+                guests[which].served_at = float(next(_order))
+
+        assert crowd.served == count(guests, "served") <= MOST
+        assert crowd.parked == count(guests, "parked") <= MOST
+        for counted_as in "abcd":
+            assert count(guests, "served", counted_as) <= EACH
+            assert count(guests, "parked", counted_as) <= EACH
+            if crowd.served < MOST and count(guests, "parked", counted_as):
+                assert count(guests, "served", counted_as) == EACH
+        assert count(guests, "parked", "root") == 0
+
+
+async def test_a_caller_whose_connections_made_way_is_served_in_the_order_of_coming() -> None:
+    crowd = Crowd(connections=3, per_caller=2)
+    first, _second, waiting = (Guest("a", crowd).enter() for _ in range(3))
+    for other in ("b", "c"):
+        Guest(other, crowd).enter()
+    assert (first.state, waiting.state) == ("away", "parked")
+
+    newest = Guest("a", crowd).enter()
+
+    assert (waiting.state, newest.state) == ("served", "parked")
+
+
+async def test_of_those_parked_the_last_of_whoever_has_the_most_is_turned_away() -> None:
+    crowd = Crowd(connections=4, per_caller=2)
+    a = [Guest("a", crowd).enter() for _ in range(4)]
+    b = [Guest("b", crowd).enter() for _ in range(4)]
+    assert [each.state for each in (*a, *b)] == ["served", "served", "parked", "parked"] * 2
+    for guest in (a[0], b[0]):
+        guest.served_at = -1.0
+    c = [Guest("c", crowd).enter() for _ in range(2)]
+
+    last = Guest("c", crowd).enter()
+
+    assert [each.state for each in (*c, last)] == ["served", "served", "parked"]
+    assert count([*a, *b], "parked") == 3
+
+
+async def test_what_cannot_be_opened_for_want_of_room_makes_room_among_the_parked_first() -> None:
+    crowd = Crowd(connections=4, per_caller=1)
+    served, first, second = (Guest("a", crowd).enter() for _ in range(3))
+    assert (served.state, first.state, second.state) == ("served", "parked", "away")
+
+    crowd.make_room()
+    after_one = (served.state, first.state)
+    crowd.make_room()
+    crowd.make_room()
+
+    assert after_one == ("served", "away")
+    assert served.state == "away"
+
+
+async def test_the_same_is_told_once_and_a_hundred_things_at_the_most() -> None:
+    crowd = Crowd()
+
+    told = [crowd.is_news(f"{number % 1000}") for number in range(5000)]
+
+    assert told == [True] * 100 + [False] * 4900

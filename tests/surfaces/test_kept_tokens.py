@@ -1,0 +1,68 @@
+"""Container tokens live in files, and are rotated by them, with overlap."""
+
+from pathlib import Path
+
+import pytest
+
+from broker.surfaces.kept_tokens import KeptTokens
+from tests.fakes import FakeClock
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+def kept(folder: Path, clock: FakeClock, *names: str) -> KeptTokens:
+    return KeptTokens({name: folder / name for name in names}, clock=clock)
+
+
+def test_each_name_gets_a_token_of_its_own_in_a_file_of_its_own(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    tokens = kept(tmp_path, clock, "default", "ci")
+
+    assert tokens.caller_name((tmp_path / "ci").read_text()) == "ci"
+    assert tokens.caller_name((tmp_path / "default").read_text()) == "default"
+    assert (tmp_path / "ci").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_token_that_is_there_is_used(tmp_path: Path, clock: FakeClock) -> None:
+    (tmp_path / "ci").write_text("x" * 40)
+    (tmp_path / "ci").chmod(0o600)
+
+    assert kept(tmp_path, clock, "ci").newest("ci") == "x" * 40
+
+
+@pytest.mark.parametrize("how", ["replaced", "removed"])
+def test_a_file_that_is_replaced_or_removed_rotates_its_token_with_overlap(
+    tmp_path: Path, clock: FakeClock, how: str
+) -> None:
+    tokens = kept(tmp_path, clock, "ci")
+    old = tokens.newest("ci")
+    (tmp_path / "ci").unlink()
+    if how == "replaced":
+        (tmp_path / "ci").write_text("y" * 40)
+        (tmp_path / "ci").chmod(0o600)
+
+    tokens.look_again()
+
+    new = tokens.newest("ci")
+    assert new != old
+    assert (tokens.caller_name(new), tokens.caller_name(old)) == ("ci", "ci")
+    clock.jump(minutes=61)
+    tokens.look_again()
+    assert (tokens.caller_name(new), tokens.caller_name(old)) == ("ci", None)
+
+
+def test_trouble_with_a_file_leaves_its_token_in_use(tmp_path: Path, clock: FakeClock) -> None:
+    warnings: list[str] = []
+    tokens = KeptTokens({"ci": tmp_path / "ci"}, clock=clock, warn=warnings.append)
+    token = tokens.newest("ci")
+    (tmp_path / "ci").write_text("too short")
+
+    tokens.look_again()
+
+    assert tokens.caller_name(token) == "ci"
+    assert "too short" not in warnings[0]
+    assert "32 or more" in warnings[0]
