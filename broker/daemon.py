@@ -30,6 +30,7 @@ from broker.access.subjects import Subjects
 from broker.clock import Clock, jumps
 from broker.config import Address, Config, IdentityConfig
 from broker.credentials import IdToken
+from broker.exposed import exposed
 from broker.keeper import Keeper
 from broker.lease import NotReady
 from broker.pipelines import (
@@ -159,6 +160,9 @@ async def serving_all(
         sockets = stack.enter_context(opened_sockets(config, parts))
         endpoints = endpoints_of(config, sockets)
         refuse_circles(config, endpoints, parts)
+        for paths in pipelines.watched.values():
+            for sentence in exposed(paths()):
+                parts.warn(sentence)
         access = access_of(config, pipelines, parts)
         crowd = Crowd(
             connections=config.guard.max_connections,
