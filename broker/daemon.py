@@ -27,6 +27,7 @@ from broker.access.people import People
 from broker.access.processes import Processes
 from broker.access.rules import ExplainedRules, FirstMatch, OwnerOnly
 from broker.access.subjects import Subjects
+from broker.audit import AuditLog, Holder, auditing, sink_for
 from broker.clock import Clock, jumps
 from broker.config import Address, Config, IdentityConfig
 from broker.credentials import IdToken
@@ -47,6 +48,7 @@ from broker.pipelines import (
     obtain_namespace_token,
     wired,
 )
+from broker.secrecy import keep_memory_private
 from broker.sources.circles import Ours, identity_leads_to, leads_to
 from broker.surfaces.container import Container
 from broker.surfaces.control import Control, Endpoints, Handing, client_facts
@@ -171,9 +173,13 @@ async def serving_all(
 
         peers = stack.enter_context(Peers(access.cgroups))
 
+        audit = await stack.enter_async_context(audit_of(config, access, parts, telemetry))
+
         def on_exchange(exchange: Exchange) -> None:
             telemetry.on_exchange(exchange)
             note_use(exchange, access, now=parts.clock.now())
+            if audit is not None:
+                audit.on_exchange(exchange)
 
         async def open_surface(surface: Surface, sockets: Iterable[socket.socket]) -> None:
             opening = serving(
@@ -263,6 +269,42 @@ def spec_secrets_of(config: Config) -> SpecSecrets:
     if not any(each.http for each in config.namespace_tokens):
         return SpecSecrets(os.urandom(MASTER_BYTES))
     return kept_spec_secrets((config.state_dir or config.runtime_dir) / "spec-secret")
+
+
+@asynccontextmanager
+async def audit_of(
+    config: Config, access: Access, parts: Parts, telemetry: Telemetry
+) -> AsyncIterator[AuditLog | None]:
+    """Write the audit log for the block, where one is configured.
+
+    Raises:
+        Misconfigured: The file cannot be used.
+    """
+    if config.audit.to is None:
+        yield None
+        return
+    try:
+        sink = sink_for(str(config.audit.to))
+    except (OSError, ValueError) as error:
+        raise Misconfigured(f"audit.to: {error}") from error
+    log = auditing(
+        sink,
+        clock=parts.clock,
+        holder_of=partial(holder_of, facts=access.facts),
+        on_event=telemetry.on_audit,
+    )
+    async with log as writing:
+        yield writing
+
+
+def holder_of(caller: Caller, *, facts: HostFacts) -> Holder:
+    """Return what can be told of a caller beyond its connection: slow, for the audit only."""
+    process = facts.process_behind(caller)
+    return Holder(
+        user=None if caller.uid is None else facts.user_of(caller.uid),
+        pid=process.pid,
+        exe=process.exe,
+    )
 
 
 def note_use(exchange: Exchange, access: Access, *, now: datetime) -> None:
@@ -653,6 +695,7 @@ async def run(config: Config, parts: Parts, stop: asyncio.Event) -> None:
 def main(config: Config) -> int:
     """Be the daemon until SIGTERM or SIGINT, and return the exit code."""
     log = logger(form=config.log.format, level=config.log.level)
+    keep_memory_private()
     try:
         asyncio.run(_until_signalled(config, Parts(log=log)))
     except CannotStart as error:

@@ -25,6 +25,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from broker import __version__
+from broker.audit import AuditEvent, Dropped, Failing, Restored
 from broker.clock import Clock
 from broker.keeper import (
     STATES,
@@ -142,6 +143,11 @@ class Metrics:
             ["surface", "reason"],
             registry=self.registry,
         )
+        self.audit_dropped = Counter(
+            f"{PREFIX}_audit_dropped",
+            "Entries that the audit log could not take.",
+            registry=self.registry,
+        )
         build = Gauge(f"{PREFIX}_build_info", "The version.", ["version"], registry=self.registry)
         build.labels(version=__version__).set(1)
         self.registry.register(LeaseCollector(keepers, clock=clock))
@@ -250,6 +256,17 @@ class Telemetry:
                     life_s=round(event.life_s),
                     wanted_s=round(event.wanted_s),
                 )
+
+    def on_audit(self, event: AuditEvent) -> None:
+        """Tell of trouble with the audit log."""
+        match event:
+            case Failing():
+                self.log.error("audit.failing", reason=event.reason)
+            case Restored():
+                self.log.info("audit.restored")
+            case Dropped():
+                self.metrics.audit_dropped.inc(event.entries)
+                self.log.error("audit.dropped", entries=event.entries)
 
     def on_exchange(self, exchange: Exchange) -> None:
         """Count a request, and tell of a caller that was refused."""

@@ -20,7 +20,7 @@ MAY_IMPORT = {
         *("telemetry", "keeper", "watch", "host", "places", "exposed", "audit", "secrecy"),
     },
     "config": {"places", "access"},
-    "telemetry": {"keeper", "surfaces"},
+    "telemetry": {"audit", "keeper", "surfaces"},
     "surfaces": {"access", "keeper"},
     "sources": {"trust"},
     "access": set(),

@@ -118,53 +118,69 @@ def mounted_root(mounts: Path = Path("/proc/self/mountinfo")) -> str | None:
 
 def paths_below(mount: str, *, first_of_uid: int) -> dict[int, str]:
     """Return the path of every cgroup by its id, as far as the bounds allow."""
-    found, handed_on = _walked(mount, "", most=MOST_DIRECTORIES, into_handed_on=False)
-    with suppress(OSError):
-        found[Path(mount).stat().st_ino] = "/"
+    try:
+        root = Path(mount).stat()
+    except OSError:
+        return {}
+    tree = Tree(mount, owner_uid=root.st_uid)
+    found, handed_on = tree.walked("", most=MOST_DIRECTORIES, into_handed_on=False)
+    found[root.st_ino] = "/"
     # Whoever fills the tree below a unit of their own must not hide another user's.
     own = f"/user@{first_of_uid}.service"
     most = len(found) + MOST_DIRECTORIES
     for top in sorted(handed_on, key=lambda path: not path.endswith(own)):
         if len(found) >= most:
             break
-        found |= _walked(mount, top, most=MOST_HANDED_ON, into_handed_on=True)[0]
+        found |= tree.walked(top, most=MOST_HANDED_ON, into_handed_on=True)[0]
     return found
 
 
-def _walked(
-    mount: str, top: str, *, most: int, into_handed_on: bool
-) -> tuple[dict[int, str], list[str]]:
-    """Return paths by id below *top*, level by level, and what was not gone into."""
-    found: dict[int, str] = {}
-    handed_on: list[str] = []
-    waiting = deque([top])
-    while waiting and len(found) < most:
-        for each in islice(_directories(mount, waiting.popleft()), most):
-            found[each.cgroup_id] = each.path
-            if each.has_inner:
-                into = into_handed_on or not each.is_handed_on
-                (waiting if into else handed_on).append(each.path)
-    return found, handed_on
-
-
 @dataclass(frozen=True, slots=True)
-class _Directory:
+class Directory:
+    """One cgroup as the file system shows it."""
+
     cgroup_id: int
     path: str
     has_inner: bool
     is_handed_on: bool
 
 
-def _directories(mount: str, above: str) -> Iterator[_Directory]:
-    with suppress(OSError), os.scandir(mount + above) as entries:
-        for entry in entries:
-            with suppress(FileNotFoundError):  # it ended meanwhile
-                if entry.is_dir(follow_symlinks=False):
-                    facts = entry.stat(follow_symlinks=False)
-                    yield _Directory(
-                        facts.st_ino,
-                        f"{above}/{entry.name}",
-                        # Two links: its own name and ".", and none from an inner "..".
-                        has_inner=facts.st_nlink != 2,
-                        is_handed_on=facts.st_uid != 0 or is_handed_on(entry.name),
-                    )
+class Tree:
+    """The directories below *mount*. What belongs to another than *owner_uid*, or is a unit, is
+    handed on: somebody else may make more below."""
+
+    def __init__(self, mount: str, *, owner_uid: int) -> None:
+        self._mount = mount
+        self._owner_uid = owner_uid
+
+    def walked(
+        self, top: str, *, most: int, into_handed_on: bool
+    ) -> tuple[dict[int, str], list[str]]:
+        """Return paths by id below *top*, level by level, and what was not gone into."""
+        found: dict[int, str] = {}
+        handed_on: list[str] = []
+        waiting = deque([top])
+        while waiting and len(found) < most:
+            for each in islice(self.directories(waiting.popleft()), most):
+                found[each.cgroup_id] = each.path
+                if each.has_inner:
+                    into = into_handed_on or not each.is_handed_on
+                    (waiting if into else handed_on).append(each.path)
+        return found, handed_on
+
+    def directories(self, above: str) -> Iterator[Directory]:
+        with suppress(OSError), os.scandir(self._mount + above) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):  # it ended meanwhile
+                    if entry.is_dir(follow_symlinks=False):
+                        yield self._seen(entry, above)
+
+    def _seen(self, entry: os.DirEntry[str], above: str) -> Directory:
+        facts = entry.stat(follow_symlinks=False)
+        return Directory(
+            facts.st_ino,
+            f"{above}/{entry.name}",
+            # Two links: its own name and ".", and none from an inner "..".
+            has_inner=facts.st_nlink != 2,
+            is_handed_on=facts.st_uid != self._owner_uid or is_handed_on(entry.name),
+        )

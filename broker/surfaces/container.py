@@ -10,7 +10,7 @@ from broker.access.caller import Caller, Grant
 from broker.access.guard import Guard
 from broker.access.rules import Rules
 from broker.surfaces.container_tokens import ContainerTokens
-from broker.surfaces.documents import Held, credentials_document, servable
+from broker.surfaces.documents import Held, credentials_document, handed_out, servable
 from broker.surfaces.message import Answer, Request
 from broker.surfaces.problem import problem
 
@@ -46,7 +46,8 @@ class Container:
         if isinstance(token, Answer):
             return token
         grant = self._rules.grant_for(replace(caller, token=token))
-        return self._credentials(admission(request)[0], grant, now=now)
+        answer = self._credentials(admission(request)[0], grant, now=now)
+        return replace(answer, rule=grant.rule, caller_token=token)
 
     def nothing(self) -> Answer:
         """404, as long as nothing else is known (C-71)."""
@@ -72,6 +73,7 @@ class Container:
             content_type="application/json",
             route="container",
             role=role,
+            handed=handed_out(lease),
         )
 
     def _role_at(self, segments: tuple[str, ...], grant: Grant, *, now: datetime) -> str | None:

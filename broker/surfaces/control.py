@@ -13,8 +13,9 @@ from broker.access.rules import ExplainedRules, Verdict
 from broker.credentials import AwsCredentials, IdToken, NamespaceToken
 from broker.keeper import Keeper
 from broker.lease import NotReady
-from broker.surfaces.documents import credentials_document
+from broker.surfaces.documents import credentials_document, handed_out
 from broker.surfaces.message import Answer, Request
+from broker.surfaces.namespace import handed_token
 from broker.surfaces.ops import json_answer, lease_facts, lease_named, readiness, rfc3339
 from broker.surfaces.spec_secrets import SpecSecrets, spec_for
 from broker.surfaces.usage import Usage
@@ -186,13 +187,20 @@ class Control:
         grant = self._rules.grant_for(caller)
         name = asked.get("role") or grant.default_role
         if name is None or name not in grant.roles:
-            return self._refused(caller)
+            return self._refused(caller, route="credentials")
         try:
             lease = self._held[grant.held_as(name)].current(now=now)
         except NotReady as reason:
             return problem(404, "not-ready", f"role/{name}: {reason}", route="credentials")
         document = credentials_document(lease)
-        return json_answer(200, document, route="credentials", role=name)
+        return json_answer(
+            200,
+            document,
+            route="credentials",
+            role=name,
+            handed=handed_out(lease),
+            rule=grant.rule,
+        )
 
     def _client(self, asked: Asked, caller: Caller, now: datetime) -> Answer:
         grant = self._rules.grant_for(caller)
@@ -216,7 +224,7 @@ class Control:
             (each for each in self._identities if each in seen), None
         )
         if name is None or name not in seen or name not in self._identities:
-            return self._refused(caller)
+            return self._refused(caller, route="namespace-token")
         try:
             lease = self._identities[name].current(now=now)
         except NotReady as reason:
@@ -230,19 +238,21 @@ class Control:
             "tenant_id": token.tenant_id,
             "instance_id": token.instance_id,
         }
-        return json_answer(200, document, route="namespace-token")
+        handed = handed_token("namespace-token", lease) if document["token"] else None
+        return json_answer(200, document, route="namespace-token", handed=handed, rule=grant.rule)
 
     def _id_token(self, asked: Asked, caller: Caller, now: datetime) -> Answer:
         audience = asked.get("audience")
         grant = self._rules.grant_for(caller)
         if audience not in grant.id_token_audiences or audience not in self._id_tokens:
-            return self._refused(caller)
+            return self._refused(caller, route="id-token")
         try:
             lease = self._id_tokens[audience].current(now=now)
         except NotReady as reason:
             return problem(404, "not-ready", str(reason), route="id-token")
         document = {"token": lease.value.jwt, "expires_at": rfc3339(lease.expires_at)}
-        return json_answer(200, document, route="id-token")
+        handed = handed_token("id-token", lease)
+        return json_answer(200, document, route="id-token", handed=handed, rule=grant.rule)
 
     def _who(self, asked: Asked, caller: Caller, _: datetime) -> Answer:
         """Explain what another caller would get; it hands out nothing."""
@@ -275,10 +285,9 @@ class Control:
     def _user(self, uid: int | None) -> str | None:
         return None if uid is None else self._facts.user_of(uid)
 
-    def _refused(self, caller: Caller) -> Answer:
-        return problem(
-            403, "forbidden", f"uid {caller.uid} may not have that here", refusal="not-granted"
-        )
+    def _refused(self, caller: Caller, *, route: str = "other") -> Answer:
+        message = f"uid {caller.uid} may not have that here"
+        return problem(403, "forbidden", message, refusal="not-granted", route=route)
 
 
 def client_facts(

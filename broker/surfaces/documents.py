@@ -10,6 +10,7 @@ from typing import Protocol
 
 from broker.credentials import AwsCredentials
 from broker.lease import Lease, NotReady
+from broker.surfaces.message import Handed
 
 
 class Held(Protocol):
@@ -34,6 +35,15 @@ def servable(held: Held, *, now: datetime) -> Lease[AwsCredentials] | None:
     texts = (value.access_key_id, value.secret_access_key, value.session_token, value.role_arn)
     # Visible ASCII but for the quote and the backslash.
     return lease if all(re.fullmatch(r"[!#-\[\]-~]+", text) for text in texts) else None
+
+
+def handed_out(lease: Lease[AwsCredentials]) -> Handed:
+    """Return what our own channels say of *lease* when it is handed out."""
+    return Handed(
+        kind="aws",
+        key_id_last4=lease.value.access_key_id[-4:],
+        expires_at=lease.expires_at,
+    )
 
 
 def written(instant: datetime) -> str:

@@ -11,9 +11,9 @@ from broker.access.guard import Guard
 from broker.access.rules import Rules
 from broker.credentials import AwsCredentials
 from broker.lease import Lease
-from broker.surfaces.documents import Held, iam_info, imds_credentials, servable
+from broker.surfaces.documents import Held, handed_out, iam_info, imds_credentials, servable
 from broker.surfaces.imds_paths import LISTED_VERSIONS, Place, Route, route_of, text_at, tree_of
-from broker.surfaces.message import Answer, Request
+from broker.surfaces.message import Answer, Handed, Request
 from broker.surfaces.problem import EC2_SERVER, not_allowed, page
 from broker.surfaces.session_tokens import LONGEST_TTL_S, SessionTokens
 
@@ -106,12 +106,15 @@ class Imds:
                 return page(404)
             case "versions":
                 return self._found("\n".join(LISTED_VERSIONS), route)
+        grant = self._rules.grant_for(caller)
+        match route.label:
             case "credentials":
-                return self._credentials(route, self._rules.grant_for(caller), now=now)
+                answer = self._credentials(route, grant, now=now)
             case "role-list" | "iam-info":
-                return self._default_role(route, self._rules.grant_for(caller), now=now)
+                answer = self._default_role(route, grant, now=now)
             case _:
-                return self._metadata(route, self._rules.grant_for(caller), now=now)
+                answer = self._metadata(route, grant, now=now)
+        return replace(answer, rule=grant.rule)
 
     def _credentials(self, route: Route, grant: Grant, *, now: datetime) -> Answer:
         """Answer one role by name. What a caller may not have is as what does not exist (404);
@@ -127,7 +130,13 @@ class Imds:
         if lease is None:
             return page(401, route=route.label, role=role)
         body = imds_credentials(lease, now=now, with_account=route.extended)
-        return self._found(body, route, role=role, changed_at=min(lease.issued_at, now))
+        return self._found(
+            body,
+            route,
+            role=role,
+            changed_at=min(lease.issued_at, now),
+            handed=handed_out(lease),
+        )
 
     def _default_role(self, route: Route, grant: Grant, *, now: datetime) -> Answer:
         """Answer the role list, exactly one name (C-37), or ``iam/info``; 404 while there is
@@ -163,6 +172,7 @@ class Imds:
         *,
         role: str = "none",
         changed_at: datetime | None = None,
+        handed: Handed | None = None,
     ) -> Answer:
         """Return 200, with the headers that the real service sets (C-36)."""
         return Answer(
@@ -176,6 +186,7 @@ class Imds:
             },
             route=_shown(route),
             role=role,
+            handed=handed,
         )
 
 

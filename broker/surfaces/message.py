@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
-from typing import Protocol
+from typing import Literal, Protocol
 
 from broker.access.caller import Caller
 
@@ -31,11 +31,24 @@ class Request:
         return tuple(value for key, value in self.headers if key == name)
 
 
+Kind = Literal["aws", "namespace-token", "id-token"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handed:
+    """What an answer hands out, without the thing itself; of an answer that refuses, its kind."""
+
+    kind: Kind
+    key_id_last4: str | None = None
+    expires_at: datetime | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """One answer. ``route``, ``role`` and ``refusal`` are for our own channels (metrics, log,
-    audit) and never on the wire: the route's fixed label, the role's configured name or ``none``,
-    and a fixed word for why the caller was refused."""
+    """One answer. ``route``, ``role``, ``refusal``, ``handed``, ``rule`` and ``caller_token`` are
+    for our own channels (metrics, log, audit) and never on the wire: the route's fixed label, the
+    role's configured name or ``none``, a fixed word for why the caller was refused, what the body
+    holds, the rule that decided and the name of the token that was presented."""
 
     status: int
     body: bytes = field(default=b"", repr=False)
@@ -44,6 +57,9 @@ class Answer:
     route: str = "other"
     role: str = "none"
     refusal: str | None = None
+    handed: Handed | None = None
+    rule: str | None = None
+    caller_token: str | None = None
     close: bool = False
     """Close the connection without a byte instead of answering."""
 

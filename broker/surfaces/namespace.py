@@ -17,7 +17,7 @@ from broker.lease import Lease, NotReady
 from broker.surfaces.container import admission, bearer
 from broker.surfaces.container_tokens import ContainerTokens
 from broker.surfaces.documents import written
-from broker.surfaces.message import Answer, Request
+from broker.surfaces.message import Answer, Handed, Kind, Request
 from broker.surfaces.problem import problem
 from broker.surfaces.spec_secrets import SpecSecrets
 
@@ -83,7 +83,8 @@ class NamespaceTokens:
             return token
         grant = self._rules.grant_for(replace(caller, token=token))
         document_of = self._namespace_token if segments == NAMESPACE_TOKEN else self._id_token
-        return document_of(request, grant, now=now)
+        answer = document_of(request, grant, now=now)
+        return replace(answer, rule=grant.rule, caller_token=token)
 
     def nothing(self) -> Answer:
         """Nothing at all: a body would be taken for the token."""
@@ -118,6 +119,8 @@ class NamespaceTokens:
             body=text.encode("ascii"),
             content_type="text/plain",
             route="token-spec",
+            handed=handed_token("namespace-token", lease) if wanted == "workload_token" else None,
+            rule=grant.rule,
         )
 
     def _namespace_token(self, request: Request, grant: Grant, *, now: datetime) -> Answer:
@@ -130,7 +133,8 @@ class NamespaceTokens:
             "tenant_id": lease.value.tenant_id,
             "instance_id": lease.value.instance_id,
         }
-        return _document(members, route="namespace-token")
+        handed = handed_token("namespace-token", lease)
+        return _document(members, route="namespace-token", handed=handed)
 
     def _id_token(self, request: Request, grant: Grant, *, now: datetime) -> Answer:
         named = asked(request, "audience")
@@ -145,12 +149,17 @@ class NamespaceTokens:
             "issuer": lease.value.issuer,
             "subject": lease.value.subject,
         }
-        return _document(members, route="id-token")
+        return _document(members, route="id-token", handed=handed_token("id-token", lease))
 
     def _token_for(self, grant: Grant, named: Sequence[str] = ()) -> Holds[NamespaceToken] | None:
         granted = [name for name in self._tokens if name in grant.namespace_tokens]
         wanted = [name for name in granted if [name] == named] if named else granted[:1]
         return self._tokens[wanted[0]] if wanted else None
+
+
+def handed_token(kind: Kind, lease: Lease[object]) -> Handed:
+    """Return what our own channels say of a token when it is handed out."""
+    return Handed(kind=kind, expires_at=lease.expires_at)
 
 
 def live_lease(held: Holds[T_co] | None, *, now: datetime) -> Lease[T_co] | None:
@@ -189,9 +198,11 @@ def _end(lease: Lease[object]) -> str | None:
     return None if lease.expires_at is None else written(lease.expires_at)
 
 
-def _document(members: Mapping[str, str | None], *, route: str) -> Answer:
+def _document(members: Mapping[str, str | None], *, route: str, handed: Handed) -> Answer:
     body = json.dumps(members).encode("ascii")
-    return Answer(status=200, body=body, content_type="application/json", route=route)
+    return Answer(
+        status=200, body=body, content_type="application/json", route=route, handed=handed
+    )
 
 
 def _absent(route: str, *, granted: bool) -> Answer:

@@ -1,0 +1,169 @@
+"""What an audit line says, and how it is written. Pure."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Literal
+
+from broker.access.caller import Caller
+from broker.surfaces.message import Answer, Exchange, Kind
+
+LONGEST = 200
+"""Characters of a value that are written; the rest is cut off."""
+
+KEYS = (
+    *("time", "outcome", "kind", "surface", "role", "rule"),
+    *("uid", "gid", "user", "pid", "exe", "unit", "user_unit", "container"),
+    *("caller_token", "address", "user_agent", "key_id_last4", "expires_at", "reason"),
+)
+"""Of every line, in this order: the interface's, and ``user_unit``, which the caller's user has
+named and which says no more than that."""
+
+ASKED_FOR: Mapping[str, Kind] = MappingProxyType(
+    {
+        "credentials": "aws",
+        "role-list": "aws",
+        "container": "aws",
+        "token-spec": "namespace-token",
+        "namespace-token": "namespace-token",
+        "id-token": "id-token",
+    }
+)
+"""What who was refused had asked for, by the answer's route."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """Something that was handed out or refused. None: not known, or there is no such thing."""
+
+    at: datetime
+    outcome: Literal["served", "refused"]
+    kind: Kind
+    surface: str
+    role: str | None = None
+    rule: str | None = None
+    caller: Caller = field(default_factory=Caller)
+    caller_token: str | None = None
+    user_agent: str | None = None
+    key_id_last4: str | None = None
+    expires_at: datetime | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """So many entries are not in the log, from before *at*."""
+
+    at: datetime
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """What can be told of a caller beyond its connection, where it could be looked up."""
+
+    user: str | None = None
+    pid: int | None = None
+    exe: str | None = None
+
+
+UNKNOWN = Holder()
+
+
+def entry_of(exchange: Exchange, *, at: datetime) -> Entry | None:
+    """Return what is to be written of *exchange*; None when nothing was handed out or refused:
+    session tokens, metadata, what is not there at present, and the head of a credential."""
+    answer, request = exchange.answer, exchange.request
+    outcome, kind = _outcome(answer, is_head=request.method == "HEAD")
+    if outcome is None or kind is None:
+        return None
+    handed = answer.handed
+    agent = request.header("user-agent")
+    return Entry(
+        at=at,
+        outcome=outcome,
+        kind=kind,
+        surface=exchange.surface,
+        role=None if answer.role == "none" else answer.role,
+        rule=answer.rule,
+        caller=exchange.caller,
+        caller_token=answer.caller_token,
+        user_agent=None if agent is None else agent[: LONGEST + 1],  # it may wait for a long time
+        key_id_last4=handed.key_id_last4 if handed else None,
+        expires_at=handed.expires_at if handed else None,
+        reason=answer.refusal,
+    )
+
+
+def _outcome(
+    answer: Answer, *, is_head: bool
+) -> tuple[Literal["served", "refused"] | None, Kind | None]:
+    if answer.refusal is not None:
+        kind = answer.handed.kind if answer.handed else ASKED_FOR.get(answer.route)
+        return "refused", kind
+    if answer.handed is None or is_head:
+        return None, None
+    return "served", answer.handed.kind
+
+
+def line_of(entry: Entry, *, holder: Holder = UNKNOWN) -> bytes:
+    """Return *entry* as one line of JSON, with all `KEYS`.
+
+    ASCII, control characters escaped, values cut at 200 characters, times as RFC 3339.
+
+    Source: interface, "Audit line".
+    """
+    caller = entry.caller
+    return _written(
+        {
+            "time": _time(entry.at),
+            "outcome": entry.outcome,
+            "kind": entry.kind,
+            "surface": entry.surface,
+            "role": _cut(entry.role),
+            "rule": _cut(entry.rule),
+            "uid": caller.uid,
+            "gid": caller.gid,
+            "user": _cut(holder.user),
+            "pid": holder.pid if caller.pid is None else caller.pid,
+            "exe": _cut(holder.exe),
+            "unit": _cut(caller.unit),
+            "user_unit": _cut(caller.user_unit),
+            "container": _cut(caller.container),
+            "caller_token": _cut(entry.caller_token),
+            "address": _cut(caller.address),
+            "user_agent": _cut(entry.user_agent),
+            "key_id_last4": None if entry.key_id_last4 is None else entry.key_id_last4[-4:],
+            "expires_at": None if entry.expires_at is None else _second(entry.expires_at),
+            "reason": _cut(entry.reason),
+        }
+    )
+
+
+def line_of_gap(gap: Gap) -> bytes:
+    """Return the line that stands for entries that are missing: all `KEYS`, and ``dropped``: how
+    many they are."""
+    known = {"time": _time(gap.at), "reason": "audit-dropped", "dropped": gap.dropped}
+    return _written({**dict.fromkeys(KEYS), **known})
+
+
+def _written(members: Mapping[str, object]) -> bytes:
+    # The one control character that JSON leaves as it is.
+    text = json.dumps(members).replace("\x7f", "\\u007f")
+    return text.encode("ascii") + b"\n"
+
+
+def _cut(text: str | None) -> str | None:
+    if text is None or len(text) <= LONGEST:
+        return text
+    return text[:LONGEST]
+
+
+def _time(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _second(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
