@@ -19,6 +19,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 READERS_OWN = {
     "arn:aws:iam::123456789012:role/deploy": "$ROLE_ARN",
     "http://127.0.0.1:8171": "$OPS",
+    "tenant_01hxyz": "$WORKSPACE",
 }
 LIMIT_S = 60
 
@@ -67,6 +68,8 @@ class Shell:
             "PYTHONPATH": str(ROOT),
             "ROLE_ARN": sandbox.role_arn,
             "OPS": ops,
+            "WORKSPACE": sandbox.namespace.workspace,
+            **sandbox.aws_environment(sandbox.guide_by_sts("builder")),
             "NSC_TOKEN_FILE": str(home / "token.json"),
             "NAMESPACE_BROKER_RUNTIME_DIR": str(home / "run"),
             **sandbox.environment(),
@@ -132,6 +135,10 @@ def test_the_readmes_first_use_works_word_for_word(shell: Shell) -> None:
 
 @pytest.mark.parametrize("command", of_the_broker()[3:])
 def test_a_command_of_the_docs_works_word_for_word(shell: Shell, command: str) -> None:
+    shell.environ["NSC_TOKEN_FILE"] = str(shell.home / "mine" / "token.json")
+    if "check" in command:  # it needs an identity of Namespace's, as the daemon does
+        shell.environ["NSC_TOKEN_FILE"] = str(shell.home / "token.json")
+
     done = shell.run(adapted(command))
 
     assert done.returncode == 0, done.stderr
