@@ -107,7 +107,7 @@ class NamespaceTokens:
         # segment says who it is. Whoever else is known must be whom it was made for.
         if uid is None or caller.uid not in (uid, 0, None):
             return closed("segment-bad")
-        grant = self._rules.grant_for(as_user(caller, uid))
+        grant = self._rules.grant_for(caller.as_user(uid))
         lease = live_lease(self._token_for(grant), now=now)
         if lease is None:
             return closed(None if grant.namespace_tokens else "not-granted")
@@ -174,11 +174,6 @@ def live_lease(held: Holds[T_co] | None, *, now: datetime) -> Lease[T_co] | None
     if lease.expires_at is not None and lease.expires_at.replace(microsecond=0) <= now:
         return None
     return lease
-
-
-def as_user(caller: Caller, uid: int) -> Caller:
-    """Return *caller* as that user, whom a segment names: what belongs to another one is gone."""
-    return caller if caller.uid == uid else replace(caller, uid=uid, gid=None, pid=None)
 
 
 def closed(refusal: str | None = None) -> Answer:

@@ -15,17 +15,17 @@ from hypothesis import strategies as st
 from broker.access.naming import READINGS, BadWho, who_of
 from broker.access.who import KEYS, Account, Who
 
-ME = pwd.getpwuid(os.getuid())
-MY_GROUP = grp.getgrgid(ME.pw_gid)
+ROOT = pwd.getpwuid(0)
+ROOTS = grp.getgrgid(ROOT.pw_gid)
 ID = "0123456789abcdef" * 4
 
 
 @pytest.mark.parametrize(
     ("written", "who"),
     [
-        ({"user": ME.pw_name}, Who(user=Account(ME.pw_name, ME.pw_uid))),
+        ({"user": ROOT.pw_name}, Who(user=Account(ROOT.pw_name, ROOT.pw_uid))),
         ({"uid": 4242}, Who(uid=4242)),
-        ({"group": MY_GROUP.gr_name}, Who(group=Account(MY_GROUP.gr_name, MY_GROUP.gr_gid))),
+        ({"group": ROOTS.gr_name}, Who(group=Account(ROOTS.gr_name, ROOTS.gr_gid))),
         ({"group": "4242"}, Who(group=Account("4242", 4242))),
         ({"unit": "ci@7.service"}, Who(unit="ci@7.service")),
         ({"user_unit": "mine.scope", "uid": 1000}, Who(user_unit="mine.scope", uid=1000)),

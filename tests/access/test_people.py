@@ -69,14 +69,14 @@ def hanging(database: Database) -> Iterator[None]:
 
 
 def test_this_hosts_database_is_asked() -> None:
-    me = pwd.getpwuid(os.getuid())
+    root = pwd.getpwuid(0)
 
-    person = People().person(os.getuid())
+    person = People(longest_wait_s=LONG_S).person(0)
 
     assert person is not None
-    assert person.name == me.pw_name
-    assert me.pw_gid in person.gids
-    assert {each.gr_gid for each in grp.getgrall() if me.pw_name in each.gr_mem} <= person.gids
+    assert person.name == root.pw_name
+    assert root.pw_gid in person.gids
+    assert {each.gr_gid for each in grp.getgrall() if root.pw_name in each.gr_mem} <= person.gids
 
 
 def test_a_uid_without_a_user_is_nobody() -> None:
@@ -116,7 +116,7 @@ def test_who_has_left_a_group_is_not_in_it_for_ever(database: Database, watch: W
 
 
 def test_a_database_that_hangs_is_waited_for_once(database: Database) -> None:
-    people = People(database, longest_wait_s=0.05)
+    people = People(database, longest_wait_s=0.1)
 
     with hanging(database):
         began_at = time.monotonic()
@@ -124,7 +124,7 @@ def test_a_database_that_hangs_is_waited_for_once(database: Database) -> None:
         took_s = time.monotonic() - began_at
 
     assert seen == [None] * 100
-    assert took_s < 100 * 0.05 / 2
+    assert took_s < 4 * 0.1
     assert database.asked <= MOST_ASKED_AT_ONCE
 
 

@@ -48,7 +48,11 @@ DOCKER = Account("docker", 27)
         pytest.param(
             Who(cidr=ip_network("172.17.0.0/16")),
             [NEIGHBOUR],
-            [Caller(address="172.18.0.2", elsewhere=True), ALICE],
+            [
+                Caller(address="172.18.0.2", elsewhere=True),
+                replace(NEIGHBOUR, uid=1000),
+                replace(NEIGHBOUR, elsewhere=False),
+            ],
             id="cidr",
         ),
         pytest.param(

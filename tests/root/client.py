@@ -1,18 +1,47 @@
-"""A process of its own that connects when told to (a line on stdin) and stays until closed."""
+"""A process of its own that connects when told to (a line on stdin) and stays until closed.
+
+With ``--hang-up`` it closes at once, and says so. With ``--socket-first`` it makes its socket
+before it becomes who it is. Says ``refused`` where nobody listens.
+"""
 
 import socket
 import sys
+from argparse import Namespace
 
 from tests.root.becoming import become, options
 
 
 def main() -> None:
-    chosen = options("address", "port", "source_port").parse_args()
-    become(chosen)
+    parser = options("address", "port", "source_port")
+    parser.add_argument("--hang-up", action="store_true")
+    parser.add_argument("--socket-first", action="store_true")
+    chosen = parser.parse_args()
+    family = socket.AF_UNIX if chosen.address.startswith("/") else socket.AF_INET
+    if chosen.socket_first:
+        with socket.socket(family) as sock:
+            become(chosen)
+            converse(sock, chosen)
+    else:
+        become(chosen)
+        with socket.socket(family) as sock:
+            converse(sock, chosen)
+
+
+def converse(sock: socket.socket, chosen: Namespace) -> None:
     sys.stdin.readline()
-    with socket.socket() as sock:
-        sock.bind(("", int(chosen.source_port)))
-        sock.connect((chosen.address, int(chosen.port)))
+    try:
+        if sock.family == socket.AF_UNIX:
+            sock.connect(chosen.address)
+        else:
+            sock.bind(("", int(chosen.source_port)))
+            sock.connect((chosen.address, int(chosen.port)))
+    except ConnectionRefusedError:
+        print("refused", flush=True)
+        return
+    if chosen.hang_up:
+        sock.close()
+        print("gone", flush=True)
+    else:
         sock.recv(1)
 
 

@@ -1,29 +1,69 @@
-"""A process of its own that accepts one connection and says, as JSON, who the kernel says it is.
+"""A process of its own that accepts one connection and says, as JSON, who the kernel says it is,
+and which process is behind it.
 
-Says its port first. Also listens on *bystander* (a port, 0 for any), on every address.
+Says its port first, or 0 of a Unix socket. Also listens on *bystander* (a port, 0 for any), on
+every address. With ``--device`` only what comes by that network device is taken; with
+``--when-told`` it asks the kernel after a line on stdin, not at once.
 """
 
 import json
 import socket
+import sys
+from argparse import Namespace
 from dataclasses import asdict
+from pathlib import Path
 
-from broker.access.peer import Peers
-from broker.surfaces.listen import bind
+from broker.access.caller import Caller
+from broker.access.cgroups import Cgroups
+from broker.access.peer import Peers, in_its_place, unix_caller
+from broker.access.processes import Processes
+from broker.surfaces.listen import bind, bind_unix
 from tests.root.becoming import become, options
 
 
 def main() -> None:
-    chosen = options("address", "bystander").parse_args()
-    with bind("0.0.0.0", int(chosen.bystander)) as other, bind(chosen.address, 0) as listener:
+    parser = options("address", "bystander")
+    parser.add_argument("--device", default=None)
+    parser.add_argument("--when-told", action="store_true")
+    chosen = parser.parse_args()
+    with bind("0.0.0.0", int(chosen.bystander)) as other, listener_for(chosen) as listener:
         become(chosen)
         other.listen()
         listener.listen()
-        print(listener.getsockname()[1], flush=True)
+        print(port_of(listener), flush=True)
         accepted, peer = listener.accept()
-        with accepted, Peers() as peers:
-            caller = peers.tcp_caller(local=accepted.getsockname(), peer=peer)
-            print(json.dumps(asdict(caller)), flush=True)
+        with accepted:
+            if chosen.when_told:
+                sys.stdin.readline()
+            print(json.dumps(facts_of(accepted, peer)), flush=True)
             accepted.shutdown(socket.SHUT_RDWR)
+
+
+def listener_for(chosen: Namespace) -> socket.socket:
+    if chosen.address.startswith("/"):
+        return bind_unix(Path(chosen.address), mode=0o666)
+    listener = bind(chosen.address, 0)
+    if chosen.device is not None:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, chosen.device.encode())
+    return listener
+
+
+def port_of(listener: socket.socket) -> int:
+    return 0 if listener.family == socket.AF_UNIX else int(listener.getsockname()[1])
+
+
+def facts_of(accepted: socket.socket, peer: tuple[str, int]) -> dict[str, object]:
+    cgroups = Cgroups()
+    with Peers(cgroups) as peers:
+        caller = caller_at(accepted, peer, peers)
+    process = Processes(members_of=cgroups.members_of).behind(caller)
+    return {**asdict(caller), "behind": asdict(process)}
+
+
+def caller_at(accepted: socket.socket, peer: tuple[str, int], peers: Peers) -> Caller:
+    if accepted.family == socket.AF_UNIX:
+        return in_its_place(accepted, unix_caller(accepted))
+    return peers.tcp_caller(local=accepted.getsockname(), peer=peer)
 
 
 if __name__ == "__main__":

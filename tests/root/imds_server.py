@@ -1,0 +1,45 @@
+"""A process of its own that serves IMDS at the metadata address by rules given as JSON, each with a
+`who` as in the configuration file and `roles`. Says `ready` when it does."""
+
+import asyncio
+import json
+import sys
+
+from broker.access.cgroups import Cgroups
+from broker.access.facts import HostFacts
+from broker.access.naming import who_of
+from broker.access.peer import Peers
+from broker.access.people import People
+from broker.access.processes import Processes
+from broker.access.rules import FirstMatch, Rule
+from broker.clock import SystemClock
+from broker.surfaces.http import serving
+from broker.surfaces.listen import bind
+from tests.surfaces.given import Holding, an_imds, lease_for
+
+ADDRESS = "169.254.169.254"
+
+
+async def main() -> None:
+    clock, cgroups = SystemClock(), Cgroups()
+    facts = HostFacts(people=People(), processes=Processes(members_of=cgroups.members_of))
+    rules = FirstMatch(
+        [
+            Rule(number=number, who=who_of(each["who"]), roles=tuple(each["roles"]))
+            for number, each in enumerate(json.loads(sys.argv[1]), 1)
+        ],
+        facts=facts,
+    )
+    held = {
+        name: Holding(lease_for(name, serial=serial, issued_at=clock.now()))
+        for serial, name in enumerate(("deploy", "audit", "vault"), 1)
+    }
+    with Peers(cgroups) as peers:
+        surface = an_imds(held, rules=rules)
+        async with serving(surface, [bind(ADDRESS, 80)], clock=clock, who=peers.caller_of):
+            print("ready", flush=True)
+            await asyncio.to_thread(sys.stdin.readline)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
