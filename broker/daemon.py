@@ -170,6 +170,7 @@ async def serving_all(
             connections=config.guard.max_connections,
             per_caller=config.guard.max_connections_per_caller,
         )
+        metrics.count_connections(crowd)
 
         peers = stack.enter_context(Peers(access.cgroups))
 
@@ -238,7 +239,7 @@ def access_of(config: Config, pipelines: Pipelines, parts: Parts) -> Access:
         )
         spec_secrets = spec_secrets_of(config)
     cgroups = Cgroups()
-    facts = HostFacts(people=People(), processes=Processes(members_of=cgroups.members_of))
+    facts = host_facts(cgroups)
     return Access(
         rules=rules_of(config, pipelines, facts),
         facts=facts,
@@ -249,6 +250,10 @@ def access_of(config: Config, pipelines: Pipelines, parts: Parts) -> Access:
         keys=signing_keys(config, parts),
         tokens=tokens,
     )
+
+
+def host_facts(cgroups: Cgroups) -> HostFacts:
+    return HostFacts(people=People(), processes=Processes(members_of=cgroups.members_of))
 
 
 def rules_of(config: Config, pipelines: Pipelines, facts: HostFacts) -> ExplainedRules:
@@ -290,10 +295,13 @@ async def audit_of(
     log = auditing(
         sink,
         clock=parts.clock,
-        holder_of=partial(holder_of, facts=access.facts),
+        # Its own, because it is asked in the log's thread.
+        holder_of=partial(holder_of, facts=host_facts(access.cgroups)),
         on_event=telemetry.on_audit,
     )
     async with log as writing:
+        with suppress(ValueError, RuntimeError):  # not in the main thread, so nobody sends us any
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, writing.reopen)
         yield writing
 
 
@@ -312,7 +320,7 @@ def note_use(exchange: Exchange, access: Access, *, now: datetime) -> None:
     answer, caller = exchange.answer, exchange.caller
     if exchange.surface == "ops" or answer.route in ("ready", "status", "who"):
         return
-    rule = access.rules.grant_for(caller).rule
+    rule = answer.rule or access.rules.grant_for(caller).rule
     access.usage.matched(rule, at=now)
     if answer.status == 200 and answer.role != "none" and answer.route in CREDENTIALS:
         access.usage.served(answer.role, caller, rule=rule, at=now)

@@ -37,6 +37,7 @@ from broker.keeper import (
     RenewalRefused,
     Renewed,
 )
+from broker.surfaces.crowd import Crowd
 from broker.surfaces.message import Exchange
 from broker.surfaces.token_files import FileEvent, NotWritten, ShortLived
 
@@ -153,6 +154,17 @@ class Metrics:
         self.registry.register(LeaseCollector(keepers, clock=clock))
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self.registry)
+
+    def count_connections(self, crowd: Crowd) -> None:
+        """Show at each scrape how many connections there are."""
+        connections = Gauge(
+            f"{PREFIX}_connections",
+            "Connections, served or parked: those wait for another of the same caller's to end.",
+            ["state"],
+            registry=self.registry,
+        )
+        connections.labels("served").set_function(lambda: crowd.served)
+        connections.labels("parked").set_function(lambda: crowd.parked)
 
     def text(self) -> bytes:
         """Return the Prometheus text exposition."""

@@ -5,6 +5,7 @@ Several real users, units and containers are in tests/root.
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -202,3 +203,20 @@ def test_the_daemon_keeps_its_memory_to_itself(sandbox: Sandbox, tmp_path: Path)
 
     assert "Max core file size        0                    0" in limits
     assert owner == 0
+
+
+def test_the_audit_goes_on_in_the_new_file_after_sighup(sandbox: Sandbox, tmp_path: Path) -> None:
+    rules = f'[[rules]]\nwho = {{ uid = {ME} }}\nroles = ["deploy", "other"]\n'
+    with broker_process(sandbox, tmp_path, *flags(tmp_path, rules), defaults=False) as broker:
+        broker.wait_for("daemon.ready")
+        container = broker.endpoints["container"][0]
+        get(f"{container}/creds", authorization=broker.container_token)
+        audited(tmp_path, lines=1)
+        (tmp_path / "audit.jsonl").rename(tmp_path / "audit.jsonl.1")
+
+        broker.process.send_signal(signal.SIGHUP)
+        until((tmp_path / "audit.jsonl").exists, what="the new audit file")
+        get(f"{container}/creds", authorization=broker.container_token)
+
+        assert len(audited(tmp_path, lines=1)) == 1
+        assert broker.stop() == 0
