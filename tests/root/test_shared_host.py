@@ -1,5 +1,5 @@
-"""A host that several users share: each finds its own role at the plain metadata address, or nothing,
-with real SDKs in which nothing is configured."""
+"""A host that several users share: each finds its own role at the plain metadata address, or
+nothing, with real SDKs in which nothing is configured."""
 
 import json
 from collections.abc import Iterator
@@ -44,7 +44,6 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MetadataHost]:
         sandbox_in_thread() as sandbox,
         metadata_host(sandbox, tmp_path_factory.mktemp("host"), rules=RULES) as host,
     ):
-        host.home.chmod(0o755)
         yield host
 
 
