@@ -10,11 +10,13 @@ from pathlib import Path
 
 from bench import report, servers
 from bench.asking import asking
+from bench.auditing import auditing
 from bench.crowds import crowds
 from bench.effort import FULL, QUICK, Effort
 from bench.load import ask
 from bench.process import ProcessFailed
 from bench.report import Table
+from bench.siege import besieged
 from bench.starts import commands, starts
 from bench.throughput import throughput
 
@@ -36,7 +38,9 @@ def measured(effort: Effort) -> Iterator[Table]:
             ):
                 yield from throughput(broker, aiohttp, plain, effort)
             yield commands(broker, folder, effort)
-    yield asking(effort)
+        yield besieged(upstream, folder, effort)
+        yield asking(effort)
+        yield auditing(upstream, folder, effort)
 
 
 def failures(tables: list[Table]) -> int:

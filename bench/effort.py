@@ -20,6 +20,11 @@ class Effort:
     commands: int
     askings: int
     idle_s: float
+    siege_s: float
+    siege_connections: int
+    siege_slow_senders: int
+    siege_flooding: int
+    """Connections of a flood."""
 
 
 FULL = Effort(
@@ -34,6 +39,10 @@ FULL = Effort(
     commands=20,
     askings=2000,
     idle_s=3.0,
+    siege_s=4.0,
+    siege_connections=10_000,
+    siege_slow_senders=1000,
+    siege_flooding=256,
 )
 
 QUICK = Effort(
@@ -48,4 +57,8 @@ QUICK = Effort(
     commands=1,
     askings=20,
     idle_s=0.2,
+    siege_s=0.2,
+    siege_connections=150,
+    siege_slow_senders=20,
+    siege_flooding=8,
 )

@@ -70,10 +70,12 @@ class Process:
 
     def ask(self, event: str) -> dict[str, Any]:
         """Prompt it with an empty line, and return what it says about *event*."""
-        assert self._popen.stdin is not None
-        self._popen.stdin.write(b"\n")
-        self._popen.stdin.flush()
+        self._write(b"\n")
         return self.heard(event)[1]
+
+    def tell(self, order: Mapping[str, Any]) -> None:
+        """Give it its order, a line of JSON."""
+        self._write(json.dumps(order).encode() + b"\n")
 
     def cpu_s(self) -> float:
         """Return the CPU time it has used, user and system, in steps of a tick (10 ms)."""
@@ -98,6 +100,11 @@ class Process:
         for stream in (self._popen.stdin, self._popen.stdout):
             assert stream is not None
             stream.close()
+
+    def _write(self, line: bytes) -> None:
+        assert self._popen.stdin is not None
+        self._popen.stdin.write(line)
+        self._popen.stdin.flush()
 
     def _read(self) -> None:
         assert self._popen.stdout is not None

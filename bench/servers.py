@@ -128,9 +128,11 @@ def clouds(folder: Path) -> Iterator[Clouds]:
 
 
 @contextmanager
-def broker(upstream: Clouds, folder: Path, name: str) -> Iterator[Broker]:
-    """Run a broker with one role on free loopback ports until the block ends."""
-    runtime_dir = folder / name
+def broker(upstream: Clouds, folder: Path, name: str, *, config: str = "") -> Iterator[Broker]:
+    """Run a broker with one role on free loopback ports until the block ends; *config* is what its
+    file says beside that."""
+    runtime_dir, config_file = folder / name, folder / f"{name}.toml"
+    config_file.write_text(config)
     environ = {
         **clean_environ(folder),
         **upstream.environment,
@@ -138,7 +140,14 @@ def broker(upstream: Clouds, folder: Path, name: str) -> Iterator[Broker]:
     }
     anywhere = "127.0.0.1:0"
     arguments = [
-        *("broker", "run", "--role-arn", f"{ROLE}={upstream.role_arn}"),
+        *(
+            "broker",
+            "run",
+            "--config",
+            str(config_file),
+            "--role-arn",
+            f"{ROLE}={upstream.role_arn}",
+        ),
         *("--region", "eu-central-1", "--imds", anywhere, "--container", anywhere),
         *("--ops", "off", "--runtime-dir", str(runtime_dir), "--log-format", "json"),
     ]

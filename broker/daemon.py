@@ -177,10 +177,10 @@ async def serving_all(
         audit = await stack.enter_async_context(audit_of(config, access, parts, telemetry))
 
         def on_exchange(exchange: Exchange) -> None:
+            if audit is not None:  # first: a line is missed more than a number
+                audit.on_exchange(exchange)
             telemetry.on_exchange(exchange)
             note_use(exchange, access, now=parts.clock.now())
-            if audit is not None:
-                audit.on_exchange(exchange)
 
         async def open_surface(surface: Surface, sockets: Iterable[socket.socket]) -> None:
             opening = serving(
@@ -549,30 +549,21 @@ def prepare_runtime_dir(path: Path, environ: Mapping[str, str]) -> None:
 @contextmanager
 def opened_sockets(config: Config, parts: Parts) -> Iterator[Sockets]:
     """Bind every configured address for the block."""
-    with ExitStack() as stack, explained("runtime_dir: "):
+    with ExitStack() as stack:
         # A system service's socket is everybody's to speak to; who gets what, the rules say.
         mode = 0o666 if "RUNTIME_DIRECTORY" in parts.environ else 0o600
         path = config.runtime_dir / "broker.sock"
         # A neighbour on the link can reach what is bound on lo, unless no rule wants it to.
         wants_network = any(rule.who.cidr for rule in config.rules)
         kept_to = partial(device_for, wants_network=wants_network)
-        control = stack.enter_context(bind_unix(path, mode=mode))
-        stack.callback(unlink_own, path, path.lstat())
-        sockets = Sockets(
-            control=control,
-            imds=_bound(
-                "imds",
-                config.imds.listen,
-                parts.log,
-                hops=config.imds.hop_limit_at,
-                device=kept_to,
-            ),
-            container=_bound("container", config.container.listen, parts.log, device=kept_to),
-            ops=_bound("ops", config.ops.listen, parts.log),
-        )
-        for each in (*sockets.imds, *sockets.container, *sockets.ops):
-            stack.enter_context(each)
-        yield sockets
+        with explained("runtime_dir: "):
+            control = stack.enter_context(bind_unix(path, mode=mode))
+            stack.callback(unlink_own, path, path.lstat())
+        hops = config.imds.hop_limit_at
+        imds = _bound("imds", config.imds.listen, parts.log, stack, hops=hops, device=kept_to)
+        container = _bound("container", config.container.listen, parts.log, stack, device=kept_to)
+        ops = _bound("ops", config.ops.listen, parts.log, stack)
+        yield Sockets(control=control, imds=imds, container=container, ops=ops)
 
 
 def device_for(address: Address, *, wants_network: bool) -> str | None:
@@ -587,28 +578,23 @@ def _bound(
     name: str,
     addresses: Sequence[Address],
     log: Log,
+    stack: ExitStack,
     *,
     hops: Callable[[Address], int | None] = lambda _: None,
     device: Callable[[Address], str | None] = lambda _: None,
 ) -> tuple[socket.socket, ...]:
-    """Bind each address; one that this host lacks is a warning, unless none is left."""
+    """Bind each address, to be closed with *stack*; one that this host lacks is a warning, unless
+    none is left."""
     bound = []
     for address in addresses:
         try:
-            bound.append(
-                bind(
-                    address.host,
-                    address.port,
-                    hop_limit=hops(address),
-                    device=device(address),
-                )
-            )
+            sock = bind(address.host, address.port, hop_limit=hops(address), device=device(address))
         except AddressLacking as error:
             log.warning("address.lacking", surface=name, address=str(address), reason=str(error))
         except ListenError as error:
-            for sock in bound:
-                sock.close()
             raise CannotStart(f"{name}.listen: {error}") from error
+        else:
+            bound.append(stack.enter_context(sock))
     if addresses and not bound:
         wanted = ", ".join(map(str, addresses))
         raise CannotStart(
@@ -722,13 +708,17 @@ async def _until_signalled(config: Config, parts: Parts) -> None:
 
 @asynccontextmanager
 async def private(config: Config, parts: Parts) -> AsyncIterator[Running]:
-    """Run a broker of one's own for the block, on free loopback ports, beside any other."""
+    """Run a broker of one's own for the block, on free loopback ports, beside any other.
+
+    It touches none of the secrets that the host's broker keeps. *config* has nothing but roles.
+    """
     with tempfile.TemporaryDirectory(prefix="namespace-broker-") as folder:
         anywhere = (Address(host="127.0.0.1", port=0),)
         runtime = Path(folder)
         own = replace(
             config,
             runtime_dir=runtime,
+            state_dir=None,
             imds=replace(config.imds, listen=anywhere),
             container=replace(
                 config.container,

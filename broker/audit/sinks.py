@@ -37,15 +37,22 @@ def sink_for(to: str) -> Sink:
     """Return where *to* leads: ``journald``, ``stdout``, or the path of a file, which is opened.
 
     Raises:
-        OSError, ValueError: The file cannot be used.
+        OSError, ValueError: The file cannot be used, or there is no standard output.
     """
     match to:
         case "journald":
             return JournalSink()
         case "stdout":
-            return StreamSink(sys.__stdout__.fileno() if sys.__stdout__ else 1)
+            return StreamSink(_standard_output())
         case _:
             return FileSink(Path(to))
+
+
+def _standard_output() -> int:
+    # Never by its number: where it was closed, that has become another file's, or a client's.
+    if sys.__stdout__ is None:
+        raise ValueError("standard output is closed; open it, or name a file or journald")
+    return sys.__stdout__.fileno()
 
 
 class FileSink:

@@ -53,7 +53,7 @@ def bind(
     family, name = _resolved(host, port)
     sock = _socket(family, place)
     if device is not None:
-        _bind_to_device(sock, device, place)
+        keep_to_device(sock, device, host=host, port=port)
     try:
         # A listener's options pass to the connections it accepts.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -172,10 +172,19 @@ def _socket(family: socket.AddressFamily, place: str) -> socket.socket:
         ) from error
 
 
-def _bind_to_device(sock: socket.socket, device: str, place: str) -> None:
+def keep_to_device(sock: socket.socket, device: str, *, host: str, port: int) -> None:
+    """Keep *sock*, for *host* and *port*, to *device*; on error it is closed.
+
+    Raises:
+        AddressForbidden: This process may not, and no loopback address is asked for.
+        AddressLacking: There is no such device.
+    """
+    place = _written(host, port)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode() + b"\0")
     except OSError as error:
+        if error.errno == errno.EPERM and ipaddress.ip_address(host).is_loopback:
+            return  # the kernel keeps these to lo itself, unless route_localnet is set
         sock.close()
         if error.errno == errno.EPERM:
             raise AddressForbidden(

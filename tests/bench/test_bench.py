@@ -2,6 +2,7 @@
 nothing of times."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -37,7 +38,18 @@ EVERY_ROW = {
         "env",
         "wait",
     ],
+    "Other callers, while somebody misbehaves": [
+        "nobody misbehaves",
+        "150 connections opened",
+        "20 slow senders",
+        "flood of PUTs on 8 connections",
+        "flood of refused requests on 8",
+    ],
     "Asking the kernel who is calling": ["SOCK_DIAG, a connection"],
+    "What the audit line costs": [
+        "container credentials, no audit",
+        "container credentials, audit to a file",
+    ],
 }
 
 
@@ -87,6 +99,33 @@ def test_a_crowd_of_cold_clients_costs_one_exchange(quick_run: dict[str, Any]) -
     ours = rows_of(quick_run, title)[:2]
 
     assert [(row["sts_calls"], row["id_token_calls"]) for row in ours] == [(1, 1), (1, 1)]
+
+
+def test_every_connection_of_one_who_misbehaves_is_served_parked_or_turned_away(
+    quick_run: dict[str, Any],
+) -> None:
+    rows = rows_of(quick_run, "Other callers, while somebody misbehaves")[1:]
+
+    found = [row["served"] + row["parked"] + row["turned_away"] for row in rows]
+
+    assert found == [150, 20, 8, 8]
+
+
+def test_one_who_floods_is_another_user_than_the_visitor_where_the_benchmark_may_become_both(
+    quick_run: dict[str, Any],
+) -> None:
+    rows = rows_of(quick_run, "Other callers, while somebody misbehaves")[1:]
+
+    found = {(row["visitor_uid"], row["uid"]) for row in rows}
+
+    assert found in ({(59001, 59002)}, {(os.geteuid(), os.geteuid())})
+
+
+def test_each_request_that_was_served_has_its_line_in_the_audit(quick_run: dict[str, Any]) -> None:
+    silent, writing = rows_of(quick_run, "What the audit line costs")
+
+    assert "lines_percent" not in silent
+    assert writing["lines_percent"] == 100
 
 
 def test_the_machine_is_described_by_kind_and_not_by_name(quick_run: dict[str, Any]) -> None:

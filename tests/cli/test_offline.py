@@ -342,3 +342,23 @@ def test_exec_without_a_trust_says_why_in_the_brokers_log_and_runs(
 
     assert done.returncode == 0
     assert "lease.refused" in done.stderr
+
+
+def test_exec_leaves_what_the_hosts_broker_keeps_to_that_one(
+    cloud: Cli, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    audit, state, token = tmp_path / "audit.jsonl", tmp_path / "state", tmp_path / "tokens/ci"
+    file = cloud.home / "config.toml"
+    file.write_text(
+        f'state_dir = "{state}"\n'
+        f'[roles.deploy]\narn = "{sandbox.role_arn}"\n'
+        f'[container.tokens]\nci = "{token}"\n'
+        f'[audit]\nto = "{audit}"\n'
+        '[[rules]]\nwho = { token = "ci" }\nroles = ["deploy"]\n'
+    )
+
+    done = cloud.run("exec", "--config", str(file), "--", sys.executable, "-c", FETCH)
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["RoleArn"] == sandbox.role_arn
+    assert [path for path in (audit, state, token) if path.exists()] == []

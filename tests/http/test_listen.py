@@ -1,5 +1,6 @@
 """Addresses: had, or not had for a reason that is said."""
 
+import errno
 import os
 import socket
 import stat
@@ -14,6 +15,7 @@ from broker.surfaces.listen import (
     bind,
     bind_unix,
     hops_allowed,
+    keep_to_device,
     listen,
     unlink_own,
 )
@@ -108,6 +110,25 @@ def test_a_socket_may_be_kept_to_one_device(host: str) -> None:
         client.connect(("127.0.0.1" if host == "0.0.0.0" else host, sock.getsockname()[1]))
 
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16) == b"lo\0"
+
+
+class OfAnOldKernel(socket.socket):
+    """A socket of whom Linux before 5.7 lets only root keep to a device."""
+
+    def setsockopt(self, *_: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+def test_where_only_root_may_keep_sockets_to_a_device_loopback_does_without() -> None:
+    with OfAnOldKernel() as sock:
+        keep_to_device(sock, "lo", host="127.0.0.1", port=8170)
+
+        assert sock.fileno() >= 0
+
+
+def test_where_only_root_may_keep_sockets_to_a_device_a_link_local_address_is_refused() -> None:
+    with OfAnOldKernel() as sock, pytest.raises(AddressForbidden, match="CAP_NET_RAW"):
+        keep_to_device(sock, "lo", host="169.254.169.254", port=80)
 
 
 def test_a_device_that_is_not_there_is_said() -> None:

@@ -51,7 +51,6 @@ def test_a_file_that_is_replaced_or_removed_rotates_its_token_with_overlap(
     assert new != old
     assert (tokens.caller_name(new), tokens.caller_name(old)) == ("ci", "ci")
     clock.jump(minutes=61)
-    tokens.look_again()
     assert (tokens.caller_name(new), tokens.caller_name(old)) == ("ci", None)
 
 

@@ -6,6 +6,8 @@ import json
 import os
 import socket
 import stat
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -462,6 +464,16 @@ def test_what_is_not_a_file_of_ours_is_refused(
 
 
 # A stream.
+
+
+def test_standard_output_that_is_closed_is_refused_as_its_number_may_be_a_clients() -> None:
+    look = "from broker.audit.sinks import sink_for; sink_for('stdout')"
+    shell = f'exec "{sys.executable}" -c "{look}" >&-'
+
+    done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1
+    assert "standard output is closed" in done.stderr
 
 
 @pytest.fixture
