@@ -24,7 +24,8 @@ class Caller:
 
     ``uid``, ``inode`` (of the socket) and ``cgroup_id`` come from the kernel, and ``unit`` and
     ``container`` are where that cgroup is; ``user_unit`` is one of the caller's own service
-    manager. ``address`` is the peer's, for TCP, and tells who asks only where no program of this
+    manager; without ``is_placed`` nobody can say where it runs.
+    ``address`` is the peer's, for TCP, and tells who asks only where no program of this
     host can be at the other end (``elsewhere``). ``token`` is the name of the bearer token that was
     presented and found good.
 
@@ -39,6 +40,7 @@ class Caller:
     unit: str | None = None
     user_unit: str | None = None
     container: str | None = None
+    is_placed: bool = True
     address: str | None = None
     elsewhere: bool = False
     token: str | None = None
@@ -67,7 +69,7 @@ class Caller:
         """Return the caller as that user: what the kernel said of another one is gone."""
         if self.uid == uid:
             return self
-        return Caller(uid=uid, address=self.address, token=self.token)
+        return Caller(uid=uid, is_placed=False, address=self.address, token=self.token)
 
     def with_token(self, name: str | None) -> "Caller":
         """Return the caller as the holder of that bearer token."""

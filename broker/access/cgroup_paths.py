@@ -40,13 +40,15 @@ ENGINES = tuple(
 class Place:
     """Where in the tree of units a cgroup is; None where it is in none.
 
-    ``user_unit`` is a name that user ``manager_uid`` chose.
+    ``user_unit`` is a name that user ``manager_uid`` chose. ``is_known`` tells a cgroup that is in
+    no unit from one of which nobody can say where it is.
     """
 
     unit: str | None = None
     container: str | None = None
     user_unit: str | None = None
     manager_uid: int | None = None
+    is_known: bool = True
 
     def user_unit_of(self, uid: int | None) -> str | None:
         """Return the user unit as a fact about a process of that user: of anybody else's, as of
@@ -54,7 +56,7 @@ class Place:
         return self.user_unit if uid is not None and uid == self.manager_uid else None
 
 
-NOWHERE = Place()
+NOWHERE = Place(is_known=False)
 
 
 @lru_cache(maxsize=4096)

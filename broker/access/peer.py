@@ -113,6 +113,7 @@ class Peers:
             unit=place.unit,
             user_unit=place.user_unit_of(owner.uid),
             container=place.container,
+            is_placed=place.is_known,
             address=str(there[0]),
         )
 
@@ -271,6 +272,7 @@ def in_its_place(sock: Any, caller: Caller) -> Caller:
         unit=place.unit,
         user_unit=place.user_unit_of(caller.uid),
         container=place.container,
+        is_placed=place.is_known,
     )
 
 

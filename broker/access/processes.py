@@ -169,4 +169,5 @@ def caller_of_process(pid: int) -> Caller:
         unit=place.unit,
         user_unit=place.user_unit_of(uid),
         container=place.container,
+        is_placed=place.is_known,
     )

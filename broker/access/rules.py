@@ -23,11 +23,11 @@ class ExplainedRules(Rules, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of one rule: it was the first to match, a key or more did not hold, or an
-    earlier one had matched."""
+    """What became of one rule: it was the first to match, a key or more did not hold, nobody could
+    tell, or an earlier one had decided."""
 
     rule: str
-    outcome: Literal["matched", "missed", "not reached"]
+    outcome: Literal["matched", "missed", "not known", "not reached"]
     missed: tuple[Missed, ...] = ()
 
 
@@ -115,7 +115,11 @@ class Rule:
 
 class FirstMatch:
     """The configured rules: the first that matches decides, and who matches none gets nothing,
-    root and the broker's own uid included."""
+    root and the broker's own uid included.
+
+    Where it cannot be told whether a rule means a caller, that caller gets nothing either: a rule
+    that refuses must not be passed by whoever hides from it, into a wider one below.
+    """
 
     def __init__(self, rules: Iterable[Rule], *, facts: Facts) -> None:
         self.rules = tuple(rules)
@@ -124,20 +128,26 @@ class FirstMatch:
 
     def grant_for(self, caller: Caller) -> Grant:
         for who, grant in self._granted:
-            if who.holds_for(caller, self._facts):
+            is_meant = who.means(caller, self._facts)
+            if is_meant is None:
+                return NOTHING
+            if is_meant:
                 return grant
         return NOTHING
 
     def explain(self, caller: Caller) -> Explained:
         """Return what *caller* would get, with every key that keeps a rule from matching."""
-        grant, verdicts = NOTHING, list[Verdict]()
+        grant, verdicts, decided = NOTHING, list[Verdict](), False
         for rule in self.rules:
-            if grant is not NOTHING:
+            if decided:
                 verdicts.append(Verdict(rule.name, "not reached"))
-            elif rule.who.holds_for(caller, self._facts):
+                continue
+            is_meant = rule.who.means(caller, self._facts)
+            decided = is_meant is not False
+            if is_meant:
                 grant = rule.grant
                 verdicts.append(Verdict(rule.name, "matched"))
             else:
                 missed = tuple(rule.who.missed_by(caller, self._facts))
-                verdicts.append(Verdict(rule.name, "missed", missed))
+                verdicts.append(Verdict(rule.name, "not known" if decided else "missed", missed))
         return Explained(grant, tuple(verdicts))

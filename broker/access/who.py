@@ -54,14 +54,26 @@ class Who:
         """The names of the keys that are set, cheapest first."""
         return tuple(name for name in KEYS if _is_set(getattr(self, name)))
 
+    def means(self, caller: Caller, facts: Facts) -> bool | None:
+        """Say whether *caller* is meant, asking no more of *facts* than that takes; None where
+        nobody can tell, because a fact could not be established and all other keys hold. Without
+        any key nobody is meant."""
+        is_unknown = False
+        for name in self.keys:
+            key, wanted = KEYS[name], getattr(self, name)
+            found = key.fact(caller, facts)
+            if key.holds_for(wanted, found):
+                continue
+            if not key.is_unknown(caller, found):
+                return False
+            is_unknown = True
+        if is_unknown:
+            return None
+        return bool(self.keys)
+
     def holds_for(self, caller: Caller, facts: Facts) -> bool:
-        """Say whether *caller* is meant, asking no more of *facts* than that takes. Without any
-        key nobody is."""
-        keys = self.keys
-        return bool(keys) and all(
-            KEYS[name].holds_for(getattr(self, name), KEYS[name].fact(caller, facts))
-            for name in keys
-        )
+        """Say whether *caller* is meant for certain."""
+        return self.means(caller, facts) is True
 
     def missed_by(self, caller: Caller, facts: Facts) -> Iterator["Missed"]:
         """Yield each key that does not hold."""
@@ -86,6 +98,8 @@ class Key:
 
     fact: Callable[[Caller, Facts], object | None]
     compare: Callable[[Any, Any], bool]
+    is_unknown: Callable[[Caller, object | None], bool] = lambda _, __: False
+    """Whether the fact is there and could not be established, as against none being there."""
 
     def holds_for(self, wanted: object, found: object | None) -> bool:
         """What is not known never holds, whatever is wanted."""
@@ -122,19 +136,28 @@ def _token(caller: Caller, _: Facts) -> str | None:
     return None if caller.token == PLAIN_TOKEN else caller.token
 
 
+def _is_unplaced(caller: Caller, _: object | None) -> bool:
+    return caller.uid is not None and not caller.is_placed
+
+
 KEYS = {
     "any_local": Key(lambda caller, _: caller.uid, lambda _, __: True),
     "uid": Key(lambda caller, _: caller.uid, _equal),
     "user": Key(lambda caller, _: caller.uid, lambda wanted, uid: bool(wanted.number == uid)),
     "token": Key(_token, _equal),
-    "unit": Key(_if_local(lambda caller, _: caller.unit), _equal),
-    "user_unit": Key(_if_local(lambda caller, _: caller.user_unit), _equal),
+    "unit": Key(_if_local(lambda caller, _: caller.unit), _equal, _is_unplaced),
+    "user_unit": Key(_if_local(lambda caller, _: caller.user_unit), _equal, _is_unplaced),
     "container": Key(
         _if_local(lambda caller, _: caller.container),
         lambda wanted, container: bool(container.startswith(wanted)),
+        _is_unplaced,
     ),
     "cidr": Key(_network_address, lambda wanted, address: address in wanted),
-    "group": Key(_groups, lambda wanted, gids: wanted.number in gids),
+    "group": Key(
+        _groups,
+        lambda wanted, gids: wanted.number in gids,
+        lambda caller, gids: caller.uid is not None and gids is None,
+    ),
     "exe": Key(_if_local(lambda caller, facts: facts.exe_of(caller)), _equal),
 }
 """Every key, in the order in which they are looked at: those that cost a look elsewhere last."""

@@ -50,14 +50,15 @@ class CallerFacts(Protocol):
     def user_of(self, uid: int) -> str | None: ...
 
 
-def because(verdict: Verdict) -> str:
+def reason_of(verdict: Verdict) -> str:
     """Return why a rule matched or did not, for a person."""
-    if verdict.outcome != "missed":
-        return verdict.outcome
-    return "; ".join(
+    because = "; ".join(
         f"{missed.key} is {missed.found or 'not known'}, not {missed.wanted}"
         for missed in verdict.missed
     )
+    if verdict.outcome == "not known":
+        return f"{because}: who may be meant here gets nothing below"
+    return because or verdict.outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,7 +276,7 @@ class Control:
                 {
                     "name": verdict.rule,
                     "matches": verdict.outcome == "matched",
-                    "because": because(verdict),
+                    "because": reason_of(verdict),
                 }
                 for verdict in explained.verdicts
             ],

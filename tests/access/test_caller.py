@@ -72,5 +72,5 @@ def test_others_are_counted_by_themselves(one: Caller, other: Caller) -> None:
 def test_nothing_of_one_user_is_left_in_another() -> None:
     relay = replace(ROOT, gid=0, pid=1, container=CONTAINER, cgroup_id=4, token="ci")
 
-    assert relay.as_user(1000) == Caller(uid=1000, address="127.0.0.1", token="ci")
+    assert relay.as_user(1000) == Caller(uid=1000, is_placed=False, address="127.0.0.1", token="ci")
     assert relay.as_user(0) == relay

@@ -278,3 +278,27 @@ def test_the_connection_by_which_a_caller_comes_decides_nothing(
     rules = rules_of(*several)
 
     assert rules.grant_for(caller) == rules.grant_for(by_another_way)
+
+
+def test_nobody_slips_past_a_rule_by_hiding_where_it_runs() -> None:
+    rules = rules_of(Who(unit="sandbox.service"), Who(any_local=True))
+    hidden = replace(ALICE, unit=None, user_unit=None, container=None, is_placed=False)
+    in_no_unit = replace(hidden, is_placed=True)
+
+    assert rules.grant_for(hidden).rule == "none"
+    assert rules.grant_for(in_no_unit).rule == "rules[2]"
+    assert [each.outcome for each in rules.explain(hidden).verdicts] == ["not known", "not reached"]
+
+
+def test_nobody_slips_past_a_rule_while_the_user_database_hangs() -> None:
+    silent = Known(groups={}, programs=KNOWN.programs)
+    rules = rules_of(Who(group=DOCKER), Who(any_local=True), known=silent)
+
+    assert rules.grant_for(ALICE).rule == "none"
+
+
+def test_a_rule_that_means_somebody_else_for_certain_stops_nobody() -> None:
+    rules = rules_of(Who(uid=4711, unit="sandbox.service"), Who(any_local=True))
+    hidden = replace(ALICE, unit=None, is_placed=False)
+
+    assert rules.grant_for(hidden).rule == "rules[2]"
