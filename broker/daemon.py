@@ -213,7 +213,7 @@ async def serving_all(
         await open_surface(imds_surface(config, pipelines, access, parts), sockets.imds)
         await open_surface(container_surface(config, pipelines, access), sockets.container)
         # Whoever waited for us must find what we write, too.
-        await asyncio.gather(*(file.settled() for file in files))
+        await first_leases(files, clock=parts.clock, limit_s=config.start_timeout_s, stop=stop)
         opened.set()
         everything = access.rules.grant_for(Caller(uid=os.geteuid()))
         yield Running(
@@ -320,7 +320,9 @@ def note_use(exchange: Exchange, access: Access, *, now: datetime) -> None:
     answer, caller = exchange.answer, exchange.caller
     if exchange.surface == "ops" or answer.route in ("ready", "status", "who"):
         return
-    rule = answer.rule or access.rules.grant_for(caller).rule
+    rule = answer.rule
+    if rule is None:  # no rule was asked
+        return
     access.usage.matched(rule, at=now)
     if answer.status == 200 and answer.role != "none" and answer.route in CREDENTIALS:
         access.usage.served(answer.role, caller, rule=rule, at=now)
@@ -703,6 +705,9 @@ async def _until_signalled(config: Config, parts: Parts) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    # A terminal that closes: leave in good order, unless nohup told us to stay.
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        loop.add_signal_handler(signal.SIGHUP, stop.set)
     await run(config, parts, stop)
 
 

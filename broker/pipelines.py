@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mappin
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from broker.access.caller import held_as
 from broker.access.rules import Rule
@@ -281,8 +281,14 @@ async def keeping(pipelines: Pipelines, clock: Clock) -> AsyncIterator[asyncio.T
         raise failure
 
 
+class Settles(Protocol):
+    """A keeper, or a file that is kept: it has a first lease, or was refused it, or was tried."""
+
+    async def settled(self) -> None: ...
+
+
 async def first_leases(
-    keepers: Iterable[Keeper[Any]],
+    keepers: Iterable[Settles],
     *,
     clock: Clock,
     limit_s: float,

@@ -67,7 +67,7 @@ def ask(
     raise NotRunning(
         "--runtime-dir",
         f"no broker is running: looked in {', '.join(looked)}",
-        "start one: namespace-broker run",
+        "start one: namespace-broker run --role-arn ARN",
     )
 
 

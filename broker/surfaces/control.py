@@ -11,7 +11,7 @@ from broker import __version__
 from broker.access.caller import Caller, Grant
 from broker.access.rules import ExplainedRules, Verdict
 from broker.credentials import AwsCredentials, IdToken, NamespaceToken
-from broker.keeper import Keeper
+from broker.keeper import Keeper, Status
 from broker.lease import NotReady
 from broker.surfaces.documents import credentials_document, handed_out
 from broker.surfaces.message import Answer, Request
@@ -165,6 +165,8 @@ class Control:
             return self._refused(caller)
         statuses = [keeper.status(now=now) for keeper in self._keepers]
         ready = readiness(statuses)[0]
+        if caller.uid not in self._owners:
+            return self._status_for(grant, statuses, ready=ready)
         document = {
             "version": __version__,
             "pid": os.getpid(),
@@ -180,6 +182,24 @@ class Control:
             "rules": [
                 {**rule, "last_matched_at": rfc3339(rule["last_matched_at"])}
                 for rule in self._usage.of_rules()
+            ],
+        }
+        return json_answer(200, document, route="status")
+
+    def _status_for(self, grant: Grant, statuses: list[Status], *, ready: bool) -> Answer:
+        """Answer a caller that is no owner: its own roles, and nothing of anybody else's."""
+        own = {f"role/{grant.held_as(role)}" for role in grant.roles}
+        document = {
+            "version": __version__,
+            "pid": os.getpid(),
+            "ready": ready,
+            "region": self._endpoints.region,
+            "default_role": grant.default_role,
+            "roles": sorted(grant.roles),
+            "leases": [
+                {**lease_facts(status), "reason": status.reason}
+                for status in statuses
+                if status.name in own
             ],
         }
         return json_answer(200, document, route="status")

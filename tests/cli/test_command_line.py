@@ -198,7 +198,7 @@ def test_names_of_commands_and_flags_take_either_dash(cli: Cli) -> None:
 
     assert line == (
         "--runtime-dir: no broker is running: looked in /nonexistent (nothing there);"
-        " start one: namespace-broker run"
+        " start one: namespace-broker run --role-arn ARN"
     )
 
 

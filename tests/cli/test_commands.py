@@ -34,7 +34,7 @@ class TestFinding:
 
         assert line == (
             f"--runtime-dir: no broker is running: looked in {cli.runtime_dir} (nothing there),"
-            " /run/namespace-broker (nothing there); start one: namespace-broker run"
+            " /run/namespace-broker (nothing there); start one: namespace-broker run --role-arn ARN"
         )
 
     def test_a_broker_that_was_killed_is_not_running(self, cli: Cli) -> None:

@@ -119,7 +119,6 @@ def test_the_readmes_first_use_works_word_for_word(shell: Shell) -> None:
             "export NAMESPACE_BROKER_RUNTIME_DIR=own",
             start.replace(" &", f" {elsewhere} &"),
             "trap 'kill $!; wait $!' EXIT",
-            "until [ -e own/endpoints.json ]; do sleep 0.05; done; namespace-broker wait",
             rest[0],
             f'{sys.executable} -c "{bucket}"',
             "echo hello > test.txt",
