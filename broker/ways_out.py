@@ -1,0 +1,181 @@
+"""Every surface and token file, made from the configuration over the pipelines. Opens none."""
+
+import os
+import socket
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from broker import host
+from broker.access.caller import PLAIN_TOKEN
+from broker.access.subjects import Subjects
+from broker.clock import Clock
+from broker.config import Config
+from broker.credentials import IdToken
+from broker.gate import Access
+from broker.keeper import Keeper
+from broker.lease import NotReady
+from broker.pipelines import (
+    Parts,
+    Pipelines,
+)
+from broker.starting import Misconfigured
+from broker.surfaces.container import Container
+from broker.surfaces.control import Control, Endpoints, Handing
+from broker.surfaces.http import Limits
+from broker.surfaces.imds import Imds
+from broker.surfaces.imds_paths import Place, instance_id_from
+from broker.surfaces.message import Surface
+from broker.surfaces.namespace import NamespaceTokens
+from broker.surfaces.ops import Ops
+from broker.surfaces.routed import Routed
+from broker.surfaces.session_tokens import SessionTokens
+from broker.surfaces.token_files import TokenFile
+from broker.surfaces.token_forms import BareJwt, TokenJson
+from broker.telemetry import Metrics, Telemetry
+
+
+def ops_surface(pipelines: Pipelines, access: Access, metrics: Metrics) -> Surface:
+    return Ops(keepers=pipelines.keepers, guard=access.guard, metrics=metrics.text)
+
+
+def control_surface(
+    config: Config,
+    pipelines: Pipelines,
+    access: Access,
+    endpoints: Endpoints,
+    *,
+    is_open: Callable[[], bool],
+) -> Surface:
+    return Control(
+        keepers=pipelines.keepers,
+        roles=pipelines.roles,
+        held=pipelines.held,
+        identities=pipelines.identities,
+        id_tokens=by_audience(config, pipelines),
+        rules=access.rules,
+        facts=Subjects(access.facts),
+        usage=access.usage,
+        owner_uid=os.geteuid(),
+        container_token=lambda: access.tokens.newest(PLAIN_TOKEN),
+        handing=handing_on(config, access),
+        endpoints=endpoints,
+        is_open=is_open,
+    )
+
+
+def imds_surface(config: Config, pipelines: Pipelines, access: Access, parts: Parts) -> Surface:
+    return Imds(
+        pipelines.held,
+        rules=access.rules,
+        guard=access.guard,
+        tokens=SessionTokens(access.keys),
+        place=place_of(config, pipelines, parts.clock),
+        v1=config.imds.v1,
+    )
+
+
+def container_surface(config: Config, pipelines: Pipelines, access: Access) -> Surface:
+    container = Container(
+        pipelines.held, rules=access.rules, guard=access.guard, secrets=access.tokens
+    )
+    if not config.id_tokens and not any(each.http for each in config.namespace_tokens):
+        return container
+    namespace = NamespaceTokens(
+        pipelines.identities,
+        id_tokens=by_audience(config, pipelines),
+        rules=access.rules,
+        guard=access.guard,
+        secrets=access.tokens,
+        spec_secrets=access.spec_secrets,
+    )
+    return Routed(namespace=namespace, container=container)
+
+
+def by_audience(config: Config, pipelines: Pipelines) -> Mapping[str, Keeper[IdToken]]:
+    """Return the kept ID tokens by audience; of two for one audience, the first."""
+    return {each.audience: pipelines.id_tokens[each.name] for each in reversed(config.id_tokens)}
+
+
+def handing_on(config: Config, access: Access) -> Handing:
+    """Return what is told to a caller who may have a Namespace token: the way to it."""
+    files = {each.identity: each.file for each in config.namespace_tokens if each.file}
+    return Handing(
+        files={identity: str(file) for identity, file in files.items()},
+        spec_secrets=access.spec_secrets,
+    )
+
+
+def token_files(
+    config: Config, pipelines: Pipelines, parts: Parts, telemetry: Telemetry
+) -> list[TokenFile[Any]]:
+    """Open every configured token file's place.
+
+    Raises:
+        Misconfigured: One must not be used.
+    """
+    files: list[TokenFile[Any]] = []
+    try:
+        for each in config.namespace_tokens:
+            if each.file is not None:
+                files.append(
+                    TokenFile(
+                        each.file,
+                        keeper=pipelines.identities[each.identity],
+                        form=TokenJson(),
+                        clock=parts.clock,
+                        group=each.group,
+                        on_event=telemetry.on_file,
+                    )
+                )
+        for entry in config.id_tokens:
+            if entry.file is not None:
+                files.append(
+                    TokenFile(
+                        entry.file,
+                        keeper=pipelines.id_tokens[entry.name],
+                        form=BareJwt(),
+                        clock=parts.clock,
+                        on_event=telemetry.on_file,
+                    )
+                )
+    except (ValueError, OSError) as error:
+        for file in files:
+            file.close()
+        reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        raise Misconfigured(reason) from error
+    return files
+
+
+def place_of(config: Config, pipelines: Pipelines, clock: Clock) -> Place:
+    """Return what IMDS says of this machine: what is configured, else Namespace's facts, else
+    this host's."""
+    default = next((e.role for e in config.roles if e.role.name == config.default_role), None)
+    return Place(
+        instance_id=config.imds.instance_id
+        or _namespace_instance_id(pipelines)
+        or instance_id_from(host.machine_id()),
+        read_at=clock.now(),
+        region=config.region,
+        availability_zone=config.availability_zone,
+        account_id=default.arn.split(":")[4] if default else None,
+        hostname=socket.gethostname(),
+        local_ipv4=host.local_ipv4(),
+        mac=host.mac(),
+        architecture=host.architecture(),
+    )
+
+
+def _namespace_instance_id(pipelines: Pipelines) -> str | None:
+    for identity in pipelines.identities.values():
+        with suppress(NotReady):
+            return identity.current().value.instance_id
+    return None
+
+
+def limits_of(config: Config) -> Limits:
+    return Limits(
+        header_bytes=config.guard.header_bytes,
+        header_timeout_s=config.guard.header_timeout_s,
+        idle_timeout_s=config.guard.idle_timeout_s,
+    )
