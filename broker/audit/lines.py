@@ -26,6 +26,7 @@ ASKED_FOR: Mapping[str, Kind] = MappingProxyType(
         "credentials": "aws",
         "role-list": "aws",
         "container": "aws",
+        "client": "aws",
         "token-spec": "namespace-token",
         "namespace-token": "namespace-token",
         "id-token": "id-token",

@@ -227,7 +227,7 @@ class Control:
         grant = self._rules.grant_for(caller)
         role = asked.get("role")
         if not grant.any or (role is not None and role not in grant.roles):
-            return self._refused(caller)
+            return self._refused(caller, route="client")
         document = client_facts(
             self._endpoints,
             grant,

@@ -4,9 +4,9 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-SHARE = 8
-"""Requests of one caller that are answered in one turn of the event loop: together less than a
-millisecond's work. The rest waits for the next turn, after everybody else's."""
+SHARE = 2
+"""Requests of one caller that are answered in one turn of the event loop: together about a tenth of
+a millisecond's work. The rest waits for the next turn, after everybody else's."""
 
 
 class Turns:
