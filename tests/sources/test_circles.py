@@ -81,7 +81,7 @@ def test_a_relative_uri_leads_to_its_own_address_on_the_link() -> None:
     [
         OUR_COMMAND,
         "/usr/bin/namespace-broker credential-process",
-        "/opt/venv/bin/python -m broker credential_process",
+        "/srv/venv/bin/python -m broker credential_process",
         '"/opt/name space/namespace-broker" --runtime-dir /x credential-process',
     ],
 )
