@@ -155,6 +155,7 @@ class Desk:
         self.exempt = {0, os.geteuid()}
         self.leaving = False
         self.piece = memoryview(bytearray(PIECE_BYTES))
+        self.invites = getattr(surface, "takes_bodies", True)
         self._surface = surface
         self._clock = clock
         self._on_exchange = on_exchange
@@ -512,7 +513,7 @@ class Connection(asyncio.BufferedProtocol):
         """Let a client that waits for it send its body, which is read to its end (C-5)."""
         if _promised(message) > BODY_BYTES:
             self._cut_off()
-        elif _waits_for_continue(message) and not body.total_bytes:
+        elif self._desk.invites and _waits_for_continue(message) and not body.total_bytes:
             self._transport.write(CONTINUE)
 
     def _cut_off(self, *, too_long: bool = False) -> None:

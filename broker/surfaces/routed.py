@@ -17,6 +17,8 @@ class Routed:
     """
 
     name = "container"
+    takes_bodies = False
+    """Nobody is invited to send one: a prober of nsc's address gets not even that line."""
 
     def __init__(self, *, namespace: NamespaceTokens, container: Container) -> None:
         self._namespace = namespace

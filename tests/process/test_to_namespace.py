@@ -305,6 +305,7 @@ def test_a_prober_without_the_secret_gets_not_even_a_status_line(workload: Workl
             probed(url, f"{secret}/workload_token", "Host: evil.example"),
             probed(url, f"{secret}/workload_token", host, "Origin: http://evil.example"),
             probed(url, f"{secret}/workload_token", host, "X-Forwarded-For: 192.0.2.1"),
+            probed(url, "/nsc/v1/x", host, "Content-Length: 5", "Expect: 100-continue"),
         ]
         known = probed(url, f"{secret}/workload_token", host, "Connection: close")
 
