@@ -9,6 +9,7 @@ from broker.cli.broker_flags import broker_flags
 from broker.cli.columns import columns, span
 from broker.cli.flags import Options
 from broker.cli.offline import configured, ends_at, explained, misuse, warn
+from broker.cli.reasons import told_once
 from broker.config import Address, Config, ConfigError, IdentityConfig, RoleConfig, Rule
 from broker.lease import Lease
 
@@ -181,7 +182,11 @@ def described(facts: Mapping[str, Any]) -> str:
         if rows
     ]
     if "leases" in facts:
-        leases = [[lease["name"], result(lease)] for lease in facts["leases"]]
+        reasons = told_once((lease["name"], lease["reason"] or "") for lease in facts["leases"])
+        leases = [
+            [lease["name"], result(lease) if lease["ok"] else reason]
+            for lease, reason in zip(facts["leases"], reasons, strict=True)
+        ]
         tables.append(columns(["LEASE", "RESULT"], leases))
     return "\n".join(tables)
 
@@ -207,6 +212,4 @@ def granted(rule: Mapping[str, Any]) -> str:
 
 
 def result(lease: Mapping[str, Any]) -> str:
-    if not lease["ok"]:
-        return str(lease["reason"])
     return f"good until {lease['expires_at']}" if lease["expires_at"] else "good until revoked"

@@ -12,6 +12,7 @@ from broker.cli.columns import columns, span
 from broker.cli.failure import Failure
 from broker.cli.flags import Options
 from broker.cli.obtain import denied
+from broker.cli.reasons import told_once
 
 DESCRIPTION = """Show what the running broker holds: each lease, its state and how long it is good;
 and since its start, who used each role last, and how often each rule matched.
@@ -67,15 +68,20 @@ def table(status: Mapping[str, Any], *, now: datetime) -> str:
     ready = "ready" if status.get("ready") else "not ready"
     region = status.get("region") or "no region"
     head = f"namespace-broker {status.get('version')} (pid {status.get('pid')}): {ready}, {region}"
+    leases = status.get("leases", [])
+    reasons = told_once(
+        (str(lease.get("name")), str(lease.get("reason") or lease.get("error") or ""))
+        for lease in leases
+    )
     rows = [
         [
             marked(lease, default_role=status.get("default_role")),
             str(lease.get("state")),
             until(lease.get("expires_at"), now=now),
             until(lease.get("renews_at"), now=now),
-            str(lease.get("reason") or lease.get("error") or ""),
+            reason,
         ]
-        for lease in status.get("leases", [])
+        for lease, reason in zip(leases, reasons, strict=True)
     ]
     tables = [columns(["LEASE", "STATE", "EXPIRES IN", "RENEWS IN", "REASON"], rows)]
     if uses := used_rows(status, now=now):
