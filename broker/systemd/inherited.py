@@ -1,0 +1,157 @@
+"""Take over the sockets and stored descriptors that systemd hands down. Serves nothing."""
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final, TypeVar
+
+from broker.systemd.store import LEASES, content_of
+
+T = TypeVar("T")
+
+FIRST_DESCRIPTOR = 3
+SURFACES: Final = ("imds", "container", "namespace", "ops", "control")
+VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
+
+
+class NotServable(ValueError):
+    """systemd handed down what cannot be served on; the text says what and what to do."""
+
+
+def nothing() -> Mapping[str, T]:
+    return MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inherited:
+    """What this process was started with.
+
+    ``sockets`` are listening stream sockets by ``FileDescriptorName=``, open as long as we are:
+    whoever serves on one takes a duplicate. ``kept`` are the documents that were stored with
+    systemd, by the name of their descriptor. ``warnings`` are about what was of no use.
+    """
+
+    sockets: Mapping[str, tuple[socket.socket, ...]] = field(default_factory=nothing)
+    kept: Mapping[str, bytes] = field(default_factory=nothing, repr=False)
+    warnings: tuple[str, ...] = ()
+
+    def of(self, *names: str) -> tuple[socket.socket, ...]:
+        """Return the sockets of those names, in that order."""
+        return tuple(sock for name in names for sock in self.sockets.get(name, ()))
+
+
+def inherited(
+    environ: MutableMapping[str, str], pid: int, *, first: int = FIRST_DESCRIPTOR
+) -> Inherited:
+    """Return what systemd handed to the process *pid*, and forget the variables that say so: what
+    is not for us, or for a program that we start, must not be taken twice. They begin at descriptor
+    *first*.
+
+    Raises:
+        NotServable: A descriptor named for a surface is not a listening stream socket.
+
+    Source: sd_listen_fds(3).
+    """
+    said = {name: environ.pop(name) for name in VARIABLES if name in environ}
+    if said.get("LISTEN_PID") != str(pid):
+        return Inherited()
+    sockets: dict[str, tuple[socket.socket, ...]] = {}
+    kept: dict[str, bytes] = {}
+    warnings: list[str] = []
+    try:
+        for descriptor, name in _named(said, first):
+            os.set_inheritable(descriptor, False)
+            if name in SURFACES:
+                sockets[name] = (*sockets.get(name, ()), _listening(descriptor, name))
+            elif name in LEASES:
+                warnings += _read_into(kept, descriptor, name)
+            else:
+                os.close(descriptor)
+                warnings.append(
+                    f"systemd handed down a descriptor named {name!a}, which is none of ours, so "
+                    f"it is closed; FileDescriptorName= may be {', '.join(SURFACES)}"
+                )
+        if len(sockets.get("control", ())) > 1:
+            raise NotServable("control: systemd handed down several sockets; leave one")
+    except NotServable:
+        for each in sockets.values():
+            for sock in each:
+                sock.close()
+        raise
+    return Inherited(
+        sockets=MappingProxyType(sockets), kept=MappingProxyType(kept), warnings=tuple(warnings)
+    )
+
+
+def _named(said: Mapping[str, str], first: int) -> Iterator[tuple[int, str]]:
+    """Yield each descriptor and its name.
+
+    Raises:
+        NotServable: There are not as many as was said.
+    """
+    count, names = said.get("LISTEN_FDS", "0"), said.get("LISTEN_FDNAMES", "").split(":")
+    if not count.isascii() or not count.isdigit():
+        raise NotServable(f"LISTEN_FDS: is {count!a}, which is no number; leave it to systemd")
+    for index in range(int(count)):
+        descriptor = first + index
+        try:
+            os.fstat(descriptor)
+        except OSError as error:
+            raise NotServable(
+                f"LISTEN_FDS: is {count}, but descriptor {descriptor} is not open; leave it to "
+                "systemd"
+            ) from error
+        yield descriptor, names[index] if index < len(names) else "unknown"
+
+
+def _read_into(kept: dict[str, bytes], descriptor: int, name: str) -> list[str]:
+    """Read a stored document and close it; return what there is to warn of."""
+    try:
+        kept[name] = content_of(descriptor)
+    except OSError as error:
+        return [f"what is stored as {name} cannot be read: {error.strerror}; it is left"]
+    finally:
+        os.close(descriptor)
+    return []
+
+
+def _listening(descriptor: int, name: str) -> socket.socket:
+    try:
+        sock = socket.socket(fileno=descriptor)
+    except OSError as error:
+        raise _not_servable(name, "is no socket") from error
+    if what := _wrong_with(sock, name):
+        sock.close()
+        raise _not_servable(name, what)
+    return sock
+
+
+def _wrong_with(sock: socket.socket, name: str) -> str | None:
+    if sock.type != socket.SOCK_STREAM:
+        return "is not a stream socket"
+    if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        return "does not listen"
+    if (sock.family == socket.AF_UNIX) != (name == "control"):
+        wanted = "a path" if name == "control" else "ADDRESS:PORT"
+        return f"is of the wrong family (ListenStream= takes {wanted} there)"
+    if name == "control" and not isinstance(sock.getsockname(), str):
+        return "has no path in the file system"
+    return None
+
+
+def _not_servable(name: str, what: str) -> NotServable:
+    return NotServable(
+        f"{name}: what systemd handed down by that FileDescriptorName= {what}; the socket unit "
+        "needs ListenStream= and Accept=no"
+    )
+
+
+def device_of(sock: socket.socket) -> str | None:
+    """Return the device that a listener is kept to (``BindToDevice=``), None for none."""
+    with contextlib.suppress(OSError):
+        raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16)
+        return raw.rstrip(b"\0").decode("ascii", "replace") or None
+    return None

@@ -1,0 +1,104 @@
+"""Keep one secret document with systemd, in memory, over our restarts. Does not read it."""
+
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Iterable
+from typing import Final
+
+from broker.systemd.notify import Notifier
+
+LEASES: Final = ("leases-a", "leases-b")
+"""The names that a document is stored under, by turns: the old one goes when the new one is there,
+so that a crash in between finds one or both, never none. The document says which is newer."""
+
+LARGEST_BYTES: Final = 16 * 1024 * 1024
+
+MFD_NOEXEC_SEAL: Final = 0x0008
+SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
+
+
+class Store:
+    """systemd's descriptor store (``FileDescriptorStoreMax=``, 2 at least), for one document."""
+
+    def __init__(
+        self, notifier: Notifier, *, holds: str | None = None, found: Iterable[str] = ()
+    ) -> None:
+        """*holds* is the name of the document that counts, of those that were *found* there."""
+        self._notifier = notifier
+        self._holds = holds
+        self._there = set(found)
+
+    def put(self, document: bytes) -> None:
+        """Have systemd keep *document* instead of the one before.
+
+        Raises:
+            OSError: This process may make no file in memory.
+        """
+        if not self._notifier.is_heard:
+            return
+        name = LEASES[1] if self._holds == LEASES[0] else LEASES[0]
+        descriptor = sealed(document)
+        try:
+            self._remove(name)  # left by a crash, and older than what we hold
+            self._notifier.store(descriptor, name)
+        finally:
+            os.close(descriptor)
+        self._there.add(name)
+        if self._holds is not None:
+            self._remove(self._holds)
+        self._holds = name
+
+    def _remove(self, name: str) -> None:
+        if name in self._there:
+            self._there.discard(name)
+            self._notifier.unstore(name)
+
+
+def sealed(document: bytes) -> int:
+    """Return the descriptor of a nameless file in memory that holds *document*, for ever unchanged.
+
+    Raises:
+        OSError: There is no memory, or no such files on this host.
+
+    Source: memfd_create(2), fcntl(2).
+    """
+    descriptor = _memory_file()
+    try:
+        view = memoryview(document)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, SEALS)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _memory_file() -> int:
+    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+    try:
+        # Some hosts allow no others (vm.memfd_noexec).
+        return os.memfd_create("namespace-broker", flags | MFD_NOEXEC_SEAL)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # before Linux 6.3
+            raise
+        return os.memfd_create("namespace-broker", flags)
+
+
+def content_of(descriptor: int) -> bytes:
+    """Return what a stored descriptor holds, from its beginning.
+
+    Raises:
+        OSError: It is no file, or a far too long one.
+    """
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "it is no file")
+    if found.st_size > LARGEST_BYTES:
+        raise OSError(errno.EFBIG, "it is too long")
+    document = b""
+    while piece := os.pread(descriptor, found.st_size - len(document), len(document)):
+        document += piece
+    return document
