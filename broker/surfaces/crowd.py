@@ -104,6 +104,13 @@ class Crowd:
         if self._remove(member):
             self._admit_who_waits()
 
+    def resize(self, *, connections: int, per_caller: int) -> None:
+        """Have other limits from here on. Who is in all too many goes; of one caller's, nobody."""
+        self._connections, self._per_caller = connections, per_caller
+        while self.served > connections:
+            self._drop(self._least_missed())
+        self._admit_who_waits()
+
     def make_room(self) -> None:
         """End one, since no more can be opened: a parked one, else as when all places are taken."""
         if self.parked:

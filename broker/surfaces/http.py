@@ -7,11 +7,14 @@ answer is written within the very call that brought the request's last byte, and
 
 import asyncio
 import errno
+import fcntl
 import os
 import socket
+import struct
+import termios
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
@@ -64,8 +67,9 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 class Limits:
     """What a client may take of us.
 
-    A request must arrive whole within ``header_timeout_s`` of its first byte, and within
-    ``drain_s`` when we are leaving. A head longer
+    A request must arrive whole within ``header_timeout_s`` of its first byte. When we are leaving,
+    within ``drain_s``, and a connection that is quiet for ``quiet_s`` is closed; those who come in
+    the last moment have ``last_s`` for all of it. A head longer
     than ``header_bytes`` (by up to a piece of what is read) is cut off. How many connections there
     may be, in all and by caller, is a `Crowd`'s to say; these numbers make one for a surface that
     is alone.
@@ -75,6 +79,8 @@ class Limits:
     header_timeout_s: float = 5.0
     idle_timeout_s: float = 75.0
     drain_s: float = 3.0
+    quiet_s: float = 0.1
+    last_s: float = 0.5
     connections: int = 1024
     connections_per_caller: int = 64
 
@@ -93,11 +99,10 @@ async def serving(
     on_exchange: Callable[[Exchange], None] = _tell_nobody,
     on_error: Callable[[BaseException], None] = _tell_nobody,
     who: Callable[[asyncio.BaseTransport], Caller] | None = None,
-) -> AsyncIterator[None]:
+) -> AsyncIterator["Server"]:
     """Serve *surface* on *sockets*, TCP or Unix, bound or listening already, for the block.
 
-    The sockets are ours from here on and closed at the end. Leaving the block stops accepting,
-    lets requests that have begun to arrive end (for at most ``drain_s``) and closes the rest.
+    The sockets are ours from here on and closed at the end, when the `Server` closes.
 
     *crowd* is everybody who is connected to the broker: one object for all its surfaces.
 
@@ -110,7 +115,6 @@ async def serving(
         AddressInUse: Another program listens there since the socket was bound.
     """
     async with AsyncExitStack() as leaving:
-        peers = leaving.enter_context(Peers())
         desk = Desk(
             surface,
             clock=clock,
@@ -119,9 +123,8 @@ async def serving(
             or Crowd(connections=limits.connections, per_caller=limits.connections_per_caller),
             on_exchange=on_exchange,
             on_error=on_error,
-            who=who or peers.caller_of,
+            who=who or leaving.enter_context(Peers()).caller_of,
         )
-        leaving.push_async_callback(desk.drain)
         listeners = [leaving.enter_context(sock) for sock in sockets]
         for listener in listeners:
             # A listener's options pass to the connections it accepts.
@@ -129,10 +132,61 @@ async def serving(
             if listener.family != socket.AF_UNIX:
                 listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             listen(listener)
-        for listener in listeners:
-            accepting = Accepting(listener, take=desk.welcome, failed=desk.not_accepted)
-            leaving.callback(accepting.close)
-        yield
+        server = Server(desk, listeners)
+        leaving.push_async_callback(server.close)
+        yield server
+
+
+class Server:
+    """One surface on its sockets, and how that ends: without a reset for anybody who asks.
+
+    Those who are connected are answered a last time while others still come in; then the door is
+    closed, and only who came in the very last moment is waited for. Where the socket is another's
+    too (systemd's), who comes after that waits in it for our next process.
+    """
+
+    def __init__(self, desk: "Desk", listeners: Iterable[socket.socket]) -> None:
+        self._desk = desk
+        self._listeners = tuple(listeners)
+        self._accepting = [
+            Accepting(listener, take=desk.welcome, failed=desk.not_accepted)
+            for listener in self._listeners
+        ]
+        self._is_winding_down = False
+
+    def change(self, surface: Surface, *, limits: Limits | None = None) -> None:
+        """Have *surface* answer from the next request on, on the connections that there are too;
+        with other *limits*, where they are given."""
+        self._desk.change(surface)
+        if limits is not None:
+            self._desk.limits = limits
+
+    async def wind_down(self) -> None:
+        """Answer who is connected now a last time and let them go; meanwhile take others."""
+        if not self._is_winding_down:
+            self._is_winding_down = True
+            await self._desk.let_go()
+
+    async def close(self) -> None:
+        """Wind down, take whoever is at the door, and nobody after that."""
+        try:
+            await self.wind_down()
+        finally:
+            for accepting in self._accepting:
+                accepting.close()
+            self._accepting.clear()
+            for listener in self._listeners:
+                listener.close()
+            await self._desk.end()
+
+
+async def leave(servers: Iterable[Server]) -> None:
+    """Close all of *servers*; each takes connections until every one of them can close its door."""
+    leaving = tuple(servers)
+    try:
+        await asyncio.gather(*[server.wind_down() for server in leaving])
+    finally:
+        await asyncio.gather(*[server.close() for server in leaving])
 
 
 class Desk:
@@ -155,8 +209,7 @@ class Desk:
         self.exempt = {0, os.geteuid()}
         self.leaving = False
         self.piece = memoryview(bytearray(PIECE_BYTES))
-        self.invites = getattr(surface, "takes_bodies", True)
-        self._surface = surface
+        self.change(surface)
         self._clock = clock
         self._on_exchange = on_exchange
         self._who = who
@@ -165,6 +218,10 @@ class Desk:
         self._gone = asyncio.Event()
         self._date = ""
         self._date_at = -1
+
+    def change(self, surface: Surface) -> None:
+        self.invites = getattr(surface, "takes_bodies", True)
+        self._surface = surface
 
     def welcome(self, sock: socket.socket, peer: Any) -> None:
         """Give a connection its place, parked or served, or close it without a byte."""
@@ -180,8 +237,10 @@ class Desk:
         match self.crowd.enter(connection):
             case "served":
                 connection.admit()
-            case "parked":
+            case "parked" if not self.leaving:
                 connection.park()
+            case "parked":
+                connection.admit()
             case "away":
                 connection.end(refused=True)
         return None
@@ -222,23 +281,38 @@ class Desk:
                 sock.close()
                 connection.connection_lost(None)
 
-    async def drain(self) -> None:
-        """Close what is idle, wait for what has begun, for so long."""
-        await _turns()
+    async def let_go(self) -> None:
+        """Let go of everybody who is connected, as soon as they are answered or quiet."""
         self.leaving = True
+        await _turns()
+        await self._ended(set(self._connections), within_s=self.limits.drain_s)
+
+    async def end(self) -> None:
+        """Let go of who is left, and end what does not end by itself."""
         try:
-            async with asyncio.timeout(self.limits.drain_s):
-                for connection in list(self._connections):
-                    connection.end_when_idle()
-                while self._connections:
-                    self._gone.clear()
-                    await self._gone.wait()
-        except TimeoutError:
-            pass
+            await _turns()
+            await self._ended(set(self._connections), within_s=self.limits.last_s)
         finally:
             for connection in list(self._connections):
                 connection.end(refused=False)
             await _turns()
+
+    async def _ended(self, connections: set["Connection"], *, within_s: float) -> None:
+        """Wait until *connections* have ended, for so long; end those that are quiet."""
+        quiet_s, began_at = self.limits.quiet_s, time.perf_counter()
+        for connection in connections:
+            connection.admit()  # nobody has to make room any more
+        while connections & self._connections:
+            now = time.perf_counter()
+            if now > began_at + within_s:
+                return
+            if now > began_at + quiet_s:
+                for connection in connections & self._connections:
+                    connection.end_when_quiet(since=now - quiet_s)
+            self._gone.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(quiet_s / 4):
+                    await self._gone.wait()
 
     def answer(self, request: Request, caller: Caller) -> Answer:
         """Return the surface's answer, or its "nothing to serve" when it fails."""
@@ -353,16 +427,15 @@ class Connection(asyncio.BufferedProtocol):
         self._expect_within(self._desk.limits.idle_timeout_s)
 
     def admit(self) -> None:
-        self.served_at = time.perf_counter()
         if self._sock is not None:
+            self.served_at = time.perf_counter()
             sock, self._sock = self._sock, None
             self._desk.open(self, sock)
 
-    def end_when_idle(self) -> None:
-        """Close now, or after the answer to the request that has begun to arrive."""
-        if not self.is_open:
-            self.end(refused=False)
-        elif not self._arriving and not self._unparsed and not self.is_ending:
+    def end_when_quiet(self, *, since: float) -> None:
+        """Close, unless part of a request is here, or came to be answered after *since*."""
+        begun = self._arriving or self._unparsed or self.is_ending
+        if self.is_open and not begun and self.served_at <= since and not self._has_come():
             self._close()
 
     def end(self, *, refused: bool) -> None:
@@ -558,6 +631,12 @@ class Connection(asyncio.BufferedProtocol):
     def _failed(self, error: Exception) -> None:
         self.end(refused=False)
         self._desk.on_error(error)
+
+    def _has_come(self) -> bool:
+        """Say whether the kernel has something for us: closing then would reset the connection."""
+        sock = self._transport.get_extra_info("socket")
+        count = fcntl.ioctl(sock.fileno(), termios.FIONREAD, struct.pack("i", 0))
+        return any(count)
 
     # Time.
 

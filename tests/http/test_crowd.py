@@ -136,3 +136,15 @@ async def test_the_same_is_told_once_and_a_hundred_things_at_the_most() -> None:
     told = [crowd.is_news(f"{number % 1000}") for number in range(5000)]
 
     assert told == [True] * 100 + [False] * 4900
+
+
+async def test_other_limits_hold_at_once_and_who_waited_for_them_is_served() -> None:
+    crowd = Crowd(connections=4, per_caller=1)
+    a = [Guest("a", crowd).enter() for _ in range(2)]
+    others = [Guest(name, crowd).enter() for name in "bcd"]
+
+    crowd.resize(connections=5, per_caller=2)
+    assert [guest.state for guest in (*a, *others)] == ["served"] * 5
+
+    crowd.resize(connections=2, per_caller=2)
+    assert crowd.served == count([*a, *others], "served") == 2
