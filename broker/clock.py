@@ -31,15 +31,11 @@ class SystemClock:
         await asyncio.sleep(seconds)
 
 
-async def jumps(clock: Clock) -> AsyncIterator[timedelta]:
-    """Yield how far the wall clock jumped, each time it moves a minute more or less than was slept.
-
-    asyncio's clock stands still while a machine is suspended or snapshotted, and a clone wakes
-    up with everything its twin holds; both look like this.
-    """
+async def looks(clock: Clock) -> AsyncIterator[timedelta]:
+    """Look at the wall clock again and again; yield each time how much further it moved than was
+    slept, zero where that counts as nothing."""
     while True:
         before = clock.now()
         await clock.sleep(LOOK_S)
         moved = clock.now() - before - timedelta(seconds=LOOK_S)
-        if abs(moved) > JUMP:
-            yield moved
+        yield moved if abs(moved) > JUMP else timedelta()

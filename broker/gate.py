@@ -1,11 +1,8 @@
 """Who may ask, and who is told of it: rules, secrets and the audit, from the configuration."""
 
-import asyncio
 import os
-import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 
@@ -22,6 +19,7 @@ from broker.pipelines import (
     Parts,
     Pipelines,
 )
+from broker.sockets import hosts_of
 from broker.starting import Misconfigured, explained
 from broker.surfaces.kept_tokens import KeptTokens
 from broker.surfaces.message import Exchange
@@ -38,6 +36,7 @@ CREDENTIALS = frozenset({"credentials", "container"})
 class Access:
     """What the surfaces share: who may ask, and by which secrets."""
 
+    config: Config
     rules: ExplainedRules
     facts: HostFacts
     usage: Usage
@@ -48,28 +47,62 @@ class Access:
     tokens: KeptTokens
 
 
-def access_of(config: Config, pipelines: Pipelines, parts: Parts) -> Access:
-    """Return who may ask here, with the secrets in their files."""
-    files = {PLAIN_TOKEN: config.container.token_file, **config.container.tokens}
+def access_of(
+    config: Config,
+    pipelines: Pipelines,
+    parts: Parts,
+    undo: AsyncExitStack,
+    *,
+    before: Access | None = None,
+) -> Access:
+    """Return who may ask here, with the secrets in their files. What was known *before* still is,
+    and sessions stay good.
+
+    Raises:
+        CannotStart: A file cannot be used; those made for nothing go with *undo*.
+    """
     with explained("container: "):
-        for file in config.container.tokens.values():
-            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        tokens = KeptTokens(
-            files, clock=parts.clock, group=config.container.token_group, warn=parts.warn
-        )
-        spec_secrets = spec_secrets_of(config)
-    cgroups = Cgroups()
-    facts = host_facts(cgroups)
+        tokens = tokens_of(config, parts, undo, before=before.tokens if before else None)
+        spec_secrets = spec_secrets_of(config, before=before)
+    cgroups = before.cgroups if before else Cgroups()
+    facts = before.facts if before else host_facts(cgroups)
     return Access(
+        config=config,
         rules=rules_of(config, pipelines, facts),
         facts=facts,
-        usage=Usage(tuple(rule.name for rule in config.rules)),
+        usage=usage_of(config, before),
         cgroups=cgroups,
         spec_secrets=spec_secrets,
-        guard=Guard(allowed_hosts=allowed_hosts(config)),
-        keys=signing_keys(config, parts),
+        guard=Guard(allowed_hosts=[*allowed_hosts(config), *hosts_of(parts.inherited)]),
+        keys=before.keys if before else signing_keys(config, parts),
         tokens=tokens,
     )
+
+
+def tokens_of(
+    config: Config, parts: Parts, undo: AsyncExitStack, *, before: KeptTokens | None
+) -> KeptTokens:
+    """Return the container tokens in their files, each made where there is none."""
+    container = config.container
+    files = {PLAIN_TOKEN: container.token_file, **container.tokens}
+    for file in container.tokens.values():
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if before is None:
+        return KeptTokens(files, clock=parts.clock, group=container.token_group, warn=parts.warn)
+    if before.is_about(files, group=container.token_group):
+        return before
+    for file in files.values():
+        if not file.exists():
+            undo.callback(file.unlink, missing_ok=True)
+    return before.followed_by(files, group=container.token_group)
+
+
+def usage_of(config: Config, before: Access | None) -> Usage:
+    """Return what is remembered of uses; how often each rule matched, while they are the same."""
+    if before is not None and before.config.rules == config.rules:
+        return before.usage
+    names = tuple(rule.name for rule in config.rules)
+    return Usage(names, before=before.usage if before else None)
 
 
 def host_facts(cgroups: Cgroups) -> HostFacts:
@@ -89,25 +122,35 @@ def rules_of(config: Config, pipelines: Pipelines, facts: HostFacts) -> Explaine
     )
 
 
-def spec_secrets_of(config: Config) -> SpecSecrets:
+def spec_secrets_of(config: Config, *, before: Access | None) -> SpecSecrets:
     """Return the secrets of the token specs, kept where specs that were handed out must go on."""
-    if not any(each.http for each in config.namespace_tokens):
+    if before is not None and (hands_out_specs(before.config) or not hands_out_specs(config)):
+        return before.spec_secrets
+    if not hands_out_specs(config):
         return SpecSecrets(os.urandom(MASTER_BYTES))
     return kept_spec_secrets((config.state_dir or config.runtime_dir) / "spec-secret")
 
 
-@asynccontextmanager
-async def audit_of(
-    config: Config, access: Access, parts: Parts, telemetry: Telemetry
-) -> AsyncIterator[AuditLog | None]:
-    """Write the audit log for the block, where one is configured.
+def hands_out_specs(config: Config) -> bool:
+    return any(each.http for each in config.namespace_tokens)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """The audit log of a configuration, if it has one; it ends with ``closing``."""
+
+    log: AuditLog | None = None
+    closing: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+
+async def audit_of(config: Config, access: Access, parts: Parts, telemetry: Telemetry) -> Audit:
+    """Begin to write the audit log, where one is configured.
 
     Raises:
         Misconfigured: The file cannot be used.
     """
     if config.audit.to is None:
-        yield None
-        return
+        return Audit()
     try:
         sink = sink_for(str(config.audit.to))
     except (OSError, ValueError) as error:
@@ -119,10 +162,8 @@ async def audit_of(
         holder_of=partial(holder_of, facts=host_facts(access.cgroups)),
         on_event=telemetry.on_audit,
     )
-    async with log as writing:
-        with suppress(ValueError, RuntimeError):  # not in the main thread, so nobody sends us any
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, writing.reopen)
-        yield writing
+    closing = AsyncExitStack()
+    return Audit(log=await closing.enter_async_context(log), closing=closing)
 
 
 def holder_of(caller: Caller, *, facts: HostFacts) -> Holder:
@@ -150,9 +191,12 @@ def note_use(exchange: Exchange, access: Access, *, now: datetime) -> None:
 
 def signing_keys(config: Config, parts: Parts) -> SigningKeys:
     if config.state_dir is None:
-        return SigningKeys.in_memory(now=parts.clock.now())
+        return SigningKeys.in_memory(now=parts.clock.now(), on=parts.incarnation())
     return SigningKeys.kept(
-        config.state_dir / "imds-keys.json", now=parts.clock.now(), warn=parts.warn
+        config.state_dir / "imds-keys.json",
+        now=parts.clock.now(),
+        on=parts.incarnation(),
+        warn=parts.warn,
     )
 
 

@@ -2,19 +2,31 @@
 
 import platform
 import socket
+from hashlib import sha256
 from pathlib import Path
 from uuid import getnode
 
 MACHINE_ID = Path("/etc/machine-id")
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def machine_id() -> str:
     """Return what stays the same over restarts of this machine; its name where it has no id."""
+    return _line_in(MACHINE_ID) or socket.gethostname()
+
+
+def incarnation() -> str:
+    """Return what another machine has otherwise, a clone of this one too, and this one once it is
+    started again. A hash: the machine's id is not for everybody (machine-id(5))."""
+    both = f"{machine_id()} {_line_in(BOOT_ID)}"
+    return sha256(both.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _line_in(path: Path) -> str:
     try:
-        text = MACHINE_ID.read_text().strip()
+        return path.read_text().strip()
     except (OSError, UnicodeDecodeError):
-        text = ""
-    return text or socket.gethostname()
+        return ""
 
 
 def architecture() -> str:

@@ -144,6 +144,14 @@ class Keeper(Generic[T]):
         self._wake = asyncio.Event()
         self._attempted = asyncio.Event()
 
+    def restore(self, lease: Lease[T], *, renew: bool = False) -> None:
+        """Begin with *lease*, which a process before us obtained: it is due at its usual time, and
+        with *renew*, or when that has passed, at once. To be called before `run`; tells nobody."""
+        now = self._clock.now()
+        due = renew_at(lease, jitter=self._jitter())
+        self._lease = lease
+        self._next_at = now if renew or (due is not None and due < now) else due
+
     def current(self, *, now: datetime | None = None) -> Lease[T]:
         """Return the newest lease while it lives.
 
@@ -228,6 +236,11 @@ class Keeper(Generic[T]):
         """Wait until there is a live lease, or a proper no."""
         while self.state() not in ("live", "unavailable", "refused"):
             await self._next_attempt()
+
+    @property
+    def is_refused(self) -> bool:
+        """Say whether the last attempt got a proper no."""
+        return isinstance(self._error, Refused)
 
     @property
     def is_asking(self) -> bool:

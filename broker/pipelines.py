@@ -3,18 +3,21 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from broker import fingerprints, host
 from broker.access.caller import held_as
 from broker.access.rules import Rule
 from broker.clock import Clock, SystemClock
-from broker.config import Config, IdentityConfig, RoleConfig, Upstream
+from broker.config import Config, IdentityConfig, IdTokenConfig, RoleConfig, Upstream
 from broker.credentials import AwsCredentials, IdToken, NamespaceToken
+from broker.fingerprints import FROM_AWS
 from broker.keeper import Event, Keeper, Obtained, Renewed
-from broker.lease import Lease, Refused, Unavailable
+from broker.lease import Lease, NotReady, Refused, Source, Unavailable
 from broker.sources.ambient import Ambient
 from broker.sources.aws import AssumedRole, Sts
 from broker.sources.exchange import Exchange, Exchanged, aws_identity_source, exchanged_once
@@ -25,15 +28,15 @@ from broker.sources.namespace import (
     identity_source,
     open_session,
 )
+from broker.systemd import Inherited, Notifier
 from broker.telemetry import Log, logger
+from broker.upkeep import Upkeep, upkeep
 from broker.watch import watch
 
 T = TypeVar("T")
 
 ONCE_LIMIT_S = 60.0
 """How long a command without a daemon goes on over passing faults."""
-
-FROM_AWS = ("sts", "cognito")
 
 KEPT_ID_TOKEN_S = 3600
 """The life of an ID token that is kept for others: they may read it at any time of it."""
@@ -48,6 +51,10 @@ class Parts:
     log: Log = field(default_factory=lambda: logger(form="auto", level="info"))
     renew_within_s: float | None = None
     """Renew role leases, and identities that come from AWS, at least this often: for a demo."""
+    incarnation: Callable[[], str] = host.incarnation
+    """What is another on a clone of this machine, and after each start of it."""
+    inherited: Inherited = field(default_factory=Inherited)
+    supervisor: Notifier = field(default_factory=Notifier)
 
     def warn(self, reason: str) -> None:
         self.log.warning("warning", reason=reason)
@@ -63,6 +70,11 @@ class Pipelines:
     """The leases that a rule has for itself, by `held_as`."""
     id_tokens: Mapping[str, Keeper[IdToken]]
     watched: Mapping[str, Callable[[], Iterable[Path]]]
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+    """Of each lease by name, every parameter of the calls that it is bought with, the identity's
+    among them: no secret, and the same in another process."""
+    closing: Mapping[str, AsyncExitStack] = field(default_factory=dict)
+    """What each identity holds open while it is kept."""
 
     @property
     def keepers(self) -> list[Keeper[Any]]:
@@ -83,49 +95,102 @@ class Pipelines:
 async def wired(config: Config, parts: Parts) -> AsyncIterator[Pipelines]:
     """Wire the configured pipelines; their connections end with the block."""
     async with AsyncExitStack() as stack:
-        clouds = await opened_clouds(config.upstream, parts, stack)
-        sources = {
-            name: await identity_from(identity, clouds)
-            for name, identity in config.identities.items()
-        }
-        identities = {
-            name: Keeper(
-                f"identity/{name}",
-                source,
-                clock=parts.clock,
-                renew_within_s=(
-                    parts.renew_within_s if config.identities[name].source in FROM_AWS else None
-                ),
-            )
-            for name, source in sources.items()
-        }
-        assumed = {entry.role.name: entry for entry in config.roles}
-        roles = {
-            name: clouds.assuming(entry, bearer=identities[entry.identity], lease=f"role/{name}")
+        yield wire(config, await opened_clouds(config.upstream, parts, stack))
+
+
+def wire(config: Config, clouds: "Clouds", *, before: Pipelines | None = None) -> Pipelines:
+    """Return the configured pipelines. A lease that is bought as *before*, and called the same,
+    stays with the keeper that has it."""
+    wiring = Wiring(clouds, before=before or Pipelines({}, {}, {}, {}, {}))
+    identities = {name: wiring.identity(each) for name, each in config.identities.items()}
+    assumed = {entry.role.name: entry for entry in config.roles}
+    return Pipelines(
+        identities,
+        {
+            name: wiring.role(entry, bearer=identities[entry.identity], held_as=name)
             for name, entry in assumed.items()
-        }
-        narrowed = {
-            held_as(name, rule.name): clouds.assuming(
+        },
+        {
+            held_as(name, rule.name): wiring.role(
                 under(assumed[name], rule),
                 bearer=identities[assumed[name].identity],
-                lease=f"role/{held_as(name, rule.name)}",
+                held_as=held_as(name, rule.name),
             )
             for rule in config.rules
             if rule.grant.narrowed
             for name in rule.roles
-        }
-        id_tokens = {
-            entry.name: Keeper(
-                f"id-token/{entry.name}",
-                clouds.id_token(
-                    entry.audience, bearer=identities[entry.identity], duration_s=KEPT_ID_TOKEN_S
-                ),
-                clock=parts.clock,
-            )
+        },
+        {
+            entry.name: wiring.id_token(entry, bearer=identities[entry.identity])
             for entry in config.id_tokens
-        }
-        watched = {name: source.watched for name, source in sources.items()}
-        yield Pipelines(identities, roles, narrowed, id_tokens, watched)
+        },
+        wiring.watched,
+        wiring.fingerprints,
+        wiring.closing,
+    )
+
+
+class Wiring:
+    """Makes keepers, or finds them among those of *before*, and notes what they are made of."""
+
+    def __init__(self, clouds: "Clouds", *, before: Pipelines) -> None:
+        self.fingerprints: dict[str, str] = {}
+        self.watched: dict[str, Callable[[], Iterable[Path]]] = {}
+        self.closing: dict[str, AsyncExitStack] = {}
+        self._clouds = clouds
+        self._before = before
+        self._kept = {keeper.name: keeper for keeper in before.keepers}
+
+    def identity(self, identity: IdentityConfig) -> Keeper[NamespaceToken]:
+        name, clouds = identity.name, self._clouds
+        made_of = fingerprints.of_identity(
+            identity, upstream=clouds.upstream, environ=clouds.parts.environ
+        )
+        if kept := self._same(f"identity/{name}", made_of):
+            self.watched[name] = self._before.watched[name]
+            self.closing[name] = self._before.closing[name]
+            return kept
+        self.closing[name] = AsyncExitStack()
+        source = identity_from(identity, clouds, self.closing[name])
+        self.watched[name] = source.watched
+        often = identity.source in FROM_AWS
+        return self._heir(clouds.kept(f"identity/{name}", source, often=often))
+
+    def role(
+        self, entry: RoleConfig, *, bearer: Keeper[NamespaceToken], held_as: str
+    ) -> Keeper[AwsCredentials]:
+        made_of = fingerprints.of_role(entry, bearer=self.fingerprints[bearer.name])
+        source = self._clouds.assuming(entry, bearer=bearer)
+        return self._same(f"role/{held_as}", made_of, bearer) or self._heir(
+            self._clouds.kept(f"role/{held_as}", source, often=True)
+        )
+
+    def id_token(self, entry: IdTokenConfig, *, bearer: Keeper[NamespaceToken]) -> Keeper[IdToken]:
+        made_of = fingerprints.of_id_token(entry, bearer=self.fingerprints[bearer.name])
+        source = self._clouds.id_token(entry.audience, bearer=bearer, duration_s=KEPT_ID_TOKEN_S)
+        return self._same(f"id-token/{entry.name}", made_of, bearer) or self._heir(
+            self._clouds.kept(f"id-token/{entry.name}", source)
+        )
+
+    def _same(
+        self, lease: str, made_of: str, bearer: Keeper[NamespaceToken] | None = None
+    ) -> Keeper[Any] | None:
+        """Return who keeps that lease already, bought in the same way with that very *bearer*."""
+        self.fingerprints[lease] = made_of
+        if self._before.fingerprints.get(lease) != made_of:
+            return None
+        same_bearer = bearer is None or self._kept.get(bearer.name) is bearer
+        return self._kept[lease] if same_bearer else None
+
+    def _heir(self, keeper: Keeper[T]) -> Keeper[T]:
+        """Have *keeper* begin with what another one has that was bought in the same way: only what
+        it is called has changed."""
+        made_of = self.fingerprints[keeper.name]
+        for lease, other in self._kept.items():
+            if self._before.fingerprints[lease] == made_of:
+                with suppress(NotReady):
+                    keeper.restore(other.current(), renew=other.status().error is not None)
+        return keeper
 
 
 def under(entry: RoleConfig, rule: Rule) -> RoleConfig:
@@ -142,7 +207,6 @@ class Clouds:
     sts: Sts
     upstream: Upstream
     parts: Parts
-    stack: AsyncExitStack
 
     def id_token(
         self, audience: str, *, bearer: Keeper[NamespaceToken], duration_s: int | None = None
@@ -150,29 +214,31 @@ class Clouds:
         life = {} if duration_s is None else {"duration_s": duration_s}
         return IdTokenFor(audience, bearer=bearer, iam=self.iam, clock=self.parts.clock, **life)
 
-    def assuming(
-        self, entry: RoleConfig, *, bearer: Keeper[NamespaceToken], lease: str
-    ) -> Keeper[AwsCredentials]:
-        """Return the keeper of one role's credentials, every parameter of the call its own."""
-        source = AssumedRole(
+    def kept(self, lease: str, source: Source[T], *, often: bool = False) -> Keeper[T]:
+        """Return the keeper of one lease; *often*: renewed as often as a demo wants to show."""
+        renew_within_s = self.parts.renew_within_s if often else None
+        return Keeper(lease, source, clock=self.parts.clock, renew_within_s=renew_within_s)
+
+    def assuming(self, entry: RoleConfig, *, bearer: Keeper[NamespaceToken]) -> AssumedRole:
+        """Return the source of one role's credentials, every parameter of the call its own."""
+        return AssumedRole(
             entry.role,
             token=self.id_token(entry.audience, bearer=bearer),
             sts=self.sts,
             warn=self.parts.warn,
         )
-        return Keeper(
-            lease, source, clock=self.parts.clock, renew_within_s=self.parts.renew_within_s
-        )
 
-    async def from_aws(self, identity: IdentityConfig) -> Exchange:
-        """Return the source that buys *identity*'s token with one from AWS."""
+    def from_aws(self, identity: IdentityConfig, closing: AsyncExitStack) -> Exchange:
+        """Return the source that buys *identity*'s token with one from AWS; what it holds open ends
+        with *closing*."""
         upstream, clock = self.upstream, self.parts.clock
         ambient = Ambient(clock=clock, profile=identity.profile, ca_bundle=upstream.ca_bundle)
+        closing.push_async_callback(ambient.close)
         return aws_identity_source(
             source=identity.source,
             workspace=identity.workspace,
             region=identity.region,
-            ambient=await self.stack.enter_async_context(ambient),
+            ambient=ambient,
             iam=self.iam,
             clock=clock,
             warn=_already_said,
@@ -199,14 +265,15 @@ async def opened_clouds(upstream: Upstream, parts: Parts, stack: AsyncExitStack)
         sts=await stack.enter_async_context(sts),
         upstream=upstream,
         parts=parts,
-        stack=stack,
     )
 
 
-async def identity_from(identity: IdentityConfig, clouds: Clouds) -> IdentitySource:
+def identity_from(
+    identity: IdentityConfig, clouds: Clouds, closing: AsyncExitStack
+) -> IdentitySource:
     """Return the source of one identity: from Namespace's own places, or bought with AWS's."""
     if identity.source in FROM_AWS:
-        return await clouds.from_aws(identity)
+        return clouds.from_aws(identity, closing)
     return identity_source(
         source=identity.source,
         token_file=identity.token_file,
@@ -255,30 +322,25 @@ def waking(
 
 
 @asynccontextmanager
-async def keeping(pipelines: Pipelines, clock: Clock) -> AsyncIterator[asyncio.TaskGroup]:
+async def keeping(pipelines: Pipelines, clock: Clock) -> AsyncIterator[Upkeep]:
     """Run every keeper and file watch for the block. A bug in one of them ends the block."""
-    failure: Exception | None = None
-    async with asyncio.TaskGroup() as tasks:
-        running = [
-            tasks.create_task(keeper.run(), name=keeper.name) for keeper in pipelines.keepers
-        ]
-        running += [
-            tasks.create_task(
-                watch(paths, pipelines.identities[name].renew_now, clock=clock),
-                name=f"watch/{name}",
-            )
-            for name, paths in pipelines.watched.items()
-        ]
-        try:
-            yield tasks
-        except Exception as error:
-            # The block's own, which nobody should have to look for in an exception group.
-            failure = error
-        finally:
-            for task in running:
-                task.cancel()
-    if failure is not None:
-        raise failure
+    async with upkeep() as kept:
+        keep(pipelines, kept, clock)
+        yield kept
+
+
+def keep(pipelines: Pipelines, kept: Upkeep, clock: Clock) -> None:
+    """Run every keeper and file watch that does not run yet."""
+    for name, identity in pipelines.identities.items():
+        look = partial(watch, pipelines.watched[name], identity.renew_now, clock=clock)
+        kept.begin(identity, partial(_while_kept, identity, pipelines.closing[name]), look)
+    for keeper in pipelines.dependants:
+        kept.begin(keeper, keeper.run)
+
+
+async def _while_kept(identity: Keeper[NamespaceToken], closing: AsyncExitStack) -> None:
+    async with closing:
+        await identity.run()
 
 
 class Settles(Protocol):
@@ -336,9 +398,8 @@ async def obtain_id_token(
         clouds = await opened_clouds(config.upstream, parts, stack)
         source = clouds.id_token(audience, bearer=pipelines.identities[identity])
         keeper = Keeper(f"id-token/{audience}", source, clock=parts.clock)
-        tasks = await stack.enter_async_context(keeping(pipelines, parts.clock))
-        running = tasks.create_task(keeper.run())
-        stack.callback(running.cancel)
+        kept = await stack.enter_async_context(keeping(pipelines, parts.clock))
+        kept.begin(keeper, keeper.run)
         return await once(keeper, parts.clock)
 
 
@@ -347,7 +408,7 @@ async def exchange(upstream: Upstream, identity: IdentityConfig, parts: Parts) -
     `obtain`."""
     async with AsyncExitStack() as stack:
         clouds = await opened_clouds(upstream, parts, stack)
-        return await exchanged_once(await clouds.from_aws(identity), clock=parts.clock)
+        return await exchanged_once(clouds.from_aws(identity, stack), clock=parts.clock)
 
 
 async def obtain_all(config: Config, parts: Parts) -> Sequence[tuple[str, Lease[Any] | str]]:

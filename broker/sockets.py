@@ -4,8 +4,8 @@ import json
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
@@ -13,24 +13,50 @@ from pathlib import Path
 from broker import __version__, places
 from broker.access.guard import METADATA_ADDRESSES
 from broker.config import Address, Config
-from broker.pipelines import (
-    Parts,
-)
+from broker.pipelines import Parts
 from broker.starting import CannotStart, explained
 from broker.surfaces.control import Endpoints
 from broker.surfaces.listen import AddressLacking, ListenError, bind, bind_unix, unlink_own
 from broker.surfaces.private_file import write_private
-from broker.telemetry import Log
+from broker.systemd import Inherited, device_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sockets:
-    """Every socket we serve on: bound, so that its port is ours and known, not yet listening."""
+    """Every socket we serve on: bound, so that its port is ours and known, not yet listening.
 
+    ``inherited`` are the surfaces for whom systemd's stand among them. Those listen already, and
+    go on when we close ours: whoever connects meanwhile waits.
+    """
+
+    inherited: frozenset[str] = frozenset()
     imds: tuple[socket.socket, ...] = ()
     container: tuple[socket.socket, ...] = ()
     ops: tuple[socket.socket, ...] = ()
     control: socket.socket
+    taken: Mapping[str, tuple[socket.socket, ...]] = field(default_factory=dict)
+    """systemd's, by their name."""
+    bound: Mapping["Place", "Bound"] = field(default_factory=dict)
+    """Our own."""
+
+    @property
+    def all(self) -> dict[str, tuple[socket.socket, ...]]:
+        """Return every socket by the name of its surface."""
+        control = (self.control,)
+        return {"ops": self.ops, "control": control, "imds": self.imds, "container": self.container}
+
+
+Place = tuple[str, Address, int]
+"""A surface, an address, and how many of that are there before it: port 0 picks one each time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """One socket of our own, and what was set when it was bound."""
+
+    sock: socket.socket
+    hops: int | None
+    device: str | None
 
 
 def prepare_runtime_dir(path: Path, environ: Mapping[str, str]) -> None:
@@ -47,24 +73,145 @@ def prepare_runtime_dir(path: Path, environ: Mapping[str, str]) -> None:
             raise CannotStart(f"runtime_dir: {error}") from error
 
 
-@contextmanager
-def opened_sockets(config: Config, parts: Parts) -> Iterator[Sockets]:
-    """Bind every configured address for the block."""
-    with ExitStack() as stack:
+def sockets_of(
+    config: Config, parts: Parts, stack: AsyncExitStack, *, before: Sockets | None = None
+) -> Sockets:
+    """Return a socket for every configured address: systemd's, where one covers it, else our own.
+    Those of systemd's that nobody configured are served too. What was open *before* stays, and what
+    is opened anew is closed with *stack*.
+
+    Raises:
+        CannotStart: An address cannot be had.
+    """
+    # A neighbour on the link can reach what is bound on lo, unless no rule wants it to.
+    wants_network = any(rule.who.cidr for rule in config.rules)
+    door = Bindings(stack, parts=parts, wants_network=wants_network, before=before)
+    return Sockets(
+        control=door.control(config),
+        imds=door.both("imds", config.imds.listen, hops=config.imds.hop_limit_at),
+        container=(
+            *door.both("container", config.container.listen, said=config.container.listen_said),
+            *door.taken("namespace"),
+        ),
+        ops=door.both("ops", config.ops.listen, said=config.ops.listen_said, kept=False),
+        inherited=frozenset(parts.inherited.sockets),
+        taken=door.theirs,
+        bound=door.ours,
+    )
+
+
+class Bindings:
+    """Takes systemd's sockets and binds our own, all closed with *stack*; those of *before* are
+    there already."""
+
+    def __init__(
+        self, stack: AsyncExitStack, *, parts: Parts, wants_network: bool, before: Sockets | None
+    ) -> None:
+        self.theirs: dict[str, tuple[socket.socket, ...]] = {}
+        self.ours: dict[Place, Bound] = {}
+        self._stack = stack
+        self._parts = parts
+        self._wants_network = wants_network
+        self._before = before
+
+    def control(self, config: Config) -> socket.socket:
+        if self._before is not None:
+            return self._before.control
+        if theirs := self.taken("control"):
+            return theirs[0]
         # A system service's socket is everybody's to speak to; who gets what, the rules say.
-        mode = 0o666 if "RUNTIME_DIRECTORY" in parts.environ else 0o600
+        mode = 0o666 if "RUNTIME_DIRECTORY" in self._parts.environ else 0o600
         path = config.runtime_dir / "broker.sock"
-        # A neighbour on the link can reach what is bound on lo, unless no rule wants it to.
-        wants_network = any(rule.who.cidr for rule in config.rules)
-        kept_to = partial(device_for, wants_network=wants_network)
         with explained("runtime_dir: "):
-            control = stack.enter_context(bind_unix(path, mode=mode))
-            stack.callback(unlink_own, path, path.lstat())
-        hops = config.imds.hop_limit_at
-        imds = _bound("imds", config.imds.listen, parts.log, stack, hops=hops, device=kept_to)
-        container = _bound("container", config.container.listen, parts.log, stack, device=kept_to)
-        ops = _bound("ops", config.ops.listen, parts.log, stack)
-        yield Sockets(control=control, imds=imds, container=container, ops=ops)
+            control = self._stack.enter_context(bind_unix(path, mode=mode))
+            self._stack.callback(unlink_own, path, path.lstat())
+        return control
+
+    def taken(self, name: str) -> tuple[socket.socket, ...]:
+        """Return those of systemd's of that name. Duplicates: what serves on them closes them, and
+        the next to serve needs them still."""
+        if self._before is not None:
+            self.theirs[name] = self._before.taken.get(name, ())
+            return self.theirs[name]
+        theirs = self._parts.inherited.of(name)
+        for sock in theirs:
+            if name == "control" or self._wants_network:
+                continue
+            if is_reachable(sock.getsockname()[0], device=device_of(sock)):
+                self._parts.warn(
+                    f"{url_of(sock)}, which systemd listens on, can be reached by neighbours on "
+                    "the link; write BindToDevice=lo into its socket unit"
+                )
+        self.theirs[name] = tuple(self._stack.enter_context(sock.dup()) for sock in theirs)
+        return self.theirs[name]
+
+    def both(
+        self,
+        name: str,
+        addresses: Sequence[Address],
+        *,
+        said: bool = True,
+        kept: bool = True,
+        hops: Callable[[Address], int | None] = lambda _: None,
+    ) -> tuple[socket.socket, ...]:
+        """Return systemd's sockets of that name, and ours for what those do not cover: not so for
+        a default that nobody *said*. *kept*: ours are kept to lo where they are for this host."""
+        theirs = self.taken(name)
+        if theirs and not said:
+            return theirs
+        left = [each for each in addresses if not any(covers(sock, each) for sock in theirs)]
+        device = partial(device_for, wants_network=self._wants_network) if kept else lambda _: None
+        places = [(name, each, left[:index].count(each)) for index, each in enumerate(left)]
+        ours = [self._ours(place, hops=hops(place[1]), device=device(place[1])) for place in places]
+        if left and not any(ours) and not theirs:
+            raise _none_left(name, left)
+        return (*theirs, *(each.sock for each in ours if each is not None))
+
+    def _ours(self, place: Place, *, hops: int | None, device: str | None) -> Bound | None:
+        """Return our socket there; None where this host lacks the address, which is a warning."""
+        name, address, _ = place
+        bound = self._before.bound.get(place) if self._before is not None else None
+        if bound is None:
+            try:
+                sock = bind(address.host, address.port, hop_limit=hops, device=device)
+            except AddressLacking as error:
+                self._parts.log.warning(
+                    "address.lacking", surface=name, address=str(address), reason=str(error)
+                )
+                return None
+            except ListenError as error:
+                raise CannotStart(f"{name}.listen: {error}") from error
+            bound = Bound(self._stack.enter_context(sock), hops, device)
+        elif (bound.hops, bound.device) != (hops, device):
+            self._parts.warn(
+                f"{name}.listen: {address} stays open as it was, with "
+                f"{bound.hops or 'no'} hops set and kept to {bound.device or 'no device'}; "
+                "other hops or another device take a restart"
+            )
+        self.ours[place] = bound
+        return bound
+
+
+def is_listening(sock: socket.socket) -> bool:
+    """Say whether connections are taken already: so on systemd's sockets, not on ours."""
+    return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+
+
+def covers(listening: socket.socket, address: Address) -> bool:
+    """Say whether who connects to *address* gets to that socket."""
+    host, port = listening.getsockname()[:2]
+    there, wanted = ip_address(host.partition("%")[0]), ip_address(address.host)
+    if port != address.port:
+        return False
+    if there.is_unspecified and there.version == 6 and wanted.version == 4:
+        return not listening.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+    return there == wanted or (there.is_unspecified and there.version == wanted.version)
+
+
+def is_reachable(host: str, *, device: str | None) -> bool:
+    """Say whether neighbours on the link get to a listener on *host* that is kept to *device*,
+    though that address is for a host's own use."""
+    return ip_address(host.partition("%")[0]) in METADATA_ADDRESSES and device != "lo"
 
 
 def device_for(address: Address, *, wants_network: bool) -> str | None:
@@ -75,34 +222,12 @@ def device_for(address: Address, *, wants_network: bool) -> str | None:
     return "lo" if own and not wants_network else None
 
 
-def _bound(
-    name: str,
-    addresses: Sequence[Address],
-    log: Log,
-    stack: ExitStack,
-    *,
-    hops: Callable[[Address], int | None] = lambda _: None,
-    device: Callable[[Address], str | None] = lambda _: None,
-) -> tuple[socket.socket, ...]:
-    """Bind each address, to be closed with *stack*; one that this host lacks is a warning, unless
-    none is left."""
-    bound = []
-    for address in addresses:
-        try:
-            sock = bind(address.host, address.port, hop_limit=hops(address), device=device(address))
-        except AddressLacking as error:
-            log.warning("address.lacking", surface=name, address=str(address), reason=str(error))
-        except ListenError as error:
-            raise CannotStart(f"{name}.listen: {error}") from error
-        else:
-            bound.append(stack.enter_context(sock))
-    if addresses and not bound:
-        wanted = ", ".join(map(str, addresses))
-        raise CannotStart(
-            f"{name}.listen: this host has none of {wanted}; "
-            f"add one to the loopback device (ip address add ADDRESS dev lo) or name another"
-        )
-    return tuple(bound)
+def _none_left(name: str, addresses: Sequence[Address]) -> CannotStart:
+    wanted = ", ".join(map(str, addresses))
+    return CannotStart(
+        f"{name}.listen: this host has none of {wanted}; "
+        f"add one to the loopback device (ip address add ADDRESS dev lo) or name another"
+    )
 
 
 def endpoints_of(config: Config, sockets: Sockets) -> Endpoints:
@@ -123,13 +248,27 @@ def url_of(bound: socket.socket) -> str:
 
 
 @contextmanager
-def announced(config: Config, endpoints: Endpoints) -> Iterator[None]:
-    """Tell our own commands where we are, in RUNTIME/endpoints.json, for the block."""
-    path = config.runtime_dir / "endpoints.json"
+def announced(config: Config, endpoints: Endpoints, sockets: Sockets) -> Iterator[None]:
+    """Tell our own commands where we are, in RUNTIME/endpoints.json, for the block; and after it,
+    where the control socket is systemd's: who connects then waits for us to come back."""
+    announce(config, endpoints, sockets)
+    try:
+        yield
+    finally:
+        if "control" not in sockets.inherited:
+            endpoints_file(config).unlink(missing_ok=True)
+
+
+def announce(config: Config, endpoints: Endpoints, sockets: Sockets) -> None:
+    """Tell our own commands where we are.
+
+    Raises:
+        CannotStart: It cannot be written; what was told before still is.
+    """
     document = {
         "pid": os.getpid(),
         "version": __version__,
-        "control": str(config.runtime_dir / "broker.sock"),
+        "control": sockets.control.getsockname(),
         "imds": endpoints.imds,
         "container": endpoints.container,
         "ops": endpoints.ops,
@@ -137,8 +276,13 @@ def announced(config: Config, endpoints: Endpoints) -> Iterator[None]:
         "default_role": config.default_role,
     }
     with explained():
-        write_private(path, json.dumps(document).encode(), mode=0o644)
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
+        write_private(endpoints_file(config), json.dumps(document).encode(), mode=0o644)
+
+
+def endpoints_file(config: Config) -> Path:
+    return config.runtime_dir / places.ENDPOINTS_FILE
+
+
+def hosts_of(inherited: Inherited) -> list[str]:
+    """Return the addresses that systemd listens on for us."""
+    return [sock.getsockname()[0] for sock in inherited.of("imds", "container", "namespace", "ops")]

@@ -51,34 +51,61 @@ TROUBLE_AGAIN = timedelta(minutes=1)
 
 Log = structlog.typing.FilteringBoundLogger
 Leases = Iterable[Keeper[Any]]
+Fields = MutableMapping[str, Any]
 
 
 def logger(*, form: str, level: str, stream: TextIO | None = None) -> Log:
-    """Return the daemon's log: events to *stream* (stderr), as JSON lines or for a terminal.
+    """Return a log: events to *stream* (stderr), as JSON lines or for a terminal.
 
     *form* is ``json``, ``console`` or ``auto``: console on a terminal. What *stream* does not take
     (a full disk, a reader that left) is lost: no lease is worth less than a line about it.
     """
-    out = Unfailing(stream or sys.stderr)
-    console = form == "console" or (form == "auto" and out.isatty())
-    renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer(colors=out.isatty())
-        if console
-        else structlog.processors.JSONRenderer()
-    )
-    processors: list[structlog.typing.Processor] = [
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
-        printable,
-        renderer,
-    ]
-    wrapped = structlog.wrap_logger(
-        structlog.WriteLogger(cast(TextIO, out)),
-        processors=processors,
-        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-    )
-    log: Log = wrapped.bind()
-    return log
+    return Voice(form=form, level=level, stream=stream).log
+
+
+class Voice:
+    """How a log speaks: in which form, and from which level on. Both may change while it is in
+    use. Arguments as for `logger`."""
+
+    def __init__(self, *, form: str, level: str, stream: TextIO | None = None) -> None:
+        self._out = Unfailing(stream or sys.stderr)
+        self.change(form=form, level=level)
+        processors: list[structlog.typing.Processor] = [
+            self._loud_enough,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
+            printable,
+            self._rendered,
+        ]
+        wrapped = structlog.wrap_logger(
+            structlog.WriteLogger(cast(TextIO, self._out)),
+            processors=processors,
+            wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
+        )
+        self.log: Log = wrapped.bind()
+
+    def change(self, *, form: str, level: str) -> None:
+        """Speak so from the next line on."""
+        self._level = _number_of(level)
+        console = form == "console" or (form == "auto" and self._out.isatty())
+        self._render: structlog.typing.Processor = (
+            structlog.dev.ConsoleRenderer(colors=self._out.isatty())
+            if console
+            else structlog.processors.JSONRenderer()
+        )
+
+    def _loud_enough(self, _: Any, level: str, event: Fields) -> Fields:
+        if _number_of(level) < self._level:
+            raise structlog.DropEvent
+        return event
+
+    def _rendered(self, log: Any, level: str, event: Fields) -> Any:
+        return self._render(log, level, event)
+
+
+def _number_of(level: str) -> int:
+    number: int = getattr(logging, level.upper())
+    return number
 
 
 class Unfailing(io.TextIOBase):
@@ -151,9 +178,21 @@ class Metrics:
         )
         build = Gauge(f"{PREFIX}_build_info", "The version.", ["version"], registry=self.registry)
         build.labels(version=__version__).set(1)
-        self.registry.register(LeaseCollector(keepers, clock=clock))
+        self._leases = LeaseCollector(keepers, clock=clock)
+        self.registry.register(self._leases)
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self.registry)
+
+    def follow(self, keepers: Leases) -> None:
+        """Show these leases from here on; what was counted of others is forgotten."""
+        self._leases.keepers = tuple(keepers)
+        names = {keeper.name for keeper in self._leases.keepers}
+        for counted in (self.renewals, self.renewal_duration):
+            for labels in _labels_of(counted):
+                if labels["lease"] not in names:
+                    counted.remove(
+                        *(labels[name] for name in ("lease", "outcome") if name in labels)
+                    )
 
     def count_connections(self, crowd: Crowd) -> None:
         """Show at each scrape how many connections there are."""
@@ -171,11 +210,21 @@ class Metrics:
         return generate_latest(self.registry)
 
 
+def _labels_of(counted: Counter | Histogram) -> list[Mapping[str, str]]:
+    """Return the labels of everything that was counted there, once."""
+    samples = (sample for metric in counted.collect() for sample in metric.samples)
+    found = {
+        tuple((name, value) for name, value in sample.labels.items() if name != "le")
+        for sample in samples
+    }
+    return [dict(labels) for labels in found]
+
+
 class LeaseCollector(Collector):
     """The state of every lease at the moment of the scrape, read from its keeper."""
 
     def __init__(self, keepers: Leases, *, clock: Clock) -> None:
-        self._keepers = keepers
+        self.keepers = tuple(keepers)
         self._clock = clock
 
     def describe(self) -> Iterator[Metric]:
@@ -183,7 +232,7 @@ class LeaseCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         now = self._clock.now()
-        statuses = [keeper.status(now=now) for keeper in self._keepers]
+        statuses = [keeper.status(now=now) for keeper in self.keepers]
         ends = GaugeMetricFamily(
             f"{PREFIX}_lease_expires_timestamp_seconds",
             "When the lease ends, in seconds since 1970.",
@@ -203,7 +252,7 @@ class LeaseCollector(Collector):
             f"{PREFIX}_outage_budget_seconds",
             "Until the first lease dies if every cloud stopped answering now.",
         )
-        budget.add_metric([], outage_budget_s(self._keepers, now=now))
+        budget.add_metric([], outage_budget_s(self.keepers, now=now))
         yield from (ends, states, budget)
 
 

@@ -2,8 +2,9 @@
 
 import os
 import socket
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
 from typing import Any
 
 from broker import host
@@ -31,7 +32,7 @@ from broker.surfaces.ops import Ops
 from broker.surfaces.routed import Routed
 from broker.surfaces.session_tokens import SessionTokens
 from broker.surfaces.token_files import TokenFile
-from broker.surfaces.token_forms import BareJwt, TokenJson
+from broker.surfaces.token_forms import BareJwt, Form, TokenJson
 from broker.telemetry import Metrics, Telemetry
 
 
@@ -106,45 +107,58 @@ def handing_on(config: Config, access: Access) -> Handing:
     )
 
 
+Kept = tuple[Path, str | None, Keeper[Any]]
+"""Which file, for which group, and whose leases are in it."""
+
+
 def token_files(
-    config: Config, pipelines: Pipelines, parts: Parts, telemetry: Telemetry
-) -> list[TokenFile[Any]]:
-    """Open every configured token file's place.
+    config: Config,
+    pipelines: Pipelines,
+    parts: Parts,
+    telemetry: Telemetry,
+    undo: AsyncExitStack,
+    *,
+    before: Mapping[Kept, TokenFile[Any]],
+) -> dict[Kept, TokenFile[Any]]:
+    """Open every configured token file's place, to be closed with *undo*; one that was kept in the
+    same way *before* is kept on.
 
     Raises:
         Misconfigured: One must not be used.
     """
-    files: list[TokenFile[Any]] = []
-    try:
-        for each in config.namespace_tokens:
-            if each.file is not None:
-                files.append(
-                    TokenFile(
-                        each.file,
-                        keeper=pipelines.identities[each.identity],
-                        form=TokenJson(),
-                        clock=parts.clock,
-                        group=each.group,
-                        on_event=telemetry.on_file,
-                    )
-                )
-        for entry in config.id_tokens:
-            if entry.file is not None:
-                files.append(
-                    TokenFile(
-                        entry.file,
-                        keeper=pipelines.id_tokens[entry.name],
-                        form=BareJwt(),
-                        clock=parts.clock,
-                        on_event=telemetry.on_file,
-                    )
-                )
-    except (ValueError, OSError) as error:
-        for file in files:
-            file.close()
-        reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
-        raise Misconfigured(reason) from error
+    files: dict[Kept, TokenFile[Any]] = {}
+    for path, group, keeper, form in wanted_files(config, pipelines):
+        kept = (path, group, keeper)
+        if kept in before:
+            files[kept] = before[kept]
+            continue
+        try:
+            files[kept] = TokenFile(
+                path,
+                keeper=keeper,
+                form=form,
+                clock=parts.clock,
+                group=group,
+                on_event=telemetry.on_file,
+            )
+        except ValueError as error:
+            raise Misconfigured(str(error)) from error
+        except OSError as error:
+            raise Misconfigured(f"{error.filename}: {error.strerror}") from error
+        undo.callback(files[kept].close)
     return files
+
+
+def wanted_files(
+    config: Config, pipelines: Pipelines
+) -> Iterator[tuple[Path, str | None, Keeper[Any], Form[Any]]]:
+    """Yield each file that a token is to be in: where, for which group, whose, in which form."""
+    for each in config.namespace_tokens:
+        if each.file is not None:
+            yield each.file, each.group, pipelines.identities[each.identity], TokenJson()
+    for entry in config.id_tokens:
+        if entry.file is not None:
+            yield entry.file, None, pipelines.id_tokens[entry.name], BareJwt()
 
 
 def place_of(config: Config, pipelines: Pipelines, clock: Clock) -> Place:

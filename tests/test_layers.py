@@ -12,20 +12,48 @@ ROOT = Path(__file__).parent.parent / "broker"
 # import itself and what is in COMMON.
 MAY_IMPORT = {
     "__main__": {"cli"},
-    "cli": {"daemon", "config", "setup", "sandbox", "telemetry", "places"},
-    "pipelines": {"access", "config", "sources", "keeper", "telemetry", "watch"},
-    "daemon": {
-        *("pipelines", "sockets", "gate", "ways_out", "starting"),
-        *("config", "sources", "access", "surfaces", "telemetry", "audit"),
-        *("watch", "exposed", "secrecy"),
+    "cli": {"daemon", "config", "setup", "sandbox", "telemetry", "places", "installing", "systemd"},
+    "installing": {"config", "surfaces"},
+    "pipelines": {
+        *("access", "config", "sources", "keeper", "telemetry", "watch"),
+        *("fingerprints", "upkeep", "systemd", "host"),
     },
+    "fingerprints": {"config"},
+    "upkeep": set(),
+    "daemon": {
+        *("reload", "running", "pipelines", "config", "access"),
+        *("starting", "secrecy", "telemetry", "systemd"),
+    },
+    "reload": {"differences", "running", "config", "starting", "telemetry"},
+    "differences": {"generation", "config"},
+    "running": {
+        *("differences", "generation", "doors", "pipelines", "sockets", "gate", "ways_out"),
+        *("config", "access", "surfaces", "telemetry", "keeper"),
+        *("upkeep", "watch", "exposed", "clones", "supervised"),
+    },
+    "generation": {
+        *("circles", "pipelines", "sockets", "gate", "ways_out"),
+        *("config", "surfaces", "telemetry"),
+    },
+    "circles": {"fingerprints", "starting", "config", "sources", "surfaces"},
+    "doors": {"starting", "access", "surfaces"},
+    "clones": {"keeper", "surfaces"},
     "ways_out": {
         *("gate", "starting", "pipelines", "config", "access"),
         *("surfaces", "keeper", "telemetry", "host"),
     },
-    "gate": {"starting", "pipelines", "config", "access", "audit", "surfaces", "telemetry"},
-    "sockets": {"starting", "pipelines", "config", "access", "surfaces", "telemetry", "places"},
+    "gate": {
+        *("sockets", "starting", "pipelines", "config"),
+        *("access", "audit", "surfaces", "telemetry"),
+    },
+    "sockets": {
+        *("starting", "pipelines", "config", "systemd"),
+        *("access", "surfaces", "telemetry", "places"),
+    },
     "starting": {"surfaces"},
+    "supervised": {"pipelines", "keeper", "kept_leases", "systemd"},
+    "kept_leases": {"keeper"},
+    "systemd": set(),
     "config": {"places", "access"},
     "telemetry": {"audit", "keeper", "surfaces"},
     "surfaces": {"access", "keeper"},

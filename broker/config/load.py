@@ -253,11 +253,12 @@ def surfaces_of(
         imds_of(imds, listening["imds"]),
         ContainerConfig(
             listen=listening["container"],
+            listen_said=bool(flags.container) or container.listen is not None,
             token_file=token_file_of(flags, container, runtime_dir),
             token_group=token_group_of(container),
             tokens=tokens_of(container.tokens, rules, runtime_dir),
         ),
-        OpsConfig(listen=listening["ops"]),
+        OpsConfig(listen=listening["ops"], listen_said=bool(flags.ops) or ops.listen is not None),
     )
 
 

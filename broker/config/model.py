@@ -134,9 +134,10 @@ class ImdsConfig:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerConfig:
     """``tokens`` are the files of those that name a caller, by name: each that the table or a rule
-    names."""
+    names. ``listen_said``: somebody wished it so; it is not the default."""
 
     listen: tuple[Address, ...]
+    listen_said: bool = True
     token_file: Path
     token_group: str | None = None
     tokens: Mapping[str, Path] = field(default_factory=dict)
@@ -144,7 +145,10 @@ class ContainerConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpsConfig:
+    """``listen_said`` as in `ContainerConfig`."""
+
     listen: tuple[Address, ...]
+    listen_said: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,6 +42,26 @@ class KeptTokens(ContainerTokens):
         self._older: dict[str, tuple[tuple[str, datetime], ...]] = {}
         super().__init__(self._accepted())
 
+    def is_about(self, files: Mapping[str, Path], *, group: str | None) -> bool:
+        """Say whether these are the tokens in *files*, for *group*."""
+        return self._files == dict(files) and self._group == group
+
+    def followed_by(self, files: Mapping[str, Path], *, group: str | None) -> "KeptTokens":
+        """Return the tokens in *files*: of who is named there still, what is good now stays good
+        for a while; nobody else's is.
+
+        Raises:
+            ValueError, OSError: As for the constructor.
+        """
+        new = KeptTokens(files, clock=self._clock, group=group, warn=self._warn)
+        until = self._clock.now() + OVERLAP
+        for name in self._newest.keys() & new._newest.keys():
+            was = self._newest[name]
+            rotated_out = () if was == new._newest[name] else ((was, until),)
+            new._older[name] = (*rotated_out, *self._older.get(name, ()))
+        ContainerTokens.__init__(new, new._accepted())
+        return new
+
     def newest(self, name: str) -> str:
         """Return the token that a client of that name is to be given."""
         return self._newest[name]

@@ -53,33 +53,43 @@ class SigningKeys:
         *,
         path: Path | None = None,
         warn: Callable[[str], None] = lambda _: None,
+        made_on: str = "",
         random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
+        self.made_on = made_on
+        """Which machine, and boot of it, the newest key was made on."""
         self._keys = tuple(keys)
         self._path = path
         self._warn = warn
         self._random_bytes = random_bytes
 
     @classmethod
-    def in_memory(cls, *, now: datetime) -> "SigningKeys":
+    def in_memory(cls, *, now: datetime, on: str = "") -> "SigningKeys":
         """Return one new key that ends with this process."""
         keys = cls(())
-        keys.add_key(now)
+        keys.add_key(now, on=on)
         return keys
 
     @classmethod
     def kept(
-        cls, path: Path, *, now: datetime, warn: Callable[[str], None] = lambda _: None
+        cls,
+        path: Path,
+        *,
+        now: datetime,
+        on: str = "",
+        warn: Callable[[str], None] = lambda _: None,
     ) -> "SigningKeys":
-        """Return the keys in *path*; a new one, written there, where there are none.
+        """Return the keys in *path*, with a new one, written there, where there are none or the
+        newest was made on another machine, or boot, than *on*: a clone has a key of its own.
 
         A file that cannot be understood is set aside, beside where it was.
 
         Source: sdk-client-contract C-24.
         """
-        keys = cls(_read(path, warn=warn), path=path, warn=warn)
-        if not keys.all:
-            keys.add_key(now)
+        found, made_on = _read(path, warn=warn)
+        keys = cls(found, path=path, warn=warn, made_on=made_on)
+        if not found or made_on != on:
+            keys.add_key(now, on=on)
         return keys
 
     @property
@@ -87,11 +97,14 @@ class SigningKeys:
         """Every key that tokens are checked by; the first one signs new ones."""
         return self._keys
 
-    def add_key(self, now: datetime) -> None:
+    def add_key(self, now: datetime, *, on: str | None = None) -> None:
         """Sign with a new key from here on; tokens of the old ones stay good for all their life.
 
-        For a clone of a machine, which woke up with its twin's keys.
+        For a clone of a machine, which woke up with its twin's keys. *on*: as ``made_on``, where
+        that is another now.
         """
+        if on is not None:
+            self.made_on = on
         key = SigningKey(
             key_id=self._random_bytes(KEY_ID_BYTES), secret=self._random_bytes(32), made_at=now
         )
@@ -102,7 +115,7 @@ class SigningKeys:
     def _write(self, path: Path) -> None:
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_private(path, _as_json(self._keys))
+            write_private(path, _as_json(self._keys, made_on=self.made_on))
         except OSError as error:
             self._warn(
                 f"{path} cannot be written ({error.strerror}), so IMDS session tokens end with "
@@ -119,26 +132,30 @@ def _needed(
     return tuple(key for key, end in zip(old, replaced_at, strict=False) if now < end + OVERLAP)
 
 
-def _as_json(keys: tuple[SigningKey, ...]) -> bytes:
+def _as_json(keys: tuple[SigningKey, ...], *, made_on: str) -> bytes:
     rows = [
         {"id": key.key_id.hex(), "secret": key.secret.hex(), "made_at": key.made_at.isoformat()}
         for key in keys
     ]
-    return json.dumps({"version": 1, "keys": rows}, indent=1).encode("ascii")
+    document = {"version": 1, "made_on": made_on, "keys": rows}
+    return json.dumps(document, indent=1).encode("ascii")
 
 
-def _read(path: Path, *, warn: Callable[[str], None]) -> tuple[SigningKey, ...]:
+def _read(path: Path, *, warn: Callable[[str], None]) -> tuple[tuple[SigningKey, ...], str]:
+    """Return the keys in *path*, and what the newest was made on: "" where that was not noted."""
     try:
         content = read_private(path, not_wider_than=0o600, at_most=STATE_FILE_LIMIT)
-        return tuple(_key(row) for row in json.loads(content)["keys"])
+        document = json.loads(content)
+        keys = tuple(_key(row) for row in document["keys"])
+        return keys, str(document.get("made_on", ""))
     except FileNotFoundError:
-        return ()
+        return (), ""
     except OSError as error:
         warn(f"{path} cannot be read ({error.strerror}), so older IMDS session tokens are void")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         # What exactly is wrong may quote the content, so it is not told.
         _set_aside(path, warn=warn)
-    return ()
+    return (), ""
 
 
 def _key(row: dict[str, str]) -> SigningKey:

@@ -82,6 +82,7 @@ class TokenFile(Generic[T]):
         self._last: bytes | None = None  # what we wrote last
         self._failures = 0
         self._short_life_told = False
+        self._stays = False
         self._tried: tuple[Lease[T] | None, ...] = ()  # what the last attempt was about
         self._attempted = asyncio.Event()
         self._file = OwnFile(path, gid=None if group is None else gid_of(group))
@@ -90,6 +91,10 @@ class TokenFile(Generic[T]):
         except BaseException:
             self.close()
             raise
+
+    def leave_in_place(self) -> None:
+        """Leave the file as it is at the end: another is kept there from then on."""
+        self._stays = True
 
     def close(self) -> None:
         """Close the directory, where `keep` was never called."""
@@ -202,7 +207,8 @@ class TokenFile(Generic[T]):
         try:
             # What is there now instead of ours is not ours to remove.
             with suppress(ValueError):
-                if self._last is not None and self._found() == self._last:
+                ours = self._last is not None and self._found() == self._last
+                if ours and not self._stays:
                     self._file.remove()
         except OSError as error:
             self._tell_not_written(error, retry_in_s=None)

@@ -19,8 +19,9 @@ class Use:
 class Usage:
     """The last use of each role, and how often each rule matched, since the start."""
 
-    def __init__(self, rules: tuple[str, ...] = ()) -> None:
-        self._last: dict[str, Use] = {}
+    def __init__(self, rules: tuple[str, ...] = (), *, before: "Usage | None" = None) -> None:
+        """*before* knew the last uses under other rules."""
+        self._last: dict[str, Use] = {} if before is None else dict(before._last)
         self._matched: dict[str, int] = dict.fromkeys(rules, 0)
         self._matched_at: dict[str, datetime] = {}
 

@@ -25,9 +25,11 @@ def test_what_nobody_says_is_as_the_interface_has_it(given: Given) -> None:
     runtime_dir = given.folder / "namespace-broker"
     assert config.imds == ImdsConfig()
     assert config.container == ContainerConfig(
-        listen=(Address("127.0.0.1", 8170),), token_file=runtime_dir / "container-token"
+        listen=(Address("127.0.0.1", 8170),),
+        listen_said=False,
+        token_file=runtime_dir / "container-token",
     )
-    assert config.ops == OpsConfig(listen=(Address("127.0.0.1", 8171),))
+    assert config.ops == OpsConfig(listen=(Address("127.0.0.1", 8171),), listen_said=False)
     assert config.guard == GuardConfig()
     assert config.audit == AuditConfig(to=None)
     assert config.log == LogConfig(format="auto", level="info")

@@ -65,3 +65,22 @@ def test_trouble_with_a_file_leaves_its_token_in_use(tmp_path: Path, clock: Fake
     assert tokens.caller_name(token) == "ci"
     assert "too short" not in warnings[0]
     assert "32 or more" in warnings[0]
+
+
+def test_a_file_that_moves_rotates_its_token_and_one_that_is_not_named_any_more_ends(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    before = kept(tmp_path, clock, "default", "ci")
+    rotated_out = before.newest("ci")
+    (tmp_path / "ci").unlink()
+    before.look_again()
+
+    after = before.followed_by({"ci": tmp_path / "elsewhere"}, group=None)
+
+    for token in (rotated_out, before.newest("ci"), after.newest("ci")):
+        assert after.caller_name(token) == "ci"
+    assert after.caller_name(before.newest("default")) is None
+    assert before.caller_name(after.newest("ci")) is None
+    clock.jump(minutes=61)
+    assert after.caller_name(before.newest("ci")) is None
+    assert after.caller_name(after.newest("ci")) == "ci"

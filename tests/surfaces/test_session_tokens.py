@@ -118,6 +118,21 @@ def test_a_new_key_leaves_the_tokens_of_the_old_ones_good_for_all_their_life(
     assert len(keys.all) == 4
 
 
+def test_another_machine_or_boot_has_a_key_of_its_own_beside_the_old_ones(tmp_path: Path) -> None:
+    path = tmp_path / "imds-keys.json"
+    twin = SigningKeys.kept(path, now=START, on="here")
+    token = SessionTokens(twin).issue(21600, "uid=1000", START)
+
+    again = SigningKeys.kept(path, now=START, on="here")
+    clone = SigningKeys.kept(path, now=START, on="there")
+    once_more = SigningKeys.kept(path, now=START, on="there")
+
+    assert again.all == twin.all
+    assert clone.all[1:] == twin.all
+    assert once_more.all == clone.all
+    assert SessionTokens(clone).seconds_left(token, "uid=1000", START) == 21600
+
+
 def test_new_tokens_are_signed_by_the_newest_key() -> None:
     keys = SigningKeys.in_memory(now=START)
     keys.add_key(START)

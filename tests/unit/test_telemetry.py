@@ -13,7 +13,7 @@ from broker.access.caller import Caller
 from broker.keeper import Keeper
 from broker.lease import Refused, Unavailable
 from broker.surfaces.message import Answer, Exchange, Request
-from broker.telemetry import Metrics, Telemetry, logger
+from broker.telemetry import Metrics, Telemetry, Voice, logger
 from tests.fakes import FakeClock, ScriptedSource, an_hour_of, running
 
 
@@ -154,3 +154,39 @@ def test_a_caller_that_is_refused_again_and_again_does_not_fill_the_disk(
     first, second = lines(out)
     assert "not_told_before" not in first
     assert second["not_told_before"] == 499
+
+
+def test_a_log_may_speak_otherwise_while_it_is_in_use(out: io.StringIO) -> None:
+    voice = Voice(form="json", level="info", stream=out)
+    log = voice.log
+
+    log.debug("before.happened")
+    voice.change(form="console", level="debug")
+    log.debug("now.happened")
+    voice.change(form="json", level="error")
+    log.warning("after.happened")
+
+    assert "before.happened" not in out.getvalue()
+    assert "now.happened" in out.getvalue()
+    assert not out.getvalue().startswith("{")
+    assert "after.happened" not in out.getvalue()
+
+
+async def test_what_was_counted_of_a_lease_goes_with_it(clock: FakeClock) -> None:
+    keepers = [
+        Keeper(name, ScriptedSource(an_hour_of("one", clock)), clock=clock)
+        for name in ("role/stays", "role/goes")
+    ]
+    metrics = Metrics(keepers, clock=clock)
+    telemetry = Telemetry(log=logger(form="json", level="error"), metrics=metrics, clock=clock)
+    for keeper in keepers:
+        keeper.on_event = telemetry.on_event
+        async with running(keeper):
+            pass
+
+    metrics.follow(keepers[:1])
+
+    text = metrics.text().decode()
+    assert 'lease_renewals_total{lease="role/stays",outcome="renewed"} 1.0' in text
+    assert 'lease_state{lease="role/stays",state="live"} 1.0' in text
+    assert "role/goes" not in text
