@@ -2,13 +2,15 @@
 
 SHELL := /bin/sh
 VENV := .venv
+TOOLS := build/tools
+SYSTEM_PYTHON := /usr/bin/python3
 # The first Python that is new enough and really runs.
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 PYTEST := $(VENV)/bin/python -m pytest
 WORKERS ?= 2
 
-.PHONY: help demo test lint types coverage bench wheel clean
+.PHONY: help demo test lint types coverage bench wheel deb lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -31,8 +33,14 @@ coverage: $(VENV)/.test ## the same suite, with branch coverage printed
 bench: $(VENV)/.test ## our own numbers, beside a bare server in the same run
 	@$(VENV)/bin/python -m bench
 
-wheel: ## dist/: wheel and sdist
-	@$(PYTHON) -m pip wheel --no-deps --wheel-dir dist .
+wheel: $(TOOLS)/.done ## dist/: wheel and sdist
+	@$(TOOLS)/bin/hatchling build -d dist
+
+deb: ## dist/: a Debian package for this machine's system Python
+	@$(SYSTEM_PYTHON) -B deploy/debian/build.py
+
+lock: $(TOOLS)/.done ## the lock files of image and Debian package, anew from constraints.txt
+	@$(TOOLS)/bin/python deploy/lock.py
 
 clean: ## remove what these commands made
 	rm -rf $(VENV) dist build
@@ -44,6 +52,11 @@ $(VENV)/bin/python:
 		echo "Python's venv module is missing; install it: sudo apt-get install $$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')" >&2; exit 1; }
 	@echo "Making $(VENV) (once) ..." >&2
 	@$(PYTHON) -m venv $(VENV)
+
+$(TOOLS)/.done: deploy/build.lock
+	@$(PYTHON) -m venv $(TOOLS)
+	@$(TOOLS)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps -r deploy/build.lock
+	@touch $@
 
 # One install for each set of extras; made again when what is wanted changes.
 $(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
