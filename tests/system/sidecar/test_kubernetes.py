@@ -1,0 +1,138 @@
+"""deploy/kubernetes/: held against the schemas of Kubernetes' own API, and its pod run by Docker as
+a kubelet would."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.process.broker_process import until
+from tests.system.sidecar.engine import APP_IMAGE, IMAGE, ROOT
+from tests.system.sidecar.pod import change_secret, flags_of, make_volumes, pod_spec
+from tests.system.sidecar.project import NAME, UID, Project
+
+KUBERNETES = ROOT / "deploy/kubernetes"
+# The oldest that has sidecar containers by default, and the newest that the schemas know.
+VERSIONS = ("1.29", "1.37")
+INSTALL_LIMIT_S = 240
+SECRET = "namespace-token"
+
+
+@pytest.fixture(scope="module")
+def validator(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The program of kubernetes-validate, in an environment of its own."""
+    folder = tmp_path_factory.mktemp("validator")
+    pip = (folder / "bin/pip", "install", "--quiet", "--disable-pip-version-check")
+    for command in (
+        (sys.executable, "-m", "venv", folder),
+        (*pip, "kubernetes-validate==1.37.0"),
+    ):
+        subprocess.run(command, check=True, timeout=INSTALL_LIMIT_S)
+    return str(folder / "bin/kubernetes-validate")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_each_file_is_what_kubernetes_takes(validator: str, version: str) -> None:
+    files = sorted(map(str, KUBERNETES.glob("*.yaml")))
+
+    done = subprocess.run(
+        [validator, "--strict", "--kubernetes-version", version, *files],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("passed") >= 2, done.stdout
+
+
+def test_the_schemas_would_tell(validator: str, tmp_path: Path) -> None:
+    wrong = (KUBERNETES / "app.yaml").read_text().replace("startupProbe:", "startProbe:")
+    (tmp_path / "wrong.yaml").write_text(wrong)
+
+    done = subprocess.run(
+        [validator, "--strict", str(tmp_path / "wrong.yaml")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode != 0
+    assert "startProbe" in done.stdout + done.stderr
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pod:
+    project: Project
+    broker: str
+    volumes: Path
+
+
+@pytest.fixture
+def pod(project: Project, tmp_path: Path) -> Iterator[Pod]:
+    """The sidecar of the pod, where it can reach the clouds, with a Secret that says nothing."""
+    (sidecar,) = pod_spec()["initContainers"]
+    make_volumes(tmp_path, secrets={SECRET: {"token.json": "{}"}})
+    engine = project.engine
+    broker = engine.done(
+        *("run", "--detach", f"--network={NAME}_default", *flags_of(sidecar, volumes=tmp_path)),
+        *project.way_to_clouds(),
+        *(IMAGE, *sidecar["args"]),
+    )
+    yield Pod(project=project, broker=broker, volumes=tmp_path)
+    engine.done("rm", "--force", broker)
+
+
+def give_identity(pod: Pod) -> None:
+    token = (pod.project.tokens / "token.json").read_text()
+    change_secret(pod.volumes, SECRET, {"token.json": token})
+
+
+def ask_as_app(pod: Pod) -> subprocess.CompletedProcess[str]:
+    (app,) = pod_spec()["containers"]
+    return pod.project.engine.docker(
+        *("run", "--rm", f"--network=container:{pod.broker}"),
+        *flags_of(app, volumes=pod.volumes),
+        *("--env=AWS_ENDPOINT_URL=http://clouds:8002", "--env=AWS_DEFAULT_REGION=eu-central-1"),
+        *(APP_IMAGE, "once"),
+    )
+
+
+def probe(pod: Pod, name: str) -> int:
+    """Return how that probe of the sidecar ends."""
+    (sidecar,) = pod_spec()["initContainers"]
+    command = sidecar[name]["exec"]["command"]
+    return pod.project.engine.docker("exec", pod.broker, *command).returncode
+
+
+def test_an_app_in_the_pod_has_the_role_once_the_startup_probe_is_content(pod: Pod) -> None:
+    until(lambda: probe(pod, "livenessProbe") == 0, what="the broker")
+    before = probe(pod, "startupProbe")
+    give_identity(pod)
+    until(lambda: probe(pod, "startupProbe") == 0, what="the startup probe")
+
+    ran = ask_as_app(pod)
+
+    assert ran.returncode == 0, ran.stderr
+    said = json.loads(ran.stdout)
+    assert before == 1
+    assert said["arn"].split("/")[1] == "deploy"
+    assert said["uid"] == 10001
+    assert probe(pod, "livenessProbe") == 0
+
+
+def test_the_token_in_the_pod_is_its_groups_and_survives_a_restart(pod: Pod) -> None:
+    give_identity(pod)
+    until(lambda: probe(pod, "startupProbe") == 0, what="the startup probe")
+    file = pod.volumes / "container-token/container-token"
+    before = file.read_text()
+
+    pod.project.engine.done("restart", pod.broker)
+    until(lambda: probe(pod, "startupProbe") == 0, what="the startup probe")
+
+    assert (file.stat().st_mode & 0o777, file.stat().st_gid) == (0o640, UID)
+    assert file.read_text() == before
