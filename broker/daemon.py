@@ -30,6 +30,7 @@ from broker.secrecy import keep_memory_private
 from broker.starting import CannotStart, Misconfigured
 from broker.systemd import Notifier, NotServable, inherited
 from broker.telemetry import Voice
+from broker.threads import Unawaited
 
 __all__ = [
     "CannotStart",
@@ -101,8 +102,9 @@ async def run(
 
 
 def main(config: Config, load: Load | None = None) -> int:
-    """Be the daemon until SIGTERM or SIGINT, and return the exit code. SIGHUP puts in force what
-    *load* returns then; without one, *config* again.
+    """Be the daemon until SIGTERM or SIGINT, and return the code to end this process by, at once:
+    threads that hang are left behind. SIGHUP puts in force what *load* returns then; without one,
+    *config* again.
 
     *load* may raise ConfigError.
     """
@@ -138,6 +140,7 @@ async def _until_signalled(
 ) -> None:
     stop, reload = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_default_executor(Unawaited())
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     hung_up = stop if ends_with_its_terminal() else reload

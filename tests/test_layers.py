@@ -22,8 +22,9 @@ MAY_IMPORT = {
     "upkeep": set(),
     "daemon": {
         *("reload", "running", "pipelines", "config", "access"),
-        *("starting", "secrecy", "telemetry", "systemd"),
+        *("starting", "secrecy", "telemetry", "systemd", "threads"),
     },
+    "threads": set(),
     "reload": {"differences", "running", "config", "starting", "telemetry"},
     "differences": {"generation", "config"},
     "running": {

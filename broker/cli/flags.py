@@ -39,15 +39,25 @@ class Flag:
 
 
 class Command:
-    """One command. ``words`` names what may follow the flags, where something may."""
+    """One command. ``words`` names what may follow the flags, where something may. ``hidden``: it
+    is for our own units, and shown to nobody."""
 
-    __slots__ = ("flags", "name", "summary", "words")
+    __slots__ = ("flags", "hidden", "name", "summary", "words")
 
-    def __init__(self, name: str, summary: str, flags: tuple[Flag, ...], words: str = "") -> None:
+    def __init__(
+        self,
+        name: str,
+        summary: str,
+        flags: tuple[Flag, ...],
+        words: str = "",
+        *,
+        hidden: bool = False,
+    ) -> None:
         self.name = name
         self.summary = summary
         self.flags = flags
         self.words = words
+        self.hidden = hidden
 
     @property
     def module(self) -> str:
@@ -393,6 +403,62 @@ COMMANDS = {
             ),
         ),
         Command(
+            "install",
+            "Make it a service of systemd, for programs that have nothing configured.",
+            (
+                Flag(
+                    "role-arn",
+                    "A role to serve; repeatable. NAME=ARN names it, else it has its role's name."
+                    " The first is the default.",
+                    kind=MANY,
+                    metavar="ARN",
+                ),
+                Flag(
+                    "allow",
+                    "Who may have them: user:NAME, repeatable, or any-local, which is every user of"
+                    " this host. Default: user:$SUDO_USER.",
+                    kind=MANY,
+                    metavar="WHO",
+                ),
+                REGION,
+                Flag(
+                    "token-file",
+                    "Where root has the Namespace token. Default: /var/run/nsc/token.json, unless"
+                    " there is only a token.spec beside it.",
+                    metavar="FILE",
+                ),
+                Flag(
+                    "token-spec",
+                    "Where root has the token spec, instead of a token.",
+                    metavar="FILE",
+                ),
+                Flag("dry-run", "Print what would be written, and change nothing.", kind=SWITCH),
+            ),
+        ),
+        Command(
+            "uninstall",
+            "Take back what install made.",
+            (Flag("purge", "Also configuration, state and logs.", kind=SWITCH),),
+        ),
+        Command(
+            "metadata-address",
+            "Put EC2's metadata addresses on the loopback device, or take them away.",
+            (
+                Flag("add", "Put them there, unless something answers.", kind=SWITCH),
+                Flag("remove", "Take away what was put there.", kind=SWITCH),
+            ),
+            hidden=True,
+        ),
+        Command(
+            "copy-token",
+            "Keep a copy of a token file for the service.",
+            (
+                Flag("from", "The token file.", metavar="FILE"),
+                Flag("to", "The copy.", metavar="FILE"),
+            ),
+            hidden=True,
+        ),
+        Command(
             "demo",
             "See it all work on this machine: no account, no root, nothing to configure.",
             (
@@ -406,3 +472,6 @@ COMMANDS = {
         ),
     )
 }
+
+SHOWN = tuple(command for command in COMMANDS.values() if not command.hidden)
+"""What a person may type, for whatever lists it."""

@@ -92,7 +92,7 @@ class Commands(click.Group):
     """Makes a command when it is asked for, so that only its own file is imported."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+        return [name for name, command in COMMANDS.items() if not command.hidden]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         command = COMMANDS.get(cmd_name)

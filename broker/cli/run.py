@@ -1,5 +1,7 @@
 """`run`: the daemon, in the foreground."""
 
+from typing import NoReturn
+
 from broker.cli.flags import Options
 
 DESCRIPTION = """Run the broker, in the foreground, until SIGTERM or Ctrl-C.
@@ -20,7 +22,7 @@ For everything else there is a configuration file; a flag wins over it.
 """
 
 
-def run(options: Options) -> int:
+def run(options: Options) -> NoReturn:
     import gc
     import os
 
@@ -39,4 +41,18 @@ def run(options: Options) -> int:
         config = configured(flags)
     except ConfigError as error:
         raise misuse(error) from error
-    return daemon.main(config, lambda: load(flags, os.environ))
+    leave(daemon.main(config, lambda: load(flags, os.environ)))
+
+
+def leave(code: int) -> NoReturn:
+    """End this process as it stands: clients wait for the next one.
+
+    To be taken apart by Python costs a tenth of a second, and who hangs in a thread, on a name
+    server or a disk, would be waited for.
+    """
+    import os
+
+    from broker.cli.main import give_up_on_output
+
+    give_up_on_output()
+    os._exit(code)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -473,6 +473,29 @@ def test_it_may_be_stopped_in_the_middle_of_a_reload(sandbox: Sandbox, tmp_path:
 
         assert here.credentials()[0] == 200
         assert here.broker.stop() == 0
+
+
+def test_a_configuration_that_hangs_keeps_nobody_from_being_served_or_from_stopping_it(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    file = tmp_path / "config.toml"
+    with running(sandbox, tmp_path, DEPLOY + LISTENING) as here:
+        file.unlink()
+        os.mkfifo(file)
+        here.broker.process.send_signal(signal.SIGHUP)
+        writing = until(lambda: opened_by_a_reader(file), what="the reading to begin")
+
+        assert here.credentials()[0] == 200
+        assert here.broker.stop() == 0
+
+        os.close(writing)
+
+
+def opened_by_a_reader(pipe: Path) -> int | None:
+    """Return the pipe's other end, once somebody reads."""
+    with suppress(OSError):
+        return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+    return None
 
 
 def test_of_all_who_ask_for_it_during_a_reload_the_last_is_heard(

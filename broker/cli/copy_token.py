@@ -1,0 +1,30 @@
+"""`copy-token`: a token file that only root may read, for our own unit."""
+
+import os
+from pathlib import Path
+
+from broker.cli.failure import Failure, Misuse
+from broker.cli.flags import Options
+from broker.installing.token_copy import NotCopied, keep_copy
+from broker.systemd.notify import Notifier
+
+DESCRIPTION = """Copy a token file for the service, again as long as it changes, and leave.
+
+    namespace-broker copy-token --from /var/run/nsc/token.json --to COPY
+
+For the unit namespace-broker-token.service, which is root's.
+"""
+
+
+def run(options: Options) -> int:
+    source, target = options.text("from"), options.text("to")
+    if source is None or target is None:
+        raise Misuse("copy-token", "is not told what", "give --from and --to")
+    supervisor = Notifier.from_environment(os.environ, os.getpid())
+    try:
+        keep_copy(Path(source), Path(target), on_first=lambda: supervisor.ready("copied"))
+    except NotCopied as error:
+        raise Failure("", str(error)) from error
+    finally:
+        supervisor.close()
+    return 0

@@ -1,0 +1,213 @@
+"""`install`: a service of systemd from a few flags, and what to type next."""
+
+import os
+import pwd
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from broker.cli.failure import Failure, Misuse
+from broker.cli.flags import Options
+from broker.cli.offline import misuse, warn
+from broker.config import Config, ConfigError
+from broker.config.checks import region as checked_region
+from broker.config.roles import flag_roles
+from broker.installing import addresses, places
+from broker.installing.config_text import Allowed, Identity, Wanted
+from broker.installing.host import Host, Refusal
+from broker.installing.install import Installed, Planned, install, planned
+from broker.installing.systemctl import Systemctl
+
+DESCRIPTION = """Make the broker a service of systemd, so that every AWS client of the users who may
+finds credentials at EC2's own address, with nothing configured.
+
+It writes the units (unless the package brought them) and /etc/namespace-broker/config.toml with a
+rule that says who may ask, starts it all, and waits until it is ready. Again, it changes nothing;
+with other flags, what is different. A configuration that somebody edited is not replaced.
+
+\b
+    sudo namespace-broker install --role-arn arn:aws:iam::123456789012:role/deploy
+"""
+
+READY_WITHIN_S = 60.0
+USER = "user:"
+
+
+def run(options: Options) -> int:
+    host = this_host()
+    try:
+        plan = planned(wanted_of(options, host), host)
+    except ConfigError as error:
+        raise misuse(error) from error
+    except Refusal as refusal:
+        raise failure_of(refusal) from refusal
+    if plan.token_file is not None and not host.on_disk(plan.token_file).exists():
+        warn([f"{plan.token_file} is not there yet; it is taken as soon as it is"])
+    if options.switch("dry-run"):
+        show(plan)
+        return 0
+    try:
+        done = install(plan, host, say=say)
+    except Refusal as refusal:
+        raise failure_of(refusal) from refusal
+    tell(plan, done)
+    if done.why_not_ready is not None:
+        raise Failure(
+            "install",
+            f"done, but the broker is not ready: {done.why_not_ready}",
+            "it goes on trying; see namespace-broker status",
+        )
+    return 0
+
+
+def failure_of(refusal: Refusal) -> Failure:
+    kind = Misuse if refusal.misuse else Failure
+    return kind(refusal.place, refusal.what, refusal.next_step)
+
+
+def this_host() -> Host:
+    return Host(
+        uid=os.geteuid(),
+        program=this_program(),
+        interpreter=Path(sys.executable).resolve(),
+        systemctl=Systemctl(),
+        is_user=is_user,
+        answers=addresses.answers,
+        why_not_ready=why_not_ready,
+    )
+
+
+def this_program() -> Path:
+    """Return the program as a unit can start it; of ``python -m broker``, the one beside Python."""
+    started = Path(shutil.which(sys.argv[0]) or sys.argv[0]).absolute()
+    if started.name == "__main__.py":
+        return Path(sys.executable).with_name("namespace-broker")
+    return started
+
+
+def is_user(name: str) -> bool:
+    try:
+        pwd.getpwnam(name)
+    except (KeyError, ValueError):
+        return False
+    return True
+
+
+def wanted_of(options: Options, host: Host) -> Wanted | None:
+    """Return what the flags want; None where they name no role.
+
+    Raises:
+        Misuse: A flag is missing or no good.
+        ConfigError: A role or region is no good.
+    """
+    said = options.many("role-arn")
+    if not said:
+        others = ("allow", "region", "token-file", "token-spec")
+        if given := [name for name in others if options.many(name) or options.text(name)]:
+            raise Misuse("--role-arn", f"is missing beside --{given[0]}", "give the role's ARN")
+        return None
+    region = options.text("region")
+    if region is None:
+        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or None
+    return Wanted(
+        roles={role.name: role.arn for role in flag_roles(said).values()},
+        allowed=allowed(options.many("allow"), host),
+        identity=identity(options, host),
+        region=None if region is None else checked_region(region, place="--region"),
+    )
+
+
+def allowed(said: tuple[str, ...], host: Host) -> Allowed:
+    """Return who may ask; by default, who called us by sudo."""
+    if not said:
+        user = os.environ.get("SUDO_USER", "root")
+        if user == "root":
+            raise Misuse("--allow", "is missing", "give --allow user:NAME, or --allow any-local")
+        said = (f"{USER}{user}",)
+    if "any-local" in said:
+        if len(set(said)) > 1:
+            raise Misuse("--allow", "is any-local and a user", "any-local is every user; give one")
+        return Allowed(any_local=True)
+    users = []
+    for who in said:
+        name = who.removeprefix(USER)
+        if name == who or not name:
+            raise Misuse("--allow", f"is {who!a}", "give user:NAME, or any-local")
+        if not host.is_user(name):
+            raise Misuse("--allow", f"{name!a} is no user of this host", "create it, or name one")
+        users.append(name)
+    return Allowed(users=tuple(dict.fromkeys(users)))
+
+
+def identity(options: Options, host: Host) -> Identity:
+    """Return where root has our identity: as it is said, else as it is found."""
+    file, spec = options.text("token-file"), options.text("token-spec")
+    if file is not None and spec is not None:
+        raise Misuse("--token-spec", "is given beside --token-file", "give one of them")
+    if spec is not None:
+        return Identity(kind="token-spec", path=Path(spec).absolute())
+    if file is not None:
+        return Identity(kind="token-file", path=Path(file).absolute())
+    has_token, has_spec = (
+        host.on_disk(place).exists() for place in (places.TOKEN_SOURCE, places.SPEC_SOURCE)
+    )
+    if has_spec and not has_token:
+        return Identity(kind="token-spec", path=places.SPEC_SOURCE)
+    return Identity(kind="token-file", path=places.TOKEN_SOURCE)
+
+
+def why_not_ready() -> str | None:
+    """Wait until the broker has every credential, and return what it lacks after a minute."""
+    from broker.cli import running
+    from broker.cli.wait import waiting_for
+
+    deadline = time.monotonic() + READY_WITHIN_S
+    while True:
+        try:
+            reply = running.ask("/v1/ready", str(places.RUNTIME), {})
+            reason = None if reply.status == 200 else waiting_for(reply)
+        except Failure as failure:
+            reason = failure.line
+        if reason is None or time.monotonic() > deadline:
+            return reason
+        time.sleep(0.1)
+
+
+def show(plan: Planned) -> None:
+    """Print every file that would be written, and every unit that would be started."""
+    for path, text in plan.files.items():
+        print(f"==> {path}\n{text}")
+    for path in plan.leftovers:
+        print(f"==> {path} is removed")
+    print(f"==> enabled and started: {', '.join(plan.enabled)}")
+
+
+def tell(plan: Planned, done: Installed) -> None:
+    """Print what was done and what to type next; the rules always."""
+    warn(plan.config.warnings)
+    for note in done.notes:
+        warn([note])
+    if plan.keeps_edited:
+        say(f"{places.CONFIG} was edited, and stays as it is")
+    if not done.changed:
+        say("everything was as it should be; nothing was changed")
+    print(f"Who may ask, by {places.CONFIG}:\n")
+    print(rules_of(plan.config_text))
+    if done.why_not_ready is None:
+        region = "" if plan.config.region is None else f" --region {plan.config.region}"
+        print(f"Ready. Next, {whose(plan.config)}:  aws sts get-caller-identity{region}")
+
+
+def rules_of(text: str) -> str:
+    """Return the rules in a configuration, as they are written."""
+    return text[text.index("[[rules]]") :] if "[[rules]]" in text else ""
+
+
+def whose(config: Config) -> str:
+    users = [str(rule.who.user) for rule in config.rules if rule.who.user is not None]
+    return f"as {' or '.join(users)}" if users else "as any user of this host"
+
+
+def say(text: str) -> None:
+    print(f"namespace-broker: {text}", file=sys.stderr)

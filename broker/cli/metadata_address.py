@@ -1,0 +1,44 @@
+"""`metadata-address`: EC2's addresses on the loopback device, for our own unit."""
+
+import os
+import sys
+from pathlib import Path
+
+from broker.cli.failure import Failure, Misuse
+from broker.cli.flags import Options
+from broker.installing import addresses
+
+DESCRIPTION = """Put EC2's metadata addresses on the loopback device, or take them away.
+
+    namespace-broker metadata-address --add
+
+For the unit namespace-broker-address.service, which is root's. Where something answers at one of
+them already, as on EC2 itself, nothing is done: exit code 1.
+"""
+
+
+def run(options: Options) -> int:
+    if options.switch("add") is options.switch("remove"):
+        raise Misuse("metadata-address", "is told neither or both", "give --add or --remove")
+    folder = os.environ.get("RUNTIME_DIRECTORY")
+    if not folder:
+        raise Misuse("RUNTIME_DIRECTORY", "is not set", "let systemd start this")
+    try:
+        if options.switch("remove"):
+            addresses.remove(Path(folder))
+        else:
+            add(Path(folder))
+    except addresses.CannotAdd as error:
+        raise Failure("", str(error)) from error
+    return 0
+
+
+def add(folder: Path) -> None:
+    for address in addresses.ADDRESSES:
+        if addresses.answers(address.host):
+            raise Failure(address.host, addresses.TAKEN, addresses.LEAVE_IT)
+    addresses.add(folder, warn=warn)
+
+
+def warn(text: str) -> None:
+    print(f"namespace-broker: warning: {text}", file=sys.stderr)

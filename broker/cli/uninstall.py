@@ -1,0 +1,25 @@
+"""`uninstall`: takes back what `install` made."""
+
+from broker.cli.flags import Options
+from broker.cli.install import failure_of, say, this_host
+from broker.installing.host import Refusal
+from broker.installing.uninstall import uninstall
+
+DESCRIPTION = """Stop the service, and take back what install made: units, addresses, sockets.
+
+The configuration, the state and the audit log stay, unless --purge is given.
+
+    sudo namespace-broker uninstall
+"""
+
+
+def run(options: Options) -> int:
+    try:
+        left = uninstall(this_host(), purge=options.switch("purge"), say=say)
+    except Refusal as refusal:
+        raise failure_of(refusal) from refusal
+    if left:
+        print(f"Kept: {', '.join(map(str, left))}; --purge removes them.")
+    else:
+        print("Nothing is left.")
+    return 0

@@ -1,0 +1,148 @@
+"""What an installation needs to know of the host, and why one may not be made there. Changes
+nothing."""
+
+import re
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from broker.installing import places
+from broker.installing.addresses import ADDRESSES, LEAVE_IT, TAKEN
+from broker.installing.systemctl import Systemctl
+
+OLDEST_SYSTEMD = 247
+"""The first with LoadCredential=."""
+KEEPS_LEASES_OVER_A_STOP = 254
+"""The first with FileDescriptorStorePreserve=."""
+
+HIDDEN = (Path("/home"), Path("/root"), Path("/run/user"), Path("/tmp"), Path("/var/tmp"))  # noqa: S108
+"""What a service with ProtectHome= and PrivateTmp= does not see."""
+
+
+class Refusal(Exception):
+    """It is not to be done here: about *place*, with what is to be done next. *misuse*: what was
+    asked for is wrong; else this host is."""
+
+    def __init__(self, place: str, what: str, next_step: str, *, misuse: bool = False) -> None:
+        super().__init__(f"{place}: {what}; {next_step}")
+        self.place = place
+        self.what = what
+        self.next_step = next_step
+        self.misuse = misuse
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """A host, as one is found. *root* is where its files are; *program* and *interpreter* are how
+    we are started there; *answers* tells whether something answers at a metadata address;
+    *why_not_ready* waits for the broker, and tells what it lacks then, None for nothing."""
+
+    uid: int
+    program: Path
+    interpreter: Path
+    systemctl: Systemctl
+    is_user: Callable[[str], bool]
+    answers: Callable[[str], bool]
+    why_not_ready: Callable[[], str | None]
+    root: Path = Path("/")
+
+    def on_disk(self, path: Path) -> Path:
+        return self.root / path.relative_to("/")
+
+    @property
+    def roots_uid(self) -> int:
+        """Whose the top of the tree is: 0, but for a tree in a directory of somebody's."""
+        return self.on_disk(Path("/")).stat().st_uid
+
+    def is_packaged(self) -> bool:
+        """Say whether a package of the system's brought the units."""
+        return any(self.on_disk(each / places.SERVICE).exists() for each in places.UNITS_PACKAGED)
+
+
+def require_powers(host: Host) -> None:
+    """Raise `Refusal` unless units can be written and started here."""
+    if host.uid != 0:
+        raise Refusal("install", "needs root", "put sudo before the command")
+    if not host.on_disk(Path("/run/systemd/system")).is_dir():
+        raise Refusal(
+            "systemd",
+            "does not run this host",
+            "start `namespace-broker run` by what does; see docs/operations.md",
+        )
+    version = host.systemctl.version()
+    if version is None:
+        raise Refusal("systemctl", "cannot be run", "install the package systemd")
+    if version < OLDEST_SYSTEMD:
+        raise Refusal(
+            "systemd",
+            f"is {version}, and LoadCredential= came with {OLDEST_SYSTEMD}",
+            "take a newer system, or run `namespace-broker run` in a unit of your own",
+        )
+
+
+def require_reachable(host: Host) -> None:
+    """Raise `Refusal` unless a service can run us, and nobody but root can change what it runs."""
+    if not host.on_disk(host.program).is_file():
+        raise Refusal(
+            str(host.program), "is not there", "install the package, or by pip below /opt"
+        )
+    for path in (host.program, host.interpreter):
+        if any(path.is_relative_to(hidden) for hidden in HIDDEN):
+            raise Refusal(
+                str(path), "cannot be seen by a service", "install it below /opt or /usr/local"
+            )
+        if not re.fullmatch(r"[\w./@+-]+", str(path)):
+            raise Refusal(str(path), "is no path for a unit", "install it where there is no blank")
+        for step in (path, *path.parents):
+            found = host.on_disk(step).stat()
+            mode = stat.S_IMODE(found.st_mode)
+            if found.st_uid != host.roots_uid or mode & (stat.S_IWGRP | stat.S_IWOTH):
+                raise Refusal(
+                    str(step),
+                    f"can be changed by others than root (uid {found.st_uid}, mode {mode:04o})",
+                    "install it as root, or a service of root's runs what they put there",
+                )
+            if not mode & stat.S_IXOTH:
+                raise Refusal(
+                    str(step), f"is closed to others (mode {mode:04o})", f"chmod o+rx {step}"
+                )
+
+
+def require_free_addresses(host: Host) -> None:
+    """Raise `Refusal` where somebody else's metadata service answers."""
+    if host.systemctl.is_active(places.ADDRESS):
+        return  # it is ours
+    for address in ADDRESSES:
+        if host.answers(address.host):
+            raise Refusal(address.host, TAKEN, LEAVE_IT)
+
+
+def require_readable_by_root(host: Host, path: Path, *, place: str) -> None:
+    """Raise `Refusal` unless root's services may read that file, or it is yet to come."""
+    try:
+        found = host.on_disk(path).lstat()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise Refusal(
+            place, f"{path} cannot be looked at ({error.strerror})", "name another", misuse=True
+        ) from error
+    for step in path.parents:
+        above = host.on_disk(step).stat()
+        if above.st_uid != host.roots_uid and not above.st_mode & stat.S_IXOTH:
+            raise Refusal(
+                place,
+                f"{path} is in {step}, which uid {above.st_uid} keeps to itself",
+                "name one in a directory of root's",
+                misuse=True,
+            )
+    if not stat.S_ISREG(found.st_mode):
+        raise Refusal(place, f"{path} is no regular file", "name the file itself", misuse=True)
+    if found.st_uid != host.roots_uid:
+        raise Refusal(
+            place,
+            f"{path} belongs to uid {found.st_uid}, not to root",
+            "name one that only root can write",
+            misuse=True,
+        )

@@ -1,0 +1,100 @@
+"""systemd, as far as an installation asks it, by its own programs. Decides nothing."""
+
+import re
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+LIMIT_S = 120.0
+
+
+class SystemdFailed(Exception):
+    """A program of systemd's failed; the text says which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a program ended, and what it said."""
+
+    code: int
+    output: str
+    errors: str
+
+
+def ran(argv: Sequence[str]) -> Ended:
+    """Run a program to its end.
+
+    Raises:
+        SystemdFailed: It cannot be run, or does not end.
+    """
+    try:
+        done = subprocess.run(  # noqa: S603 - no shell, and every word is ours
+            argv, capture_output=True, text=True, timeout=LIMIT_S, check=False
+        )
+    except OSError as error:
+        raise SystemdFailed(f"{argv[0]} cannot be run ({error.strerror})") from error
+    except subprocess.TimeoutExpired as error:
+        raise SystemdFailed(f"{' '.join(argv)} does not end") from error
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+class Systemctl:
+    """``systemctl`` and ``journalctl``; *run* is how they are run."""
+
+    def __init__(self, run: Callable[[Sequence[str]], Ended] = ran) -> None:
+        self._run = run
+
+    def version(self) -> int | None:
+        """Return systemd's version, None where its programs are not there."""
+        try:
+            said = self._run(["systemctl", "--version"])
+        except SystemdFailed:
+            return None
+        found = re.match(r"systemd (\d+)", said.output)
+        return int(found[1]) if found else None
+
+    def is_enabled(self, unit: str) -> bool:
+        return self._run(["systemctl", "is-enabled", "--quiet", unit]).code == 0
+
+    def is_active(self, unit: str) -> bool:
+        return self._run(["systemctl", "is-active", "--quiet", unit]).code == 0
+
+    def look_again(self) -> None:
+        """Have systemd read its unit files again."""
+        self._do("daemon-reload")
+
+    def enable(self, *units: str) -> None:
+        self._do("enable", "--quiet", *units)
+
+    def disable(self, *units: str) -> None:
+        self._do("disable", "--quiet", *units)
+
+    def start(self, *units: str) -> None:
+        self._do("start", *units)
+
+    def restart(self, *units: str) -> None:
+        self._do("restart", *units)
+
+    def stop(self, *units: str) -> None:
+        self._do("stop", *units)
+
+    def forget_failures(self, *units: str) -> None:
+        self._run(["systemctl", "reset-failed", *units])
+
+    def last_words(self, unit: str) -> str | None:
+        """Return the last line that *unit*'s own program wrote lately, where there is one."""
+        how = ["--quiet", "--output=cat", "--lines=1", "--since=-2min"]
+        wanted = ["journalctl", *how, f"_SYSTEMD_UNIT={unit}"]
+        try:
+            lines = self._run(wanted).output.strip().splitlines()
+        except SystemdFailed:
+            return None
+        return lines[-1] if lines else None
+
+    def _do(self, *words: str) -> None:
+        """Raises: SystemdFailed."""
+        done = self._run(["systemctl", *words])
+        if done.code != 0:
+            said = done.errors.strip().splitlines()
+            reason = said[0] if said else f"exit code {done.code}"
+            raise SystemdFailed(f"systemctl {' '.join(words)}: {reason}")

@@ -1,0 +1,59 @@
+"""The unit files, as far as they can be read without systemd."""
+
+import pytest
+
+from broker.installing import places, units
+from broker.systemd.inherited import SURFACES
+
+
+def unit(name: str) -> list[tuple[str, str]]:
+    """Return a unit's settings, section by section, repeated ones too."""
+    found, section = [], ""
+    for line in units.unit_files("/opt/broker")[name].splitlines():
+        if line.startswith("["):
+            section = line.strip("[]")
+        elif "=" in line and not line.startswith("#"):
+            key, _, value = line.partition("=")
+            found.append((f"{section}.{key}", value))
+    return found
+
+
+def value(name: str, key: str) -> str:
+    return dict(unit(name))[key]
+
+
+def test_each_socket_has_a_name_that_the_broker_knows() -> None:
+    names = [value(each, "Socket.FileDescriptorName") for each in places.SOCKETS]
+
+    assert len(set(names)) == len(names)
+    assert set(names) <= set(SURFACES)
+
+
+@pytest.mark.parametrize("socket", places.SOCKETS)
+def test_the_service_has_every_socket(socket: str) -> None:
+    assert socket in value(places.SERVICE, "Unit.Requires").split()
+    assert socket in value(places.SERVICE, "Unit.After").split()
+
+
+def test_the_metadata_addresses_are_kept_to_this_host() -> None:
+    listened = [text for key, text in unit(places.SOCKET) if key == "Socket.ListenStream"]
+
+    assert listened == ["169.254.169.254:80", "[fd00:ec2::254]:80"]
+    assert value(places.SOCKET, "Socket.BindToDevice") == "lo"
+    assert value(places.SOCKET, "Unit.Requires") == places.ADDRESS
+
+
+def test_callers_are_known_in_the_sandbox() -> None:
+    settings = dict(unit(places.SERVICE))
+
+    assert settings["Service.PrivateUsers"] == "no"
+    assert "AF_NETLINK" in settings["Service.RestrictAddressFamilies"]
+    assert settings["Service.ProtectProc"] == "default"
+
+
+def test_the_copy_of_the_token_is_where_the_service_looks_for_it() -> None:
+    source, _, target = value(places.SERVICE, "Service.BindReadOnlyPaths").partition(":")
+    command = value(places.TOKEN_SERVICE, "Service.ExecStart")
+
+    assert command.endswith(f" --to {source.removeprefix('-')}/{places.TOKEN_COPY.name}")
+    assert target.replace("/private/", "/") == str(places.TOKEN_COPY.parent)
