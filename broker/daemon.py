@@ -145,6 +145,8 @@ async def _until_signalled(
         loop.add_signal_handler(number, stop.set)
     hung_up = stop if ends_with_its_terminal() else reload
     loop.add_signal_handler(signal.SIGHUP, hung_up.set)
+    # Whoever started us may have held it back until it is heard.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
     await run(
         config,
         parts,

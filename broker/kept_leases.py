@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Any, Final
 
@@ -134,14 +134,14 @@ def read(document: bytes) -> KeptLeases:
     except Unreadable:
         raise
     # From None: the error beneath may show what it stumbled over.
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, ArithmeticError, LookupError, TypeError, AttributeError, RecursionError):
         raise Unreadable("they are not what a broker writes") from None
 
 
 def _kept_from(found: Mapping[str, Any]) -> Kept:
     kind, value, expires_at = KINDS[found["kind"]], found["value"], found["expires_at"]
     lease = Lease(
-        value=kind(**_texts(value)),
+        value=kind(**_texts(value, of=kind)),
         issued_at=_instant(found["issued_at"]),
         expires_at=None if expires_at is None else _instant(expires_at),
     )
@@ -150,9 +150,11 @@ def _kept_from(found: Mapping[str, Any]) -> Kept:
     )
 
 
-def _texts(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    if not all(isinstance(text, str | None) for text in value.values()):
-        raise ValueError
+def _texts(value: Mapping[str, Any], *, of: type[Any]) -> Mapping[str, Any]:
+    optional = {each.name for each in fields(of) if each.default is None}
+    for name, text in value.items():
+        if not isinstance(text, str) and (text is not None or name not in optional):
+            raise ValueError
     return value
 
 

@@ -34,7 +34,7 @@ class Supervised:
         self._note = ""
         self._looks = False
         self._has_news = False
-        self._stores = True
+        self._stores = True  # as far as we know
 
     def restore(self) -> None:
         """Have the keepers begin with what the process before us held.
@@ -79,7 +79,7 @@ class Supervised:
     def keep(self) -> None:
         """Have systemd keep every lease there is now."""
         self._has_news = False
-        if not self._notifier.is_heard or not self._stores:
+        if not self._notifier.is_heard:
             return
         pipelines = self._pipelines()
         self._serial += 1
@@ -92,11 +92,14 @@ class Supervised:
         try:
             self._store.put(written(kept))
         except OSError as error:
+            if self._stores:
+                self._warn(
+                    f"the newest leases will not outlive a restart: {error.strerror}; see that "
+                    "memfd_create is allowed, and LimitNOFILE= high enough"
+                )
             self._stores = False
-            self._warn(
-                f"leases will not outlive a restart: {error.strerror}; see that memfd_create is "
-                "allowed"
-            )
+        else:
+            self._stores = True
 
     async def beat(self) -> None:
         """Tell systemd for ever that the event loop turns: who hangs is killed by it."""

@@ -167,6 +167,8 @@ def _socket(family: socket.AddressFamily, place: str) -> socket.socket:
     try:
         return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     except OSError as error:
+        if error.errno != errno.EAFNOSUPPORT:
+            raise _cannot(error, place) from error
         raise AddressLacking(
             f"{place} cannot be listened on ({_reason(error)}); leave it out, or turn IPv6 on"
         ) from error
@@ -206,9 +208,7 @@ def _limit_hops(sock: socket.socket, hops: int) -> None:
 
 def _explained(error: OSError, place: str, *, host: str, port: int) -> ListenError:
     if error.errno == errno.EADDRINUSE:
-        return AddressInUse(
-            f"{place} is in use by {_holder(host, port)}; stop it or listen elsewhere"
-        )
+        return AddressInUse(f"{place} is in use by {_holder(host, port)}")
     if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.ENODEV):
         return AddressLacking(
             f"{place} is not an address of this host; add it to an interface or leave it out"
@@ -217,6 +217,10 @@ def _explained(error: OSError, place: str, *, host: str, port: int) -> ListenErr
         return AddressForbidden(
             f"{place} needs root or CAP_NET_BIND_SERVICE; choose a port from 1024 on"
         )
+    return _cannot(error, place)
+
+
+def _cannot(error: OSError, place: str) -> ListenError:
     return ListenError(f"{place} cannot be listened on ({_reason(error)}); listen elsewhere")
 
 
@@ -229,15 +233,19 @@ def _reason(error: OSError) -> str:
 
 
 def _holder(host: str, port: int) -> str:
-    """Return who listens there, in words: program and pid where /proc shows them, else the uid."""
+    """Return who listens there, and what to do about it, in words: program and pid where /proc
+    shows them, else the uid."""
     found = _listener(host, port)
     if found is None:
-        return "another program"
+        return "another program; stop it or listen elsewhere"
     uid, inode = found
     pid = _pid_with(inode)
     if pid is None:
-        return f"a program of uid {uid}"
-    return f"{_program(pid)} (pid {pid}, uid {uid})"
+        return f"a program of uid {uid}; stop it or listen elsewhere"
+    who = f"{_program(pid)} (pid {pid}, uid {uid})"
+    if pid == os.getpid():
+        return f"{who}, this broker itself; leave it in one reload and take it in the next"
+    return f"{who}; stop it or listen elsewhere"
 
 
 def _listener(host: str, port: int) -> tuple[int, int] | None:

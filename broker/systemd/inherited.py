@@ -13,6 +13,7 @@ from broker.systemd.store import LEASES, content_of
 T = TypeVar("T")
 
 FIRST_DESCRIPTOR = 3
+LONGEST_NUMBER = 9
 SURFACES: Final = ("imds", "container", "namespace", "ops", "control")
 VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
 
@@ -93,8 +94,8 @@ def _named(said: Mapping[str, str], first: int) -> Iterator[tuple[int, str]]:
         NotServable: There are not as many as was said.
     """
     count, names = said.get("LISTEN_FDS", "0"), said.get("LISTEN_FDNAMES", "").split(":")
-    if not count.isascii() or not count.isdigit():
-        raise NotServable(f"LISTEN_FDS: is {count!a}, which is no number; leave it to systemd")
+    if not count.isascii() or not count.isdigit() or len(count) > LONGEST_NUMBER:
+        raise NotServable(f"LISTEN_FDS: is {count[:20]!a}, which is no count; leave it to systemd")
     for index in range(int(count)):
         descriptor = first + index
         try:

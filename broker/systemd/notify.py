@@ -1,4 +1,4 @@
-"""Tell systemd how we are (sd_notify). Never waits and never fails; silent without systemd."""
+"""Tell systemd how we are (sd_notify). Never waits; silent without systemd."""
 
 import os
 import socket
@@ -6,12 +6,14 @@ import time
 from array import array
 from collections import deque
 from collections.abc import MutableMapping
-from contextlib import suppress
 
 STATUS_LONGEST = 300
+LONGEST_USEC = 20
+"""Digits of the largest number that systemd can write there."""
 
 UNSENT_MOST = 32
-"""Messages that wait for room in systemd's queue; beyond it the oldest goes."""
+"""Messages that wait for room in systemd's queue; beyond it the oldest goes that is about no
+descriptor: of those about descriptors, none must be missing."""
 
 BUSY = (BlockingIOError, InterruptedError)
 
@@ -46,7 +48,8 @@ class Notifier:
         start do not speak for us."""
         address = environ.pop("NOTIFY_SOCKET", None)
         watched, usec = environ.pop("WATCHDOG_PID", None), environ.pop("WATCHDOG_USEC", "")
-        is_watched = usec.isascii() and usec.isdigit() and watched in (None, str(pid))
+        is_number = usec.isascii() and usec.isdigit() and len(usec) <= LONGEST_USEC
+        is_watched = is_number and watched in (None, str(pid))
         return cls(address, watchdog_s=int(usec) / 1e6 or None if is_watched else None)
 
     @property
@@ -85,7 +88,11 @@ class Notifier:
             self.flush()
 
     def store(self, descriptor: int, name: str) -> None:
-        """Have systemd keep what *descriptor* refers to, and hand it to our next process."""
+        """Have systemd keep what *descriptor* refers to, and hand it to our next process.
+
+        Raises:
+            OSError: There is no room for it now, and no descriptor left to keep it for later.
+        """
         # FDPOLL: a file in memory has nothing to be polled for.
         self._say("FDSTORE=1", f"FDNAME={name}", "FDPOLL=0", descriptor=descriptor)
 
@@ -114,9 +121,8 @@ class Notifier:
         if not self._unsent and self._sent(text, descriptor):
             return
         if len(self._unsent) >= UNSENT_MOST:
-            self._forget_first()
-        with suppress(OSError):  # no more descriptors: that one is lost
-            self._unsent.append((text, None if descriptor is None else os.dup(descriptor)))
+            self._forget_one()
+        self._unsent.append((text, None if descriptor is None else os.dup(descriptor)))
 
     def _sent(self, text: bytes, descriptor: int | None) -> bool:
         """Send one message; False when there is no room for it now."""
@@ -129,6 +135,13 @@ class Notifier:
         except OSError:
             return True  # nobody listens any more, and nothing can be done about it
         return True
+
+    def _forget_one(self) -> None:
+        for index, (text, _) in enumerate(self._unsent):
+            if not text.startswith(b"FDSTORE"):
+                del self._unsent[index]
+                return
+        self._forget_first()
 
     def _forget_first(self) -> None:
         _, descriptor = self._unsent.popleft()

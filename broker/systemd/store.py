@@ -34,7 +34,8 @@ class Store:
         """Have systemd keep *document* instead of the one before.
 
         Raises:
-            OSError: This process may make no file in memory.
+            OSError: This process may make no file in memory, or has no descriptor left. systemd
+                keeps what it has.
         """
         if not self._notifier.is_heard:
             return

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 import socket
 import stat
 from pathlib import Path
@@ -12,6 +13,7 @@ from broker.surfaces.listen import (
     AddressForbidden,
     AddressInUse,
     AddressLacking,
+    ListenError,
     bind,
     bind_unix,
     hops_allowed,
@@ -43,7 +45,7 @@ def test_a_port_in_use_says_who_has_it() -> None:
     text = str(caught.value)
     assert text.startswith(f"127.0.0.1:{port} is in use by ")
     assert f"(pid {os.getpid()}, uid {os.getuid()})" in text
-    assert text.endswith("; stop it or listen elsewhere")
+    assert text.endswith(", this broker itself; leave it in one reload and take it in the next")
 
 
 def test_an_ipv6_port_in_use_says_who_has_it() -> None:
@@ -66,6 +68,18 @@ def test_who_has_the_port_on_every_address_is_named() -> None:
 def test_an_address_of_another_host_is_lacking() -> None:
     with pytest.raises(AddressLacking, match=rf"^{NOWHERE}:80 is not an address of this host; "):
         bind(NOWHERE, 80)
+
+
+def test_without_descriptors_left_no_address_is_taken_for_lacking() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(ListenError, match="Too many open files") as caught:
+            bind("127.0.0.1", 0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert not isinstance(caught.value, AddressLacking)
 
 
 def test_what_is_no_address_is_lacking() -> None:

@@ -205,10 +205,31 @@ def test_a_port_that_is_taken_leaves_everything_as_it_was(sandbox: Sandbox, tmp_
 
         assert told["event"] == "config.refused"
         assert told["reason"].startswith(f"imds.listen: {address} is in use by ")
+        assert told["reason"].endswith("; stop it or listen elsewhere")
         assert here.broker.endpoints == endpoints
         assert not (tmp_path / "ci").exists()
         assert imds_get(here.imds, ROLE_LIST, token=imds_token(here.imds)) == (200, b"deploy")
         assert not [call for call in sandbox.aws.calls if "other" in str(call)]
+
+
+def test_an_address_of_our_own_is_moved_in_two_reloads(sandbox: Sandbox, tmp_path: Path) -> None:
+    first, second, third = free_ports(3)
+
+    def listening(*, imds: int, container: int) -> str:
+        return (
+            f'{DEPLOY}[imds]\nlisten = ["127.0.0.1:{imds}"]\n'
+            f'[container]\nlisten = ["127.0.0.1:{container}"]\n[ops]\nlisten = []\n'
+        )
+
+    with running(sandbox, tmp_path, listening(imds=first, container=second)) as here:
+        swapped = here.reload(listening(imds=second, container=first))
+        away = here.reload(listening(imds=first, container=third))
+        moved = here.reload(listening(imds=second, container=third))
+
+        assert swapped["event"] == "config.refused"
+        assert swapped["reason"].endswith("leave it in one reload and take it in the next")
+        assert (away["event"], moved["event"]) == ("config.reloaded", "config.reloaded")
+        assert imds_get(here.imds, ROLE_LIST, token=imds_token(here.imds)) == (200, b"deploy")
 
 
 def test_roles_come_go_and_change_and_the_one_that_did_not_keeps_its_lease(
@@ -473,6 +494,24 @@ def test_it_may_be_stopped_in_the_middle_of_a_reload(sandbox: Sandbox, tmp_path:
 
         assert here.credentials()[0] == 200
         assert here.broker.stop() == 0
+
+
+def test_who_asks_for_it_during_the_start_is_heard_after_it(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    with broker_process(sandbox, tmp_path) as broker:
+        until(lambda: minds_hangups(broker.process.pid), what="the start to begin")
+        broker.process.send_signal(signal.SIGHUP)
+
+        broker.wait_for("config.reloaded")
+        assert broker.stop() == 0
+
+
+def minds_hangups(pid: int) -> bool:
+    """Say whether SIGHUP does not end that process any more."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    masks = dict(line.split(":\t", 1) for line in lines if line.startswith("Sig"))
+    return bool((int(masks["SigBlk"], 16) | int(masks["SigCgt"], 16)) & 1)
 
 
 def test_a_configuration_that_hangs_keeps_nobody_from_being_served_or_from_stopping_it(

@@ -187,7 +187,7 @@ def test_what_cannot_be_served_on_is_refused_in_one_line(
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("count", ["-1", "x", "99999999999999"])
+@pytest.mark.parametrize("count", ["", "-1", "x", "500", "9" * 5000])
 def test_a_number_that_systemd_never_wrote_is_refused(handed: Handed, count: str) -> None:
     with pytest.raises(NotServable, match="LISTEN_FDS"):
         handed.taken(LISTEN_FDS=count)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -117,6 +118,41 @@ def test_of_what_never_finds_room_the_oldest_is_forgotten(notifier: Notifier, he
     assert said[-1] == f"STATUS=number {2 * UNSENT_MOST - 1}"
 
 
+def test_a_descriptor_that_can_be_neither_sent_nor_kept_for_later_is_an_error(
+    notifier: Notifier, heard: Heard
+) -> None:
+    fill(notifier, heard)
+    document = sealed(b"a secret")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            notifier.store(document, "leases-b")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        os.close(document)
+
+
+def test_what_is_about_a_descriptor_is_not_forgotten_for_what_is_not(
+    notifier: Notifier, heard: Heard
+) -> None:
+    fill(notifier, heard)
+    document = sealed(b"a secret")
+    notifier.store(document, "leases-b")
+    os.close(document)
+    notifier.unstore("leases-a")
+    heard.documents["leases-a"] = b"an old secret"
+
+    for index in range(2 * UNSENT_MOST):
+        notifier.status(f"number {index}")
+    heard.all()
+
+    while notifier.has_unsent:
+        notifier.flush()
+        heard.all()
+    assert heard.documents == {"leases-b": b"a secret"}
+
+
 def test_the_variables_are_this_processs_alone() -> None:
     environ = {
         "NOTIFY_SOCKET": "/nowhere",
@@ -138,6 +174,7 @@ def test_the_variables_are_this_processs_alone() -> None:
         {"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "41"},
         {"WATCHDOG_USEC": "0"},
         {"WATCHDOG_USEC": "soon"},
+        {"WATCHDOG_USEC": "9" * 400},
         {"WATCHDOG_PID": "42"},
         {},
     ],

@@ -1,6 +1,7 @@
 """What systemd hears of the daemon's life, and that it always has the newest leases."""
 
 import asyncio
+import resource
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -203,6 +204,30 @@ async def test_without_a_watchdog_what_found_no_room_is_said_again(
     assert heard.all() == ["STATUS=filling"]
     beating.cancel()
     notifier.close()
+
+
+async def test_without_descriptors_left_the_lease_before_stays_and_the_next_is_kept(
+    clock: FakeClock, notifier: Notifier, heard: Heard
+) -> None:
+    service = Service(clock, notifier, issuing(lease_of(some_credentials(), clock, hours=1)))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    async with running(service.keeper):
+        service.supervised.keep()
+        heard.all()
+        before = dict(heard.documents)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+        try:
+            service.supervised.keep()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        heard.all()
+        assert heard.documents == before
+
+        service.supervised.keep()
+        heard.all()
+        assert len(heard.documents) == 1
+        assert heard.documents != before
 
 
 async def test_without_systemd_nothing_is_kept(clock: FakeClock) -> None:
