@@ -8,11 +8,12 @@ of its own above it, which ends with it.
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -202,10 +203,11 @@ def booted(root: Path) -> Iterator[Machine]:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
+        # Killed, it takes the machine along; asked to end, it waits for one that may not hear yet.
         stack.callback(process.wait)
-        stack.callback(process.terminate)
+        stack.callback(process.kill)
         leader = until(lambda: child_of(process), what="the machine's init", limit_s=BOOT_LIMIT_S)
-        stack.callback(killed, leader)
+        stack.callback(end, leader, process)
         machine = Machine(root, leader=leader)
 
         def has_booted() -> bool:
@@ -220,20 +222,21 @@ def child_of(process: subprocess.Popen[bytes]) -> int | None:
     """Return the machine's init, as soon as that is what runs there."""
     if process.poll() is not None:
         raise AssertionError(f"systemd-nspawn ended: {process.returncode}")
-    for task in Path(f"/proc/{process.pid}/task").glob("*/children"):
-        for pid in task.read_text().split():
-            if "systemd" in Path(f"/proc/{pid}/comm").read_text():
-                inside = Path(f"/proc/{pid}/root/run/systemd/system")
-                return int(pid) if inside.exists() else None
+    with suppress(OSError):  # it was on its way to become another
+        for task in Path(f"/proc/{process.pid}/task").glob("*/children"):
+            for pid in task.read_text().split():
+                if "systemd" in Path(f"/proc/{pid}/comm").read_text():
+                    inside = Path(f"/proc/{pid}/root/run/systemd/system")
+                    return int(pid) if inside.exists() else None
     return None
 
 
-def killed(leader: int) -> None:
-    """End a machine at once: with its init everything in it ends."""
-    try:
-        os.kill(leader, 9)
-    except ProcessLookupError:
-        return
+def end(leader: int, process: subprocess.Popen[bytes]) -> None:
+    """End a machine at once: with its init everything in it ends, and then what started it."""
+    with suppress(ProcessLookupError):
+        os.kill(leader, signal.SIGKILL)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(10)
 
 
 @contextmanager
