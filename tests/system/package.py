@@ -1,17 +1,21 @@
-"""The Debian package of this checkout, built once for all that install it. Installs nothing."""
+"""The Debian package of this checkout, built once for all that install it, and dpkg on a machine.
+Knows no service.
+"""
 
 import hashlib
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.system.machine import kept
+from tests.system.machine import Machine, kept
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("broker", "deploy", "docs", "systemd")
 FILES = ("CHANGELOG.md", "LICENSE", "Makefile", "README.md", "constraints.txt", "pyproject.toml")
 BUILD_LIMIT_S = 600
+ON_THE_MACHINE = Path("/var/cache")
 
 
 def package() -> Path:
@@ -67,13 +71,16 @@ def built(source: Path, *, uid: int | None = None) -> Path:
 
 
 def changed(package: Path, into: Path, *, version: str) -> Path:
-    """Return the same package as another version of itself."""
+    """Return the same package as another version of itself, whose program says so too."""
     tree, made = into / "tree", into / f"{version}.deb"
     subprocess.run(["dpkg-deb", "--raw-extract", str(package), str(tree)], check=True)
     control = tree / "DEBIAN/control"
     fields = control.read_text().splitlines(keepends=True)
     others = [line for line in fields if not line.startswith("Version:")]
     control.write_text(f"Version: {version}\n" + "".join(others))
+    # dpkg sums up itself what comes without sums.
+    (tree / "DEBIAN/md5sums").unlink()
+    say_version(tree, version)
     subprocess.run(
         ["dpkg-deb", "--root-owner-group", "-Znone", "--build", str(tree), str(made)],
         check=True,
@@ -81,3 +88,28 @@ def changed(package: Path, into: Path, *, version: str) -> Path:
     )
     shutil.rmtree(tree)
     return made
+
+
+def say_version(tree: Path, version: str) -> None:
+    """Have the program in *tree* be of that version, its byte code too, which nothing compares."""
+    (module,) = tree.glob("usr/lib/namespace-broker/lib/*/site-packages/broker/__init__.py")
+    text, times = re.subn(
+        "(?m)^__version__ = .*$", f'__version__ = "{version}"', module.read_text()
+    )
+    assert times == 1
+    module.write_text(text)
+    python = ("/usr/bin/python3", "-m", "compileall", "-q", "-f")
+    how = ("--invalidation-mode", "unchecked-hash", "-s", str(tree), "-p", "/")
+    subprocess.run([*python, *how, str(module)], check=True)
+
+
+def dpkg(machine: Machine, *words: str) -> str:
+    return machine.run("env", "DEBIAN_FRONTEND=noninteractive", "dpkg", *words).stdout
+
+
+def installed(machine: Machine, deb: Path) -> None:
+    """Install a package there, or upgrade to it."""
+    place = machine.path(str(ON_THE_MACHINE / deb.name))
+    shutil.copyfile(deb, place)
+    dpkg(machine, "--install", str(ON_THE_MACHINE / deb.name))
+    place.unlink()

@@ -13,7 +13,7 @@ import pytest
 
 import broker
 from tests.system.machine import Machine, booted, debian, layered
-from tests.system.package import ROOT, built, changed, checkout, package
+from tests.system.package import ROOT, built, changed, checkout, dpkg, installed, package
 
 LIBRARY = "usr/lib/namespace-broker/lib/python3.11/site-packages"
 ORDINARY_UID = 65534
@@ -250,18 +250,6 @@ def test_zsh_offers_commands_flags_and_values(tree: Path) -> None:
 # What dpkg does with it, on a machine that runs systemd: in this order.
 
 UNITS = ("namespace-broker.service", "namespace-broker.socket", "namespace-broker-token.path")
-ON_THE_MACHINE = Path("/var/cache")
-
-
-def dpkg(machine: Machine, *words: str) -> str:
-    return machine.run("env", "DEBIAN_FRONTEND=noninteractive", "dpkg", *words).stdout
-
-
-def installed(machine: Machine, deb: Path) -> None:
-    place = machine.path(str(ON_THE_MACHINE / deb.name))
-    place.write_bytes(deb.read_bytes())
-    dpkg(machine, "--install", str(ON_THE_MACHINE / deb.name))
-    place.unlink()
 
 
 def files_of_the_library(machine: Machine) -> str:

@@ -1,14 +1,16 @@
-"""No request is lost: the service is restarted, killed, cut off and reloaded while boto3 asks, with
-its own limit of one second and its one attempt."""
+"""No request is lost: the service is restarted, killed, upgraded, cut off and reloaded while boto3
+asks, with its own limit of one second and its one attempt."""
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.system.machine import Machine
+from tests.system.package import changed, dpkg, installed, package
 from tests.system.program import COMMAND
 from tests.system.stage import (
     TOKEN_FILE,
@@ -86,6 +88,38 @@ def test_after_a_kill_it_is_there_again_and_only_what_was_under_way_is_lost(
     tell(f"{KILLS} kills, {asks(told)}")
     assert sum(len(each.failed_at) for each in told) <= KILLS * len(told)
     assert asked_by(service, "alice").returncode == 0
+
+
+def test_an_upgrade_of_the_package_loses_no_request(
+    service: Machine, tell: Tell, tmp_path: Path
+) -> None:
+    """Of a program that is another, byte code and all, while dpkg puts it in place of the old."""
+    newer = changed(package(), tmp_path, version="9.0")
+    pid, before = main_pid(service), names_of_leases(service)
+    with load(service) as told:
+        installed(service, newer)
+        is_serving(service)
+
+    tell(f"one upgrade, {asks(told)}")
+    assert [each.failed_at for each in told] == [(), ()]
+    assert main_pid(service) not in (0, pid)
+    assert status(service)["version"] == "9.0"
+    assert service.run(COMMAND, "--version").stdout == f"{COMMAND} 9.0\n"
+    assert dpkg(service, "--verify", COMMAND) == ""
+    ready = last_told(service, "daemon.ready")
+    assert ready["version"] == "9.0"
+    assert sorted(ready["restored"]) == before == ["identity/default", "role/deploy"]
+
+
+def names_of_leases(machine: Machine) -> list[str]:
+    return sorted(lease["name"] for lease in status(machine)["leases"])
+
+
+def last_told(machine: Machine, event: str) -> Mapping[str, Any]:
+    """Return the service's last line in the journal of that event."""
+    words = ("--no-pager", "--output=cat", f"--unit={SERVICE}", f"--grep={event}", "--lines=1")
+    told: Mapping[str, Any] = json.loads(machine.run("journalctl", *words).stdout)
+    return told
 
 
 def test_a_restart_during_an_outage_keeps_serving(service: Machine) -> None:
