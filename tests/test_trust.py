@@ -1,5 +1,6 @@
 """Who a trust admits, and which condition is named when it does not."""
 
+import fnmatch
 from collections.abc import Mapping
 from typing import Any
 
@@ -74,33 +75,35 @@ def test_the_policy_of_the_guide_admits_the_workspace_it_names() -> None:
     [
         pytest.param(
             with_condition("StringLike", f"{HOST}:sub", "ws_2/*"),
-            f"statement 1: StringLike {HOST}:sub wants 'ws_2/*', the token has 'ws_1/i-abc'",
+            f"statement 1: condition StringLike {HOST}:sub wants 'ws_2/*', "
+            "the token has 'ws_1/i-abc'",
             id="subject",
         ),
         pytest.param(
             with_condition("StringEquals", f"{HOST}:sub", ["ws_1/*", "ws_2/*"]),
-            f"statement 1: StringEquals {HOST}:sub wants one of 'ws_1/*', 'ws_2/*', "
+            f"statement 1: condition StringEquals {HOST}:sub wants one of 'ws_1/*', 'ws_2/*', "
             "the token has 'ws_1/i-abc' (wildcards need StringLike)",
             id="wildcard-without-like",
         ),
         pytest.param(
             with_condition("StringEquals", f"{HOST}:amr", "mfa"),
-            f"statement 1: StringEquals {HOST}:amr wants 'mfa', the token has none",
+            f"statement 1: condition StringEquals {HOST}:amr wants 'mfa', the token has none",
             id="absent-claim",
         ),
         pytest.param(
             with_condition("StringNotLike", f"{HOST}:sub", "ws_1/*"),
-            f"statement 1: StringNotLike {HOST}:sub refuses 'ws_1/*', the token has 'ws_1/i-abc'",
+            f"statement 1: condition StringNotLike {HOST}:sub refuses 'ws_1/*', "
+            "the token has 'ws_1/i-abc'",
             id="negated",
         ),
         pytest.param(
             with_condition("Null", f"{HOST}:sub", "true"),
-            f"statement 1: Null {HOST}:sub wants 'true', the token has 'ws_1/i-abc'",
+            f"statement 1: condition Null {HOST}:sub wants 'true', the token has 'ws_1/i-abc'",
             id="null",
         ),
         pytest.param(
-            with_condition("IpAddress", "aws:SourceIp", "10.0.0.0/8"),
-            "statement 1: condition operator 'IpAddress' is not evaluated here",
+            with_condition("BinaryEquals", f"{HOST}:sub", "QUFB"),
+            "statement 1: condition operator 'BinaryEquals' is not evaluated here",
             id="unknown-operator",
         ),
         pytest.param(
@@ -120,16 +123,30 @@ def test_the_policy_of_the_guide_admits_the_workspace_it_names() -> None:
 def test_a_refusal_names_the_condition_that_fails(refusing: object, reason: str) -> None:
     verdict = judged(refusing)
 
-    assert verdict == Verdict(admitted=False, reason=reason)
+    assert (verdict.admitted, verdict.reason) == (False, reason)
 
 
-def test_every_statement_that_does_not_admit_says_why() -> None:
+def test_every_statement_that_is_about_the_request_and_does_not_admit_says_why() -> None:
     verdict = judged(
-        with_condition("StringLike", f"{HOST}:sub", "ws_2/*"), statement(Action="sts:TagSession")
+        with_condition("StringLike", f"{HOST}:sub", "ws_2/*"),
+        statement(Action="sts:TagSession"),
+        with_condition("StringLike", f"{HOST}:sub", "ws_3/*"),
     )
 
-    assert verdict.reason.startswith("statement 1: StringLike")
-    assert "; statement 2: Action is 'sts:TagSession'" in verdict.reason
+    assert verdict.reason.startswith("statement 1: condition StringLike")
+    assert "; statement 3: condition StringLike" in verdict.reason
+    assert "statement 2" not in verdict.reason
+
+
+def test_where_no_statement_is_about_the_request_each_says_what_it_is_about() -> None:
+    verdict = judged(
+        statement(Action="sts:TagSession"), statement(Principal={"Service": "ec2.amazonaws.com"})
+    )
+
+    assert verdict.reason == (
+        "statement 1: Action is 'sts:TagSession', asked is 'sts:AssumeRoleWithWebIdentity'; "
+        f"statement 2: Principal Federated is none, asking is '{PROVIDER}'"
+    )
 
 
 def test_a_policy_without_statements_admits_nobody() -> None:
@@ -220,7 +237,7 @@ OPERATORS = [
     ("Null", True, None, True),
     ("Null", "false", None, False),
     ("Null", "false", "a", True),
-    ("NullIfExists", "true", None, False),
+    ("NullIfExists", "true", None, None),
     ("ForAnyValue:StringEquals", ["a", "b"], ["x", "b"], True),
     ("ForAnyValue:StringEquals", ["a", "b"], ["x", "y"], False),
     ("ForAnyValue:StringEquals", "a", None, False),
@@ -231,6 +248,8 @@ OPERATORS = [
     ("ForAllValues:StringEquals", ["a", "b"], ["b", "c"], False),
     ("ForAllValues:StringEquals", "a", None, True),
     ("ForAllValues:StringEquals", "a", [], True),
+    ("ForAllValues:StringEqualsIfExists", "a", ["b"], False),
+    ("ForAllValues:StringEqualsIfExists", "a", None, True),
     ("ForAllValues:StringNotLike", "a*", ["b", "c"], True),
     ("ForAllValues:StringNotLike", "a*", ["b", "abc"], False),
     ("StringEquals", "7", 7, True),
@@ -247,21 +266,175 @@ OPERATORS = [
     ("NumericLessThanEquals", 300, None, False),
     ("NumericLessThanEqualsIfExists", 300, None, True),
     ("NumericLessThanEquals", 300, "many", False),
-    ("NumericLessThanEquals", "many", 300, False),
+    ("NumericLessThanEquals", "many", 300, None),
     ("NumericGreaterThan", 7, 8, True),
     ("NumericGreaterThan", 7, 7, False),
     ("NumericGreaterThanEquals", 7, 7, True),
     ("NumericGreaterThanEquals", -7, -8, False),
+    ("ArnEquals", "arn:aws:iam::1:role/*", "arn:aws:iam::1:role/a/b", True),
+    ("ArnLike", "arn:aws:iam::*:role/a", "arn:aws:iam::12:role/a", True),
+    ("ArnLike", "arn:aws:*:role/a", "arn:aws:iam::12:role/a", None),
+    ("ArnLike", "arn:aws:iam:*:role/a:*", "arn:aws:iam:x:y:role/a:b", False),
+    ("ArnLike", "arn:aws:iam::1:role/a", "role/a", False),
+    ("ArnLike", "arn:aws:iam::1:role/a", None, False),
+    ("ArnNotEquals", "arn:aws:iam::1:role/*", "arn:aws:iam::1:role/a", False),
+    ("ArnNotLike", "arn:aws:iam::1:role/*", "arn:aws:iam::2:role/a", True),
+    ("Bool", "true", True, True),
+    ("Bool", True, "TRUE", True),
+    ("Bool", "false", True, False),
+    ("Bool", "true", None, False),
+    ("BoolIfExists", "true", None, True),
+    ("Bool", "perhaps", True, None),
+    ("IpAddress", "10.0.0.0/8", "10.1.2.3", True),
+    ("IpAddress", ["192.0.2.0/24", "10.0.0.0/8"], "10.1.2.3", True),
+    ("IpAddress", "10.1.2.3", "10.1.2.3", True),
+    ("IpAddress", "10.0.0.0/8", "2001:db8::1", False),
+    ("IpAddress", "2001:db8::/32", "2001:db8::1", True),
+    ("IpAddress", "10.0.0.0/8", "here", False),
+    ("IpAddress", "everywhere", "10.1.2.3", None),
+    ("NotIpAddress", "10.0.0.0/8", "10.1.2.3", False),
+    ("NotIpAddress", "10.0.0.0/8", "192.0.2.1", True),
+    ("DateLessThan", "2030-01-01T00:00:00Z", "2026-01-01T00:00:00Z", True),
+    ("DateLessThan", "2030-01-01", "2030-01-01T00:00:00Z", False),
+    ("DateLessThanEquals", "2030-01-01", "2030-01-01T00:00:00Z", True),
+    ("DateGreaterThan", "2030-01-01", 1893456001, True),
+    ("DateGreaterThanEquals", 1893456000, "2030-01-01T00:00:00Z", True),
+    ("DateEquals", "2030-01-01T01:00:00+01:00", "2030-01-01", True),
+    ("DateNotEquals", "2030-01-01", "2030-01-01", False),
+    ("DateLessThan", "soon", "2026-01-01", None),
+    ("DateLessThan", "2030-01-01", "soon", False),
+    ("BinaryEquals", "QUFB", "QUFB", None),
+    ("BoolNotEquals", "true", True, None),
+    ("StringLike", "${aws:username}/*", "a/b", None),
+    ("StringLike", ["${aws:username}/*", "a/*"], "a/b", True),
+    ("StringNotLike", ["${aws:username}/*", "a/*"], "a/b", False),
+    ("StringNotLike", ["${aws:username}/*", "x/*"], "a/b", None),
+    ("StringLike", "${aws:username}/*", None, False),
 ]
 
 
-@pytest.mark.parametrize(("operator", "wanted", "has", "admitted"), OPERATORS)
+@pytest.mark.parametrize(("operator", "wanted", "has", "holds"), OPERATORS)
 def test_an_operator_holds_as_aws_documents_it(
-    operator: str, wanted: object, has: object, admitted: bool
+    operator: str, wanted: object, has: object, holds: bool | None
 ) -> None:
-    claims = {} if has is None else {"it": has}
+    claims = {} if has is None else {"email": has}
 
-    assert judged(with_condition(operator, f"{HOST}:it", wanted), **claims).admitted is admitted
+    verdict = judged(with_condition(operator, f"{HOST}:email", wanted), **claims)
+
+    [judgement] = verdict.statements
+    assert judgement.checks[-1].holds is holds
+    assert verdict.admitted is (holds is True)
+    assert verdict.undecided is (holds is None)
+
+
+def test_every_check_of_a_statement_is_told_with_what_it_wants_and_what_was_presented() -> None:
+    guide = statement(
+        Condition={"StringLike": {f"{HOST}:aud": "sts.amazonaws.com", f"{HOST}:sub": "ws_2/*"}}
+    )
+
+    verdict = judged(guide)
+
+    [judgement] = verdict.statements
+    assert (judgement.place, judgement.effect, judgement.applies) == ("statement 1", "Allow", False)
+    assert [(check.element, check.holds) for check in judgement.checks] == [
+        ("Action", True),
+        ("Principal", True),
+        ("Condition", True),
+        ("Condition", False),
+    ]
+    subject = judgement.checks[-1]
+    assert (subject.operator, subject.key) == ("StringLike", f"{HOST}:sub")
+    assert (subject.wanted, subject.presented) == (("ws_2/*",), ("ws_1/i-abc",))
+
+
+def test_all_conditions_that_fail_are_named_not_only_the_first() -> None:
+    guide = statement(
+        Condition={"StringLike": {f"{HOST}:aud": "namespace.so", f"{HOST}:sub": "ws_2/*"}}
+    )
+
+    assert judged(guide).reason == (
+        f"statement 1: condition StringLike {HOST}:aud wants 'namespace.so', "
+        "the token has 'sts.amazonaws.com' and "
+        f"condition StringLike {HOST}:sub wants 'ws_2/*', the token has 'ws_1/i-abc'"
+    )
+
+
+def test_a_claim_that_aws_does_not_read_is_told_as_such() -> None:
+    hoping = with_condition("StringEquals", f"{HOST}:tenant_id", "ws_1")
+
+    verdict = judged(hoping)
+
+    assert verdict.reason.endswith(
+        "the token has none that AWS reads (of a token it reads only amr, aud, azp, email and sub)"
+    )
+
+
+@pytest.mark.parametrize("operator", ["IpAddress", "NotIpAddress", "IpAddressIfExists"])
+def test_a_key_of_aws_that_nothing_is_known_about_leaves_it_undecided(operator: str) -> None:
+    elsewhere = with_condition(operator, "aws:SourceIp", "10.0.0.0/8")
+
+    verdict = judged(elsewhere)
+
+    assert (verdict.admitted, verdict.undecided) == (False, True)
+    assert verdict.reason == (
+        f"statement 1: condition {operator} aws:SourceIp wants '10.0.0.0/8', "
+        "aws:SourceIp is not known here"
+    )
+
+
+def test_a_key_that_is_not_in_a_whole_context_is_absent() -> None:
+    trusting = policy(with_condition("NotIpAddress", "aws:SourceIp", "10.0.0.0/8"))
+
+    verdict = role_admits_web_identity(
+        trusting, provider_arn=PROVIDER, claims=CLAIMS, context_is_whole=True
+    )
+
+    assert verdict
+
+
+def test_in_a_policy_of_the_old_version_a_variable_is_plain_text() -> None:
+    old = {
+        "Version": "2008-10-17",
+        "Statement": [with_condition("StringEquals", f"{HOST}:email", "${aws:username}")],
+    }
+
+    verdict = role_admits_web_identity(
+        old, provider_arn=PROVIDER, claims={**CLAIMS, "email": "${aws:username}"}
+    )
+
+    assert verdict
+
+
+def test_a_resource_with_a_variable_is_not_evaluated_unless_another_one_matches() -> None:
+    hanging = "arn:aws:s3:::b/${aws:username}"
+
+    unknown = may(allow(resource=hanging), resource="arn:aws:s3:::b/x")
+    known = may(allow(resource=[hanging, "arn:aws:s3:::b/*"]), resource="arn:aws:s3:::b/x")
+
+    assert (unknown.admitted, unknown.undecided) == (False, True)
+    assert known
+
+
+@pytest.mark.parametrize(
+    ("principal", "admitted"),
+    [
+        ({"NotPrincipal": {"Federated": PROVIDER}}, False),
+        ({"NotPrincipal": {"Federated": "accounts.google.com"}}, True),
+        ({"NotPrincipal": "*"}, False),
+    ],
+)
+def test_who_is_excluded_is_not_admitted(principal: dict[str, object], admitted: bool) -> None:
+    excluding = statement(**principal)
+    del excluding["Principal"]
+
+    assert judged(excluding).admitted is admitted
+
+
+def test_an_action_that_is_excluded_is_not_admitted() -> None:
+    excluding = statement(NotAction=["sts:AssumeRoleWithWebIdentity"])
+    del excluding["Action"]
+
+    assert judged(excluding).reason.startswith("statement 1: NotAction is")
 
 
 def test_a_token_with_azp_shows_that_as_aud_and_its_aud_as_oaud() -> None:
@@ -314,12 +487,13 @@ def allow(action: object = GET_TOKEN, resource: object = "*", **more: object) ->
         ([allow("*"), {**allow("sts:Get*"), "Effect": "Deny"}], "p statement 2 denies it"),
         (
             [allow(Condition={"NumericLessThanEquals": {"sts:DurationSeconds": 300}})],
-            "p statement 1: NumericLessThanEquals sts:DurationSeconds wants '300', "
+            "p statement 1: condition NumericLessThanEquals sts:DurationSeconds wants '300', "
             "the request has '600'",
         ),
         (
             [allow(Condition={"NumericLessThan": {"sts:DurationSeconds": "many"}})],
-            "p statement 1: 'many' is not a number",
+            "p statement 1: condition NumericLessThan sts:DurationSeconds wants 'many', "
+            "the request has '600' (such a value: not evaluated here)",
         ),
     ],
 )
@@ -409,16 +583,15 @@ def test_an_external_id_is_a_condition_on_the_request() -> None:
         )
     )
 
-    refused = role_admits_principal(trusting, principal_arns=[BASE_ROLE])
-    admitted = role_admits_principal(
+    without = role_admits_principal(trusting, principal_arns=[BASE_ROLE], context_is_whole=True)
+    with_it = role_admits_principal(
         trusting, principal_arns=[BASE_ROLE], context={"sts:ExternalId": "x-1"}
     )
 
-    assert (
-        refused.reason
-        == "statement 1: StringEquals sts:ExternalId wants 'x-1', the request has none"
+    assert without.reason == (
+        "statement 1: condition StringEquals sts:ExternalId wants 'x-1', the request has none"
     )
-    assert admitted
+    assert with_it
 
 
 AWS_ISSUER = "https://0f9c.tokens.sts.global.api.aws"
@@ -513,8 +686,8 @@ def test_whatever_json_a_condition_is_nothing_is_raised(
 def test_string_like_without_wildcards_is_string_equals(value: str) -> None:
     plain = value.replace("*", "x").replace("?", "y").replace("$", "z")
 
-    assert judged(with_condition("StringLike", f"{HOST}:it", plain), it=plain)
-    assert not judged(with_condition("StringLike", f"{HOST}:it", plain), it=plain + "+")
+    assert judged(with_condition("StringLike", f"{HOST}:email", plain), email=plain)
+    assert not judged(with_condition("StringLike", f"{HOST}:email", plain), email=plain + "+")
 
 
 @given(head=TEXT, middle=TEXT, tail=TEXT)
@@ -522,7 +695,7 @@ def test_a_star_stands_for_any_text(head: str, middle: str, tail: str) -> None:
     head, tail = (text.replace("$", "").replace("*", "").replace("?", "") for text in (head, tail))
 
     verdict = judged(
-        with_condition("StringLike", f"{HOST}:it", f"{head}*{tail}"), it=head + middle + tail
+        with_condition("StringLike", f"{HOST}:email", f"{head}*{tail}"), email=head + middle + tail
     )
 
     assert verdict
@@ -540,10 +713,97 @@ def test_a_negated_operator_admits_a_single_value_exactly_when_its_twin_does_not
 ) -> None:
     twin = operator.replace("String", "StringNot")
 
-    positive = judged(with_condition(operator, f"{HOST}:it", wanted), it=has)
-    negative = judged(with_condition(twin, f"{HOST}:it", wanted), it=has)
+    positive = judged(with_condition(operator, f"{HOST}:email", wanted), email=has)
+    negative = judged(with_condition(twin, f"{HOST}:email", wanted), email=has)
 
     assert positive.admitted is not negative.admitted
+
+
+CONDITIONS = st.dictionaries(
+    st.sampled_from(["StringLike", "StringNotLikeIfExists", "Null", "BinaryEquals", "Bool"]),
+    st.dictionaries(
+        st.sampled_from([f"{HOST}:sub", f"{HOST}:email", "aws:SourceIp"]),
+        st.sampled_from(["ws_1/*", "ws_2/*", "true", "false", "${aws:username}"]),
+        max_size=2,
+    ),
+    max_size=2,
+)
+STATEMENTS = st.builds(
+    lambda effect, condition: statement(Effect=effect, Condition=condition),
+    st.sampled_from(["Allow", "Deny"]),
+    CONDITIONS,
+)
+
+
+@given(statements=st.lists(STATEMENTS, max_size=4))
+def test_a_deny_always_wins_wherever_it_stands(statements: list[dict[str, object]]) -> None:
+    for place in range(len(statements) + 1):
+        denied = judged(*statements[:place], statement(Effect="Deny"), *statements[place:])
+
+        assert not denied
+        assert denied.denied
+
+
+@given(statements=st.lists(STATEMENTS, max_size=4))
+def test_the_order_of_statements_decides_nothing(statements: list[dict[str, object]]) -> None:
+    forward, backward = judged(*statements), judged(*reversed(statements))
+
+    assert forward.admitted is backward.admitted
+    assert forward.undecided is backward.undecided
+
+
+@given(statements=st.lists(STATEMENTS, max_size=4))
+def test_who_is_admitted_is_so_by_an_allow_that_applies_and_against_no_deny(
+    statements: list[dict[str, object]],
+) -> None:
+    verdict = judged(*statements)
+
+    applying = {one.effect for one in verdict.statements if one.applies}
+    possible = {one.effect for one in verdict.statements if one.may_apply}
+    assert verdict.admitted is ("Allow" in applying and "Deny" not in possible)
+    assert not (verdict.admitted and verdict.undecided)
+
+
+@given(
+    operator=st.sampled_from(["StringEquals", "StringLike", "StringNotLike", "Bool", "ArnLike"]),
+    wanted=st.lists(TEXT, max_size=3),
+)
+def test_for_all_values_holds_of_no_value_and_for_any_value_does_not(
+    operator: str, wanted: list[str]
+) -> None:
+    every = judged(with_condition(f"ForAllValues:{operator}", f"{HOST}:email", wanted))
+    one = judged(with_condition(f"ForAnyValue:{operator}", f"{HOST}:email", wanted))
+
+    assert every
+    assert not one
+
+
+@given(
+    operator=st.sampled_from(["StringEquals", "StringLike"]),
+    wanted=st.lists(TEXT, max_size=3),
+    has=st.lists(TEXT, min_size=1, max_size=3),
+)
+def test_the_set_operators_are_all_and_any_of_the_single_one(
+    operator: str, wanted: list[str], has: list[str]
+) -> None:
+    singly = [
+        judged(with_condition(operator, f"{HOST}:email", wanted), email=one).admitted for one in has
+    ]
+
+    every = judged(with_condition(f"ForAllValues:{operator}", f"{HOST}:email", wanted), email=has)
+    some = judged(with_condition(f"ForAnyValue:{operator}", f"{HOST}:email", wanted), email=has)
+
+    assert (every.admitted, some.admitted) == (all(singly), any(singly))
+
+
+@given(
+    pattern=st.text(alphabet="ab*?", max_size=10),
+    value=st.text(alphabet="ab", max_size=12),
+)
+def test_string_like_agrees_with_the_shells_wildcards(pattern: str, value: str) -> None:
+    verdict = judged(with_condition("StringLike", f"{HOST}:email", pattern), email=value)
+
+    assert verdict.admitted is fnmatch.fnmatchcase(value, pattern)
 
 
 @given(conditions=st.dictionaries(st.sampled_from(["aud", "sub", "tenant_id", "x"]), TEXT))
@@ -559,7 +819,7 @@ def test_a_further_condition_never_admits_more(conditions: dict[str, str]) -> No
 
 @given(pattern=st.text(alphabet="ab*?", max_size=40), value=st.text(alphabet="ab", max_size=400))
 def test_no_pattern_takes_long(pattern: str, value: str) -> None:
-    judged(with_condition("StringLike", f"{HOST}:it", pattern), it=value)
+    judged(with_condition("StringLike", f"{HOST}:email", pattern), email=value)
 
 
 @given(

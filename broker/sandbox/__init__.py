@@ -10,6 +10,11 @@ async with Sandbox() as sandbox:                      # or: with sandbox_in_thre
     role_arn, pool_id = sandbox.guide_by_cognito()    # the same by Cognito
     sandbox.fail("AssumeRoleWithWebIdentity", code="AccessDenied", count=2)
     sandbox.aws.calls, sandbox.aws.verified_identities
+
+async with Sandbox(empty=True) as sandbox:            # an account with neither provider nor role
+    sandbox.administrator_environment()               # makes a program one that may change that
+    sandbox.aws.providers(), sandbox.aws.roles(), sandbox.aws.identity_pools()
+    sandbox.aws.propagation_s = 20                    # STS sees IAM's changes that much later
 """
 
 from broker.sandbox.calls import Call, VerifiedIdentity

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from broker.sandbox import Sandbox
+from broker.sandbox.aws import DEFAULT_ACCOUNT
 from broker.sandbox.keys import compact_json
 
 
@@ -26,8 +27,13 @@ async def serve(options: argparse.Namespace) -> None:
         advertised_host=options.advertised_host,
         namespace_port=options.namespace_port,
         aws_port=options.aws_port,
+        account=options.account,
+        partition=options.partition,
+        region=options.region,
+        empty=options.empty,
     )
     async with sandbox:
+        sandbox.aws.propagation_s = options.propagation_s
         sys.stdout.write(
             compact_json(_description(sandbox, options.token_file, options.to_namespace)) + "\n"
         )
@@ -44,11 +50,13 @@ def _description(
         "namespace": sandbox.namespace.url,
         "aws": sandbox.aws.url,
         "role_arn": sandbox.role_arn,
+        "provider_arn": sandbox.provider_arn,
         "workspace": sandbox.namespace.workspace,
         "token_file": str(token_file) if token_file else None,
         "token_spec": sandbox.namespace.token_spec(),
         "environment": sandbox.environment(),
         "client_environment": sandbox.client_environment(),
+        "administrator": sandbox.administrator_environment(),
         "workload": _workload(sandbox) if to_namespace else None,
     }
 
@@ -72,6 +80,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--advertised-host", help="host in the printed URLs, if another")
     parser.add_argument("--namespace-port", type=int, default=0)
     parser.add_argument("--aws-port", type=int, default=0)
+    parser.add_argument("--account", default=DEFAULT_ACCOUNT, help="id of the AWS account")
+    parser.add_argument("--partition", default="aws", choices=("aws", "aws-cn", "aws-us-gov"))
+    parser.add_argument("--region", help="the only one that signatures may be scoped to")
+    parser.add_argument(
+        "--empty", action="store_true", help="with neither OIDC provider nor role in the account"
+    )
+    parser.add_argument(
+        "--propagation-s", type=float, default=0.0, help="STS sees IAM's changes that much later"
+    )
     parser.add_argument("--token-file", type=Path, help="write a Namespace token file here")
     parser.add_argument(
         "--to-namespace", action="store_true", help="with an AWS workload that may log in"

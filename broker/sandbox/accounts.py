@@ -8,34 +8,24 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from threading import Lock
+from threading import RLock
 
-Policies = Mapping[str, Mapping[str, object]]
-"""Inline policies by name."""
+from broker.sandbox.iam_records import Policies, Policy, Provider, RoleRecord, UserRecord
+from broker.sandbox.versions import Versions
 
 _KEY_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Provider:
-    """One OIDC provider; its discovery document is read at *resolve_at*, over HTTP."""
-
-    arn: str
-    issuer: str
-    client_ids: tuple[str, ...]
-    resolve_at: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoleRecord:
-    """One role as IAM keeps it."""
-
-    arn: str
-    role_id: str
-    name: str
-    account: str
-    trust_policy: Mapping[str, object]
-    max_session_duration_s: int
+ADMINISTRATOR = "AdministratorAccess"
+_ALL: Policy = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}],
+}
+_READ_S3: Policy = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Action": ["s3:Get*", "s3:List*"], "Resource": "*"}],
+}
+AWS_MANAGED: Policies = {ADMINISTRATOR: _ALL, "AmazonS3ReadOnlyAccess": _READ_S3}
+"""Those of AWS's own managed policies that this sandbox has, in essence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,107 +62,174 @@ class Identity:
 
 
 class Accounts:
-    """All accounts of the sandbox; safe to change from another thread."""
+    """All accounts of one partition; safe to change from another thread.
 
-    def __init__(self, *, now: Callable[[], datetime]) -> None:
+    Whoever reads and then writes holds ``lock`` meanwhile.
+    """
+
+    def __init__(self, *, now: Callable[[], datetime], partition: str) -> None:
+        self.partition = partition
+        self.lock = RLock()
         self._now = now
-        self._lock = Lock()
-        self._providers: dict[str, Provider] = {}
-        self._roles: dict[str, RoleRecord] = {}
+        self._providers: Versions[Provider] = Versions(now=now)
+        self._roles: Versions[RoleRecord] = Versions(now=now)
+        self._users: dict[str, UserRecord] = {}
         self._identities: dict[str, Identity] = {}
-        self._policies: dict[str, dict[str, Mapping[str, object]]] = {}
+        self._managed: dict[str, Policy] = {
+            f"arn:{partition}:iam::aws:policy/{name}": document
+            for name, document in AWS_MANAGED.items()
+        }
 
-    # Providers and roles.
+    @property
+    def propagation_s(self) -> float:
+        """After how many seconds STS sees what is changed from now on, of providers and roles."""
+        return self._roles.delay_s
 
-    def add_provider(
-        self, issuer: str, *, client_ids: tuple[str, ...], resolve_at: str, account: str
-    ) -> str:
-        arn = _provider_arn(issuer, account)
-        provider = Provider(arn=arn, issuer=issuer, client_ids=client_ids, resolve_at=resolve_at)
-        with self._lock:
-            self._providers[arn] = provider
-        return arn
+    @propagation_s.setter
+    def propagation_s(self, seconds: float) -> None:
+        self._providers.delay_s = self._roles.delay_s = seconds
+
+    # Providers.
+
+    def provider_arn(self, issuer: str, *, account: str) -> str:
+        host = re.sub("^https?://", "", issuer)
+        return f"arn:{self.partition}:iam::{account}:oidc-provider/{host}"
+
+    def put_provider(self, provider: Provider) -> None:
+        with self.lock:
+            self._providers.write(provider.arn, provider)
 
     def remove_provider(self, arn: str) -> None:
-        with self._lock:
-            del self._providers[arn]
+        """Raises:
+        KeyError: There is no such provider.
+        """
+        with self.lock:
+            if self._providers.newest(arn) is None:
+                raise KeyError(arn)
+            self._providers.write(arn, None)
 
-    def provider(self, issuer: str, *, account: str) -> Provider | None:
-        return self._providers.get(_provider_arn(issuer, account))
+    def provider(self, arn: str) -> Provider | None:
+        return self._providers.newest(arn)
 
-    def add_role(
-        self,
-        name: str,
-        *,
-        trust_policy: Mapping[str, object],
-        max_session_duration: int,
-        account: str,
-        path: str,
-        policies: Policies,
-    ) -> str:
-        arn = f"arn:aws:iam::{account}:role{path}{name}"
-        role = RoleRecord(
-            arn=arn,
+    def seen_provider(self, issuer: str, *, account: str) -> Provider | None:
+        """Return the provider as STS sees it."""
+        return self._providers.seen(self.provider_arn(issuer, account=account))
+
+    def providers(self, account: str) -> tuple[Provider, ...]:
+        return tuple(one for one in self._providers.all() if one.account == account)
+
+    # Roles.
+
+    def new_role(self, name: str, *, account: str, path: str, trust_policy: Policy) -> RoleRecord:
+        """Return a role that does not stand yet, with an id of its own."""
+        return RoleRecord(
+            arn=f"arn:{self.partition}:iam::{account}:role{path}{name}",
             role_id=f"AROA{_random_id(17)}",
             name=name,
+            path=path,
             account=account,
+            created_at=self._now(),
             trust_policy=trust_policy,
-            max_session_duration_s=max_session_duration,
         )
-        with self._lock:
-            self._roles[arn] = role
-            self._policies[arn] = dict(policies)
-        return arn
+
+    def put_role(self, role: RoleRecord) -> None:
+        with self.lock:
+            self._roles.write(role.arn, role)
 
     def remove_role(self, arn: str) -> None:
-        with self._lock:
-            del self._roles[arn]
-            del self._policies[arn]
-
-    def change_role(
-        self,
-        arn: str,
-        *,
-        trust_policy: Mapping[str, object] | None = None,
-        max_session_duration: int | None = None,
-    ) -> None:
-        with self._lock:
-            role = self._roles[arn]
-            if trust_policy is not None:
-                role = replace(role, trust_policy=trust_policy)
-            if max_session_duration is not None:
-                role = replace(role, max_session_duration_s=max_session_duration)
-            self._roles[arn] = role
+        """Raises:
+        KeyError: There is no such role.
+        """
+        with self.lock:
+            self.required_role(arn)
+            self._roles.write(arn, None)
 
     def role(self, arn: str) -> RoleRecord | None:
-        return self._roles.get(arn)
+        return self._roles.newest(arn)
 
-    # Inline policies, of roles and of users.
-
-    def put_policy(
-        self, principal_arn: str, name: str, document: Mapping[str, object] | None
-    ) -> None:
-        """Add, replace or (None) remove. Raises:
-        KeyError: There is no such principal.
+    def required_role(self, arn: str) -> RoleRecord:
+        """Raises:
+        KeyError: There is no such role.
         """
-        with self._lock:
-            policies = self._policies[principal_arn]
+        role = self.role(arn)
+        if role is None:
+            raise KeyError(arn)
+        return role
+
+    def seen_role(self, arn: str) -> RoleRecord | None:
+        """Return the role as STS sees it."""
+        return self._roles.seen(arn)
+
+    def roles(self, account: str) -> tuple[RoleRecord, ...]:
+        return tuple(one for one in self._roles.all() if one.account == account)
+
+    # Policies, of roles and of users.
+
+    def put_policy(self, principal_arn: str, name: str, document: Policy | None) -> None:
+        """Add, replace or (None) remove an inline policy. Raises:
+        KeyError: There is no such principal, or no such policy to remove.
+        """
+        with self.lock:
+            record = self._principal(principal_arn)
+            policies = dict(record.policies)
             if document is None:
                 del policies[name]
             else:
                 policies[name] = document
+            self._put_principal(replace(record, policies=policies))
+
+    def attach(self, principal_arn: str, policy_arn: str) -> None:
+        """Raises:
+        KeyError: There is no such principal.
+        """
+        with self.lock:
+            record = self._principal(principal_arn)
+            attached = (*(one for one in record.attached if one != policy_arn), policy_arn)
+            self._put_principal(replace(record, attached=attached))
+
+    def add_managed_policy(self, name: str, document: Policy, *, account: str) -> str:
+        arn = f"arn:{self.partition}:iam::{account}:policy/{name}"
+        with self.lock:
+            self._managed[arn] = document
+        return arn
+
+    def managed_policy(self, arn: str) -> Policy | None:
+        return self._managed.get(arn)
 
     def policies_of(self, principal_arn: str) -> Policies:
-        """Return the policies that stand; none for a principal that is gone."""
-        with self._lock:
-            return dict(self._policies.get(principal_arn, {}))
+        """Return the inline policies that stand; none for a principal that is gone."""
+        record = self._roles.newest(principal_arn) or self._users.get(principal_arn)
+        return dict(record.policies) if record else {}
+
+    def policies_in_force(self, principal_arn: str) -> Policies:
+        """Return every policy, inline and managed, that decides what the principal may do."""
+        record = self._roles.seen(principal_arn) or self._users.get(principal_arn)
+        if record is None:
+            return {}
+        attached = {arn: self._managed.get(arn, {}) for arn in record.attached}
+        return {**attached, **record.policies}
+
+    def has_user(self, arn: str) -> bool:
+        return arn in self._users
+
+    def _principal(self, arn: str) -> RoleRecord | UserRecord:
+        record = self._roles.newest(arn) or self._users.get(arn)
+        if record is None:
+            raise KeyError(arn)
+        return record
+
+    def _put_principal(self, record: RoleRecord | UserRecord) -> None:
+        if isinstance(record, RoleRecord):
+            self._roles.write(record.arn, record)
+        else:
+            self._users[record.arn] = record
 
     # Keys.
 
     def add_user(self, name: str, *, account: str, policies: Policies) -> IssuedKeys:
-        arn = f"arn:aws:iam::{account}:user/{name}"
-        with self._lock:
-            self._policies[arn] = dict(policies)
+        arn = f"arn:{self.partition}:iam::{account}:user/{name}"
+        with self.lock:
+            self._users[arn] = UserRecord(arn=arn, policies=dict(policies))
         keys = _new_keys("AKIA", arn=arn, session_token=None, expires_at=None)
         self._keep(
             Identity(
@@ -195,7 +252,7 @@ class Accounts:
         transitive_tags: Mapping[str, str] | None = None,
     ) -> Identity:
         """Issue temporary credentials of *role*, good for *lifetime_s* seconds from now."""
-        arn = f"arn:aws:sts::{role.account}:assumed-role/{role.name}/{session_name}"
+        arn = f"arn:{self.partition}:sts::{role.account}:assumed-role/{role.name}/{session_name}"
         ends_at = (self._now() + timedelta(seconds=lifetime_s)).replace(microsecond=0)
         keys = _new_keys("ASIA", arn=arn, session_token=_session_token(), expires_at=ends_at)
         return self._keep(
@@ -215,18 +272,14 @@ class Accounts:
 
     def issued(self) -> tuple[IssuedKeys, ...]:
         """Return every temporary credential given out so far, oldest first."""
-        with self._lock:
+        with self.lock:
             everything = [identity.keys for identity in self._identities.values()]
         return tuple(keys for keys in everything if keys.session_token is not None)
 
     def _keep(self, identity: Identity) -> Identity:
-        with self._lock:
+        with self.lock:
             self._identities[identity.keys.access_key_id] = identity
         return identity
-
-
-def _provider_arn(issuer: str, account: str) -> str:
-    return f"arn:aws:iam::{account}:oidc-provider/{re.sub('^https?://', '', issuer)}"
 
 
 def _new_keys(

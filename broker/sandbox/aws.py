@@ -11,22 +11,30 @@
     pool_id = sandbox.aws.add_identity_pool("namespace")
     sandbox.aws.allow_developer_tokens(arn, pool_id)
 
-Source: aws-api.md 3 to 5, 6.1, 7 and 8.
+    keys = sandbox.aws.administrator()                  # may do everything in the account
+    keys = sandbox.aws.add_user("half", policies={…})   # may do what these say
+    sandbox.aws.providers(), sandbox.aws.roles(), sandbox.aws.identity_pools()
+    sandbox.aws.propagation_s = 20                      # STS sees changes that much later
+
+Source: aws-api.md 3 to 8.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from aiohttp import web
 
-from broker.sandbox import cognito, s3, sts
-from broker.sandbox.accounts import Accounts, IssuedKeys, Policies
+from broker.sandbox import cognito, iam, s3, sts
+from broker.sandbox.accounts import ADMINISTRATOR, Accounts, IssuedKeys
 from broker.sandbox.aws_http import AwsHttp
 from broker.sandbox.calls import Call, VerifiedIdentity
 from broker.sandbox.faults import Faults
-from broker.sandbox.issuers import Issuers
+from broker.sandbox.iam_records import Policies, Provider, RoleRecord
+from broker.sandbox.identity_pools import IdentityPools, Pool
+from broker.sandbox.issuers import Issuers, Place
 from broker.sandbox.outbound import Outbound
 
 DEFAULT_ACCOUNT = "123456789012"
@@ -41,6 +49,10 @@ WEB_IDENTITY_POLICY: Mapping[str, object] = {
 """Name and document as the guide has them. Source: guide-flows.md, second table."""
 
 
+def default_region(partition: str) -> str:
+    return {"aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1"}.get(partition, DEFAULT_REGION)
+
+
 class Aws:
     """All accounts. ``url`` serves every service; ``global_hosts`` are the names by which a
     request has come to STS's global endpoint, which has no GetWebIdentityToken."""
@@ -52,22 +64,35 @@ class Aws:
         signing_clock: Callable[[], datetime],
         faults: Faults,
         region: str | None,
+        partition: str,
         jwks_timeout_s: float,
         with_s3: bool,
     ) -> None:
         self._url = ""  # known once the server listens
-        self._region = region or DEFAULT_REGION
-        self._accounts = Accounts(now=now)
+        self._region = region or default_region(partition)
+        self._now = now
+        self._accounts = Accounts(now=now, partition=partition)
         self._issuers = Issuers()
-        self.sts = sts.Sts(self._accounts, now=now, jwks_timeout_s=jwks_timeout_s)
+        self.sts = sts.Sts(
+            self._accounts,
+            now=now,
+            jwks_timeout_s=jwks_timeout_s,
+            place_of=self._issuers.place_of,
+        )
         self.outbound = Outbound(self._issuers, now=now)
-        self._pools = cognito.Cognito(self._issuers, now=now)
+        self._pools = IdentityPools(partition=partition)
+        self._administrators: dict[str, IssuedKeys] = {}
         self._s3 = s3.MotoS3() if with_s3 else None
         self._http = AwsHttp(
             accounts=self._accounts,
             token_service=self.sts,
             federation=self.outbound,
-            pools=self._pools,
+            iam_operations=iam.operations(
+                self._accounts,
+                now=now,
+                reachable=lambda issuer: self._issuers.place_of(issuer) is not None,
+            ),
+            pools=cognito.Cognito(self._issuers, self._pools, now=now),
             issuers=self._issuers,
             moto_s3=self._s3,
             faults=faults,
@@ -129,17 +154,50 @@ class Aws:
         issuer: str,
         *,
         client_ids: tuple[str, ...],
-        resolve_at: str,
+        resolve_at: str | None = None,
+        thumbprints: tuple[str, ...] = (),
         account: str = DEFAULT_ACCOUNT,
     ) -> str:
         """Trust an OIDC issuer and return the provider's ARN. *issuer* is the ``iss`` of its
-        tokens; its discovery document and JWKS are read under the URL *resolve_at*."""
-        return self._accounts.add_provider(
-            issuer, client_ids=client_ids, resolve_at=resolve_at, account=account
+        tokens; its discovery document and JWKS are read under the URL *resolve_at*, or
+        where `add_issuer` says."""
+        arn = self._accounts.provider_arn(issuer, account=account)
+        self._accounts.put_provider(
+            Provider(
+                arn=arn,
+                issuer=issuer,
+                account=account,
+                client_ids=client_ids,
+                created_at=self._now(),
+                thumbprints=thumbprints,
+                resolve_at=resolve_at,
+            )
         )
+        return arn
+
+    def add_issuer(self, issuer: str, *, resolve_at: str, thumbprint: str | None = None) -> None:
+        """Let a foreign issuer's discovery document be read below *resolve_at*, by providers
+        that the API makes too. Its certificate is of a public authority unless it has a
+        *thumbprint*, which a provider then has to list."""
+        self._issuers.add_foreign(issuer, Place(resolve_at, thumbprint))
+
+    def provider(self, arn: str) -> Provider | None:
+        return self._accounts.provider(arn)
+
+    def providers(self, account: str = DEFAULT_ACCOUNT) -> tuple[Provider, ...]:
+        return self._accounts.providers(account)
 
     def remove_provider(self, arn: str) -> None:
         self._accounts.remove_provider(arn)
+
+    @property
+    def propagation_s(self) -> float:
+        """How many seconds after it was made STS sees a change of a provider or a role."""
+        return self._accounts.propagation_s
+
+    @propagation_s.setter
+    def propagation_s(self, seconds: float) -> None:
+        self._accounts.propagation_s = seconds
 
     def add_role(
         self,
@@ -150,20 +208,22 @@ class Aws:
         account: str = DEFAULT_ACCOUNT,
         path: str = "/",
         policies: Policies | None = None,
+        tags: Mapping[str, str] | None = None,
     ) -> str:
         """Make or replace a role and return its ARN; *max_session_duration* is in seconds.
 
-        *policies* are inline ones by name. They decide who may have an identity token
-        (GetWebIdentityToken, Cognito): nobody without one that allows it. Nothing else asks.
+        *policies* are inline ones by name. They decide what sessions of the role may do at IAM,
+        STS and Cognito: nothing that none of them allows. S3 does not ask.
         """
-        return self._accounts.add_role(
-            name,
-            trust_policy=trust_policy,
-            max_session_duration=max_session_duration,
-            account=account,
-            path=path,
-            policies=policies or {},
+        made = self._accounts.new_role(name, account=account, path=path, trust_policy=trust_policy)
+        made = replace(
+            made,
+            max_session_duration_s=max_session_duration,
+            policies=dict(policies or {}),
+            tags=dict(tags or {}),
         )
+        self._accounts.put_role(made)
+        return made.arn
 
     def remove_role(self, arn: str) -> None:
         self._accounts.remove_role(arn)
@@ -171,20 +231,27 @@ class Aws:
     def has_role(self, arn: str) -> bool:
         return self._accounts.role(arn) is not None
 
+    def role(self, arn: str) -> RoleRecord | None:
+        return self._accounts.role(arn)
+
+    def roles(self, account: str = DEFAULT_ACCOUNT) -> tuple[RoleRecord, ...]:
+        return self._accounts.roles(account)
+
     def set_trust(self, arn: str, trust_policy: Mapping[str, object]) -> None:
-        self._accounts.change_role(arn, trust_policy=trust_policy)
+        with self._accounts.lock:
+            role = self._accounts.required_role(arn)
+            self._accounts.put_role(replace(role, trust_policy=trust_policy))
 
     def set_max_session_duration(self, arn: str, seconds: int) -> None:
-        self._accounts.change_role(arn, max_session_duration=seconds)
+        with self._accounts.lock:
+            role = self._accounts.required_role(arn)
+            self._accounts.put_role(replace(role, max_session_duration_s=seconds))
 
     def trust_of(self, arn: str) -> Mapping[str, object]:
         """Return the trust policy that stands. Raises:
         KeyError: There is no such role.
         """
-        role = self._accounts.role(arn)
-        if role is None:
-            raise KeyError(arn)
-        return role.trust_policy
+        return self._accounts.required_role(arn).trust_policy
 
     def add_user(
         self, name: str, *, account: str = DEFAULT_ACCOUNT, policies: Policies | None = None
@@ -192,13 +259,26 @@ class Aws:
         """Make a user with a long-lived key (``AKIA…``); *policies* as with a role."""
         return self._accounts.add_user(name, account=account, policies=policies or {})
 
+    def administrator(self, account: str = DEFAULT_ACCOUNT) -> IssuedKeys:
+        """Return the keys of a user who may do everything in the account, the same each time."""
+        if account not in self._administrators:
+            keys = self.add_user("administrator", account=account)
+            partition = self._accounts.partition
+            self._accounts.attach(keys.arn, f"arn:{partition}:iam::aws:policy/{ADMINISTRATOR}")
+            self._administrators[account] = keys
+        return self._administrators[account]
+
+    def add_managed_policy(
+        self, name: str, document: Mapping[str, object], *, account: str = DEFAULT_ACCOUNT
+    ) -> str:
+        """Make a managed policy and return its ARN; of AWS's own a few are there."""
+        return self._accounts.add_managed_policy(name, document, account=account)
+
     def role_session(
         self, arn: str, *, session_name: str = "test", lifetime_s: float = 3600
     ) -> IssuedKeys:
         """Issue credentials of a role without the exchange; any lifetime, ended ones too."""
-        role = self._accounts.role(arn)
-        if role is None:
-            raise KeyError(arn)
+        role = self._accounts.required_role(arn)
         opened = self._accounts.open_session(role, session_name=session_name, lifetime_s=lifetime_s)
         return opened.keys
 
@@ -249,15 +329,23 @@ class Aws:
         developer_provider: str | None = DEVELOPER_PROVIDER,
         region: str | None = None,
         account: str = DEFAULT_ACCOUNT,
+        tags: Mapping[str, str] | None = None,
     ) -> str:
         """Make a pool and return its id, ``region:guid``."""
-        pool = self._pools.add_pool(
+        pool = self._pools.add(
             name,
             developer_provider=developer_provider,
             account=account,
             region=region or self._region,
+            tags=tags,
         )
         return pool.pool_id
 
+    def identity_pool(self, pool_id: str) -> Pool | None:
+        return self._pools.pool(pool_id)
+
+    def identity_pools(self, account: str = DEFAULT_ACCOUNT) -> tuple[Pool, ...]:
+        return self._pools.pools(account)
+
     def remove_identity_pool(self, pool_id: str) -> None:
-        self._pools.remove_pool(pool_id)
+        self._pools.remove(pool_id)

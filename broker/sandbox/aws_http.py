@@ -12,13 +12,13 @@ from datetime import datetime
 
 from aiohttp import web
 
-from broker.sandbox import cognito, json_protocol, outbound, query, s3, sigv4, sts
+from broker.sandbox import cognito, iam, json_protocol, outbound, query, s3, sigv4, sts
 from broker.sandbox.accounts import Accounts
 from broker.sandbox.calls import Call, CallRecord, VerifiedIdentity
 from broker.sandbox.faults import Fault, Faults
 from broker.sandbox.issuers import PUBLISHED_BELOW, Issuers
 from broker.sandbox.listening import play, scripted_document
-from broker.sandbox.operations import QueryService, Signer
+from broker.sandbox.operations import Operation, QueryService, Signer
 from broker.sandbox.query import AwsError
 from broker.sandbox.sigv4 import Arrived, SignatureError
 
@@ -52,6 +52,7 @@ class AwsHttp:
         accounts: Accounts,
         token_service: sts.Sts,
         federation: outbound.Outbound,
+        iam_operations: Mapping[str, Operation],
         pools: cognito.Cognito,
         issuers: Issuers,
         moto_s3: s3.MotoS3 | None,
@@ -72,10 +73,10 @@ class AwsHttp:
                 region=region,
             ),
             "iam": QueryService(
-                version=outbound.IAM_VERSION,
-                xml_namespace=outbound.IAM_XML_NAMESPACE,
-                operations=federation.iam_operations,
-                region=outbound.IAM_REGION,
+                version=iam.VERSION,
+                xml_namespace=iam.XML_NAMESPACE,
+                operations={**iam_operations, **federation.iam_operations},
+                region=iam.signing_region(accounts.partition),
             ),
         }
         self._pools = pools
@@ -208,7 +209,7 @@ class AwsHttp:
                 arn=identity.arn,
             )
         )
-        policies = self._accounts.policies_of(identity.principal_arn)
+        policies = self._accounts.policies_in_force(identity.principal_arn)
         return Signer(identity=identity, region=signature.scope.region, policies=policies)
 
     # Refusals, true and scripted, as each protocol spells them.
@@ -284,7 +285,7 @@ def _asked(arrived: Arrived) -> Asked:
         service, operation = _COGNITO, target
         params = json_protocol.members_of(arrived) or {}
     elif scope is None and "Action" in form:
-        service = "iam" if form.get("Version") == outbound.IAM_VERSION else "sts"
+        service = "iam" if form.get("Version") == iam.VERSION else "sts"
         operation = form["Action"]
     elif scope is None or scope.service == _S3:
         service, operation, params = _S3, s3.operation_name(arrived), {}

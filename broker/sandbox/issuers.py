@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from threading import Lock
 
 from broker.sandbox.keys import SigningKey
@@ -21,8 +22,18 @@ def discovery(issuer: str, *, jwks_uri: str, algorithms: Iterable[str]) -> dict[
     }
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an issuer is found: below which URL its discovery document is read, and the
+    thumbprint of its certificate where that is of no public authority."""
+
+    resolve_at: str
+    thumbprint: str | None = None
+
+
 class Issuers:
-    """Every issuer of the AWS side, below ``url``, which is known once the server listens.
+    """Every issuer of the AWS side, below ``url``, which is known once the server listens; of
+    foreign ones the places.
 
     The real ones stand on hosts of their own; whoever verifies needs a table from issuer to
     address, and ``resolve_at`` is it.
@@ -32,11 +43,21 @@ class Issuers:
         self.url = ""
         self._lock = Lock()
         self._keys: dict[str, tuple[SigningKey, ...]] = {}
+        self._foreign: dict[str, Place] = {}
 
     def publish(self, issuer: str, *keys: SigningKey) -> None:
         """Publish *keys* beside those that *issuer* has already."""
         with self._lock:
             self._keys[issuer] = (*self._keys.get(issuer, ()), *keys)
+
+    def add_foreign(self, issuer: str, place: Place) -> None:
+        with self._lock:
+            self._foreign[issuer] = place
+
+    def place_of(self, issuer: str) -> Place | None:
+        """Return where any issuer is found, foreign ones too."""
+        own = self.resolve_at(issuer)
+        return Place(own) if own else self._foreign.get(issuer)
 
     def resolve_at(self, issuer: str) -> str | None:
         """Return below which URL *issuer*'s discovery is read, None when nobody published it."""

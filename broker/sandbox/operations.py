@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from broker import trust
-from broker.sandbox.accounts import Identity, Policies
-from broker.sandbox.query import Result
+from broker.sandbox.accounts import Identity
+from broker.sandbox.iam_records import Policies
+from broker.sandbox.query import AwsError, Result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,36 +23,71 @@ class Signer:
     def refusal(
         self, action: str, *, resource: str = "*", context: Mapping[str, object] | None = None
     ) -> str | None:
-        """Return AWS's words where the signer's own policies do not allow *action*, else None.
-
-        A principal without any policy may do nothing. What a session policy takes away is not
-        looked at.
-        """
-        identity = self.identity
-        keys: dict[str, object] = {
-            "aws:PrincipalArn": identity.principal_arn,
-            "aws:PrincipalAccount": identity.account,
-            "aws:RequestedRegion": self.region,
-        }
-        verdict = trust.identity_may(
-            self.policies, action=action, resource=resource, context=keys | dict(context or {})
-        )
+        """Return AWS's words where the signer's own policies do not allow *action*, else None."""
+        verdict = self.verdict(action, resource=resource, context=context)
         if verdict:
             return None
         return (
-            f"User: {identity.arn} is not authorized to perform: {action} on resource: "
-            f"{resource} because no identity-based policy allows the {action} action"
+            f"User: {self.identity.arn} is not authorized to perform: {action} "
+            f"on resource: {resource} "
+            + (
+                "with an explicit deny in an identity-based policy"
+                if verdict.denied
+                else f"because no identity-based policy allows the {action} action"
+            )
         )
+
+    def verdict(
+        self, action: str, *, resource: str = "*", context: Mapping[str, object] | None = None
+    ) -> trust.Verdict:
+        """Judge by the signer's own policies: a principal without any may do nothing. What a
+        session policy takes away is not looked at."""
+        keys: dict[str, object] = {
+            "aws:PrincipalArn": self.identity.principal_arn,
+            "aws:PrincipalAccount": self.identity.account,
+            "aws:RequestedRegion": self.region,
+        }
+        return trust.identity_may(
+            self.policies,
+            action=action,
+            resource=resource,
+            context=keys | dict(context or {}),
+            context_is_whole=True,
+        )
+
+    def require(
+        self,
+        action: str,
+        *,
+        resource: str = "*",
+        context: Mapping[str, object] | None = None,
+        code: str = "AccessDenied",
+    ) -> None:
+        """Raises:
+        AwsError: *code*, where the signer's own policies do not allow *action*.
+        """
+        if refusal := self.refusal(action, resource=resource, context=context):
+            raise AwsError(code, refusal)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
     """One operation; a signed one is handed who signed. ``regional`` is one that a service's
-    global endpoint does not have."""
+    global endpoint does not have. One that answers None has no result, not even an empty one."""
 
     signed: bool
-    answer: Callable[[Mapping[str, str], Signer | None], Awaitable[Result]]
+    answer: Callable[[Mapping[str, str], Signer | None], Awaitable[Result | None]]
     regional: bool = False
+
+
+def signed(answer: Callable[[Mapping[str, str], Signer], Result | None]) -> Operation:
+    """Make an operation of what only looks at memory."""
+
+    async def answered(params: Mapping[str, str], signer: Signer | None) -> Result | None:
+        assert signer is not None
+        return answer(params, signer)
+
+    return Operation(signed=True, answer=answered)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

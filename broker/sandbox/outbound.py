@@ -16,14 +16,10 @@ from broker.sandbox import constraints
 from broker.sandbox.constraints import Params, check_length, invalid
 from broker.sandbox.issuers import Issuers
 from broker.sandbox.keys import SigningKey, compact_json
-from broker.sandbox.operations import Operation, Signer
+from broker.sandbox.operations import Operation, Signer, signed
 from broker.sandbox.query import AwsError, Result, members
 
 ALGORITHMS = ("ES384", "RS256")
-
-IAM_VERSION = "2010-05-08"
-IAM_XML_NAMESPACE = "https://iam.amazonaws.com/doc/2010-05-08/"
-IAM_REGION = "us-east-1"
 
 _AUDIENCES, _AUDIENCE_CHARACTERS = 10, 1000
 _DURATION_MIN_S, _DURATION_MAX_S, _DURATION_DEFAULT_S = 60, 3600, 300
@@ -52,12 +48,12 @@ class Outbound:
             "GetWebIdentityToken": Operation(signed=True, regional=True, answer=self._get_token),
         }
         self.iam_operations: Mapping[str, Operation] = {
-            "EnableOutboundWebIdentityFederation": Operation(signed=True, answer=self._enable),
-            "GetOutboundWebIdentityFederationInfo": Operation(signed=True, answer=self._tell),
-            "DisableOutboundWebIdentityFederation": Operation(signed=True, answer=self._disable),
+            "EnableOutboundWebIdentityFederation": signed(self._enable),
+            "GetOutboundWebIdentityFederationInfo": signed(self._tell),
+            "DisableOutboundWebIdentityFederation": signed(self._disable),
         }
 
-    # The switch. That the signer's policies allow it is taken as given.
+    # The switch.
 
     def switch(self, account: str, *, enabled: bool) -> str | None:
         """Switch an account's issuer and return its name; None for one that never was on."""
@@ -77,22 +73,22 @@ class Outbound:
         issuer = self._by_account.get(account)
         return issuer if issuer is not None and issuer.enabled else None
 
-    async def _enable(self, _: Params, signer: Signer | None) -> Result:
-        assert signer is not None
+    def _enable(self, _: Params, signer: Signer) -> Result:
+        signer.require("iam:EnableOutboundWebIdentityFederation")
         account = signer.identity.account
         if self._enabled(account) is not None:
             raise AwsError("FeatureEnabled", "Outbound web identity federation is already enabled")
         return {"IssuerIdentifier": self.switch(account, enabled=True)}
 
-    async def _tell(self, _: Params, signer: Signer | None) -> Result:
+    def _tell(self, _: Params, signer: Signer) -> Result:
+        signer.require("iam:GetOutboundWebIdentityFederationInfo")
         return {"IssuerIdentifier": self._required(signer).name, "JwtVendingEnabled": True}
 
-    async def _disable(self, _: Params, signer: Signer | None) -> Result:
+    def _disable(self, _: Params, signer: Signer) -> None:
+        signer.require("iam:DisableOutboundWebIdentityFederation")
         self._required(signer).enabled = False
-        return {}
 
-    def _required(self, signer: Signer | None) -> _AccountIssuer:
-        assert signer is not None
+    def _required(self, signer: Signer) -> _AccountIssuer:
         issuer = self._enabled(signer.identity.account)
         if issuer is None:
             raise AwsError("FeatureDisabled", "Outbound web identity federation is not enabled")

@@ -25,8 +25,11 @@ _STATUS_OF: Mapping[str, int] = {
     "NoSuchEntity": 404,
     "RequestTimeout": 408,
     "FeatureDisabled": 404,
+    "ConcurrentModification": 409,
+    "DeleteConflict": 409,
     "EntityAlreadyExists": 409,
     "FeatureEnabled": 409,
+    "LimitExceeded": 409,
     "InternalErrorException": 500,
     "InternalFailure": 500,
     "ServiceFailure": 500,
@@ -86,12 +89,12 @@ def structures(params: Mapping[str, str], name: str) -> list[dict[str, str]]:
         found.append(one)
 
 
-def result(operation: str, members: Result, *, namespace: str) -> web.Response:
+def result(operation: str, members: Result | None, *, namespace: str) -> web.Response:
     """Answer 200; *namespace* is the service's XML namespace. Source: aws-api.md 3."""
     return _xml(
         200,
         f'<{operation}Response xmlns="{namespace}">'
-        f"{_element(f'{operation}Result', members) if members else ''}"
+        f"{'' if members is None else _element(f'{operation}Result', members)}"
         f"<ResponseMetadata><RequestId>{uuid.uuid4()}</RequestId></ResponseMetadata>"
         f"</{operation}Response>",
     )

@@ -71,7 +71,8 @@ async def verified_claims(
             if document.get("issuer") != issuer:
                 raise KeyUnavailable(f"discovery is of {document.get('issuer')!r}")
             jwks = await _json(session, str(document.get("jwks_uri")))
-            keys = jwt.PyJWKSet.from_dict(jwks).keys
+            # PyJWT takes an empty set for none.
+            keys = jwt.PyJWKSet.from_dict(jwks).keys if jwks.get("keys") != [] else []
     except (TimeoutError, aiohttp.ClientError, ValueError, jwt.PyJWTError) as error:
         raise KeyUnavailable(str(error)) from error
     for key in keys:

@@ -15,8 +15,10 @@ import aiohttp
 
 from broker import trust
 from broker.sandbox import constraints, relying
-from broker.sandbox.accounts import Accounts, Identity, Provider, RoleRecord
+from broker.sandbox.accounts import Accounts, Identity
 from broker.sandbox.constraints import Params, invalid, named, sized
+from broker.sandbox.iam_records import Provider, RoleRecord
+from broker.sandbox.issuers import Place
 from broker.sandbox.operations import Operation, Signer
 from broker.sandbox.query import AwsError, Result, members, structures
 
@@ -35,10 +37,17 @@ class Sts:
     """The operations, over the state in *accounts*."""
 
     def __init__(
-        self, accounts: Accounts, *, now: Callable[[], datetime], jwks_timeout_s: float
+        self,
+        accounts: Accounts,
+        *,
+        now: Callable[[], datetime],
+        jwks_timeout_s: float,
+        place_of: Callable[[str], Place | None],
     ) -> None:
+        """*place_of* tells where an issuer is found, and by what certificate."""
         self.max_token_age_s = 24 * 3600
         self._accounts = accounts
+        self._place_of = place_of
         self._now = now
         self._jwks_timeout_s = jwks_timeout_s
         self._http: aiohttp.ClientSession | None = None
@@ -69,10 +78,14 @@ class Sts:
         duration_s = _duration_s(params)
         packed = _session_policy(params)
         provider, claims = await self._vouched(token, account=role_arn.split(":")[4])
-        role = self._accounts.role(role_arn)
-        context = {"sts:RoleSessionName": session_name}
+        role = self._accounts.seen_role(role_arn)
+        context = {"sts:RoleSessionName": session_name, **self._time_context()}
         if role is None or not trust.role_admits_web_identity(
-            role.trust_policy, provider_arn=provider.arn, claims=claims, context=context
+            role.trust_policy,
+            provider_arn=provider.arn,
+            claims=claims,
+            context=context,
+            context_is_whole=True,
         ):
             raise AwsError(
                 "AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity"
@@ -93,7 +106,7 @@ class Sts:
             raise AwsError(
                 "InvalidIdentityToken", f"The ID Token provided is not a valid JWT: {error}"
             ) from error
-        provider = self._accounts.provider(str(issuer), account=account)
+        provider = self._accounts.seen_provider(str(issuer), account=account)
         if provider is None or provider.issuer != issuer:
             raise AwsError(
                 "InvalidIdentityToken",
@@ -104,7 +117,7 @@ class Sts:
             claims = await relying.verified_claims(
                 token,
                 issuer=provider.issuer,
-                resolve_at=provider.resolve_at,
+                resolve_at=self._address_of(provider),
                 session=self._http,
                 timeout_s=self._jwks_timeout_s,
             )
@@ -122,6 +135,28 @@ class Sts:
         if not set(_audiences(claims)) & set(provider.client_ids):
             raise AwsError("InvalidIdentityToken", "Incorrect token audience")
         return provider, claims
+
+    def _address_of(self, provider: Provider) -> str:
+        """Return where the issuer's keys are read.
+
+        A thumbprint counts only where the certificate is not one of a public authority.
+        Source: aws-api.md 6.2.
+        """
+        place = self._place_of(provider.issuer)
+        own = place.thumbprint if place else None
+        if own is not None and own not in {one.lower() for one in provider.thumbprints}:
+            raise AwsError(
+                "InvalidIdentityToken",
+                "OpenIDConnect provider's HTTPS certificate doesn't match configured thumbprint",
+            )
+        address = provider.resolve_at or (place.resolve_at if place else None)
+        if address is None:
+            raise relying.KeyUnavailable(f"nobody knows where {provider.issuer} is")
+        return address
+
+    def _time_context(self) -> dict[str, object]:
+        now = self._now()
+        return {"aws:CurrentTime": f"{now:%FT%TZ}", "aws:EpochTime": int(now.timestamp())}
 
     def _check_times(self, claims: Mapping[str, Any]) -> None:
         now = int(self._now().timestamp())
@@ -145,8 +180,11 @@ class Sts:
     # AssumeRole.
 
     async def _assume_role(self, params: Params, signer: Signer | None) -> Result:
-        """Check what AWS checks of a hop. That the caller's own policies allow it is taken as
-        given: the sandbox asks them only for identity tokens."""
+        """Check what AWS checks of a hop: both sides of it have to allow it, but that a role of
+        the same account that names its caller asks nothing of the caller's own policies.
+
+        Source: IAM user guide, "Policy evaluation logic"; aws-api.md 4.
+        """
         assert signer is not None
         caller = signer.identity
         role_arn = _role_arn(params)
@@ -155,15 +193,14 @@ class Sts:
         packed = _session_policy(params)
         tags, transitive = _tags(params)
         source_identity = self._source_identity(params, caller)
-        role = self._accounts.role(role_arn)
+        role = self._accounts.seen_role(role_arn)
         context = _hop_context(params, caller, session_name, tags, source_identity)
+        context |= self._time_context()
         actions = ["sts:AssumeRole"]
         actions += ["sts:TagSession"] if tags or caller.transitive_tags else []
         actions += ["sts:SetSourceIdentity"] if source_identity else []
         for action in actions:
-            if role is None or not trust.role_admits_principal(
-                role.trust_policy, principal_arns=caller.names, action=action, context=context
-            ):
+            if role is None or not _may_hop(role, signer, action, context):
                 raise AwsError(
                     "AccessDenied",
                     f"User: {caller.arn} is not authorized to perform: {action} "
@@ -196,6 +233,25 @@ class Sts:
                 "AccessDenied", "SourceIdentity is set by an earlier session and cannot be changed"
             )
         return wanted
+
+
+def _may_hop(role: RoleRecord, signer: Signer, action: str, context: Mapping[str, object]) -> bool:
+    caller = signer.identity
+    verdict = trust.role_admits_principal(
+        role.trust_policy,
+        principal_arns=caller.names,
+        action=action,
+        context=context,
+        context_is_whole=True,
+    )
+    names_the_caller = role.account == caller.account and any(
+        check.element == "Principal" and not set(caller.names).isdisjoint(check.wanted)
+        for statement in verdict.statements
+        if statement.effect == "Allow" and statement.applies
+        for check in statement.checks
+    )
+    own = signer.verdict(action, resource=role.arn, context=context)
+    return bool(verdict) and (bool(own) or (names_the_caller and not own.denied))
 
 
 def _hop_context(

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
-from broker.sandbox.aws import DEFAULT_ACCOUNT, DEFAULT_REGION, Aws
+from broker.sandbox.accounts import IssuedKeys
+from broker.sandbox.aws import DEFAULT_ACCOUNT, Aws, default_region
 from broker.sandbox.faults import ErrorShape, Fault, Faults
 from broker.sandbox.keys import compact_json
 from broker.sandbox.listening import Listener
@@ -19,6 +20,7 @@ from broker.sandbox.namespace import Namespace
 
 ISSUER = "https://federation.namespaceapis.com"
 AUDIENCE = "sts.amazonaws.com"
+THUMBPRINT = "a053375bfe84e8b748782c7cee15827a6af5a405"
 EC2_TRUST_POLICY: Mapping[str, object] = {
     "Version": "2012-10-17",
     "Statement": [
@@ -43,13 +45,14 @@ def guide_trust_policy(
     issuer: str = ISSUER,
     audience: str = AUDIENCE,
     subject: str | None = None,
+    partition: str = "aws",
 ) -> dict[str, object]:
     """Return the trust policy that the guide prints. Source: guide-flows.md, last table."""
     host = issuer.removeprefix("https://")
     conditions = {f"{host}:aud": audience, f"{host}:sub": subject or f"{workspace}/*"}
     statement = {
         "Effect": "Allow",
-        "Principal": {"Federated": f"arn:aws:iam::{account}:oidc-provider/{host}"},
+        "Principal": {"Federated": f"arn:{partition}:iam::{account}:oidc-provider/{host}"},
         "Action": "sts:AssumeRoleWithWebIdentity",
         "Condition": {"StringLike": conditions},
     }
@@ -60,8 +63,9 @@ class Sandbox:
     """Both clouds. Everything but entering and leaving may be done from any thread.
 
     The world it starts with: workspace ``ws_1`` ("Acme"), instance ``i-abc``, and account
-    123456789012 with the guide's OIDC provider and a role ``deploy`` (``role_arn``) that has
-    the guide's trust policy.
+    123456789012 with the guide's OIDC provider (``provider_arn``) and a role ``deploy``
+    (``role_arn``) that has the guide's trust policy. An *empty* one has neither yet: the two
+    ARNs are those that they would have.
     """
 
     def __init__(
@@ -78,6 +82,8 @@ class Sandbox:
         account: str = DEFAULT_ACCOUNT,
         role: str = "deploy",
         region: str | None = None,
+        partition: str = "aws",
+        empty: bool = False,
         jwks_timeout_s: float = 5.0,
         host: str = "127.0.0.1",
         advertised_host: str | None = None,
@@ -90,10 +96,13 @@ class Sandbox:
         against: SDKs sign by the real time, which a test that moves *now* does not move.
 
         *algorithm* is that of the ID tokens. *region*, when given, is the only one that
-        signatures may be scoped to. *host* is listened on, *advertised_host* put into URLs.
+        signatures may be scoped to. *partition* is ``aws``, ``aws-cn`` or ``aws-us-gov``.
+        *host* is listened on, *advertised_host* put into URLs.
         """
         self._faults = Faults()
         self._region = region
+        self._partition = partition
+        self._is_empty = empty
         self._account = account
         self._host = advertised_host or host
         self.aws = Aws(
@@ -101,6 +110,7 @@ class Sandbox:
             signing_clock=signing_clock or now,
             faults=self._faults,
             region=region,
+            partition=partition,
             jwks_timeout_s=jwks_timeout_s,
             with_s3=s3,
         )
@@ -115,8 +125,12 @@ class Sandbox:
             resolve_at=self.aws.resolve_at,
             jwks_timeout_s=jwks_timeout_s,
         )
-        trust_policy = self.guide_trust()
-        self.role_arn = self.aws.add_role(role, trust_policy=trust_policy, account=account)
+        self.role_arn = f"arn:{partition}:iam::{account}:role/{role}"
+        self.provider_arn = (
+            f"arn:{partition}:iam::{account}:oidc-provider/{issuer.removeprefix('https://')}"
+        )
+        if not empty:
+            self.aws.add_role(role, trust_policy=self.guide_trust(), account=account)
         self._namespace_http = Listener(
             self.namespace.handle, now=now, host=host, port=namespace_port
         )
@@ -131,12 +145,14 @@ class Sandbox:
             self._leaving = leaving.pop_all()
         self.namespace.url = f"http://{self._host}:{self._namespace_http.port}"
         self.aws.url = f"http://{self._host}:{self._aws_http.port}"
-        self.provider_arn = self.aws.add_provider(
-            self.namespace.issuer,
-            client_ids=(AUDIENCE,),
-            resolve_at=self.namespace.url,
-            account=self._account,
-        )
+        self.aws.add_issuer(self.namespace.issuer, resolve_at=self.namespace.url)
+        if not self._is_empty:
+            self.aws.add_provider(
+                self.namespace.issuer,
+                client_ids=(AUDIENCE,),
+                thumbprints=(THUMBPRINT,),
+                account=self._account,
+            )
         return self
 
     async def __aexit__(
@@ -154,6 +170,7 @@ class Sandbox:
             account=self._account,
             issuer=self.namespace.issuer,
             subject=subject,
+            partition=self._partition,
         )
 
     def guide_by_sts(self, role: str = "builder", *, path: str = "/") -> str:
@@ -177,7 +194,7 @@ class Sandbox:
         return arn, pool_id
 
     def _workload_role(self, name: str, *, path: str) -> str:
-        arn = f"arn:aws:iam::{self._account}:role{path}{name}"
+        arn = f"arn:{self._partition}:iam::{self._account}:role{path}{name}"
         if self.aws.has_role(arn):
             return arn
         return self.aws.add_role(
@@ -239,10 +256,19 @@ class Sandbox:
         keys = self.aws.role_session(
             arn or self.role_arn, session_name=session_name, lifetime_s=lifetime_s
         )
+        return self.keys_environment(keys)
+
+    def administrator_environment(self) -> dict[str, str]:
+        """Return what makes a program one that may do everything in the account."""
+        return self.keys_environment(self.aws.administrator(self._account))
+
+    def keys_environment(self, keys: IssuedKeys) -> dict[str, str]:
+        """Return what makes a program the holder of *keys*: those, region and endpoints."""
+        session = {"AWS_SESSION_TOKEN": keys.session_token} if keys.session_token else {}
         return {
             "AWS_ACCESS_KEY_ID": keys.access_key_id,
             "AWS_SECRET_ACCESS_KEY": keys.secret_access_key,
-            "AWS_SESSION_TOKEN": keys.session_token or "",
+            **session,
             **self._aws_endpoints(),
             **self._aws_region(),
         }
@@ -255,7 +281,7 @@ class Sandbox:
         return {"AWS_ENDPOINT_URL": self.aws.url} | self._aws_region()
 
     def _aws_region(self) -> dict[str, str]:
-        region = self._region or DEFAULT_REGION
+        region = self._region or default_region(self._partition)
         return {"AWS_REGION": region, "AWS_DEFAULT_REGION": region}
 
     def _aws_endpoints(self) -> dict[str, str]:

@@ -43,11 +43,7 @@ def claims_of(jwt: str) -> Claims:
 
     Source: namespace-api 3.1, 4.2, 12.
     """
-    if not re.fullmatch(r"[\w-]+\.[\w-]+\.[!-~]*", jwt, re.ASCII):
-        raise NotAToken("is not a JWT of three parts")
-    payload = json_object(_decoded(jwt.split(".")[1]))
-    if payload is None:
-        raise NotAToken("is a JWT whose payload is no JSON object")
+    payload = payload_of(jwt)
     audience = payload.get("aud")
     return Claims(
         issued_at=_instant(payload.get("iat")),
@@ -58,6 +54,20 @@ def claims_of(jwt: str) -> Claims:
         subject=text_in(payload, "sub"),
         audiences=_texts(audience if isinstance(audience, list) else [audience]),
     )
+
+
+def payload_of(jwt: str) -> Mapping[str, object]:
+    """Return every claim of a JWT without prefix, unverified.
+
+    Raises:
+        NotAToken: As `claims_of`.
+    """
+    if not re.fullmatch(r"[\w-]+\.[\w-]+\.[!-~]*", jwt, re.ASCII):
+        raise NotAToken("is not a JWT of three parts")
+    payload = json_object(_decoded(jwt.split(".")[1]))
+    if payload is None:
+        raise NotAToken("is a JWT whose payload is no JSON object")
+    return payload
 
 
 def bearer_lease(bearer: str, *, now: datetime) -> Lease[NamespaceToken]:

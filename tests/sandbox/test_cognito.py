@@ -96,7 +96,7 @@ async def test_pools_are_listed_a_page_at_a_time(sandbox: Sandbox, keys: IssuedK
 async def test_a_pool_is_seen_in_its_account_and_region_only(
     sandbox: Sandbox, keys: IssuedKeys, pool_id: str
 ) -> None:
-    stranger = sandbox.aws.add_user("stranger", account="210987654321")
+    stranger = sandbox.aws.administrator("210987654321")
 
     async with client("cognito-identity", sandbox, keys, region="us-east-1") as elsewhere:
         other_region = await refusal(elsewhere.describe_identity_pool(IdentityPoolId=pool_id))

@@ -64,7 +64,7 @@ async def verified(sandbox: Sandbox, token: str) -> dict[str, Any]:
 
 
 async def test_federation_is_switched_on_told_and_switched_off(sandbox: Sandbox) -> None:
-    admin = sandbox.aws.add_user("admin")
+    admin = sandbox.aws.administrator()
 
     async with client("iam", sandbox, admin, region=IAM_REGION) as iam:
         before = await refusal(iam.get_outbound_web_identity_federation_info())

@@ -306,7 +306,7 @@ async def test_a_role_session_takes_the_next_role_for_an_hour_at_most(sandbox: S
 
 
 async def test_a_users_first_hop_is_not_chaining(sandbox: Sandbox) -> None:
-    user = sandbox.aws.add_user("alice")
+    user = sandbox.aws.administrator()
     target = sandbox.aws.add_role(
         "target", trust_policy=hop_trust("123456789012"), max_session_duration=7200
     )

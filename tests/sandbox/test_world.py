@@ -7,6 +7,7 @@ import threading
 import urllib.request
 from pathlib import Path
 
+import boto3
 import pytest
 from aiobotocore.session import get_session
 
@@ -167,6 +168,39 @@ def test_as_a_process_it_prints_one_line_and_leaves_on_sigterm(tmp_path: Path) -
     assert told["workload"]["role_arn"] == "arn:aws:iam::123456789012:role/builder"
     assert told["workload"]["environment"]["AWS_ACCESS_KEY_ID"].startswith("ASIA")
     assert (process.returncode, rest) == (0, "")
+
+
+def test_as_a_process_it_starts_with_an_empty_account_and_its_administrator() -> None:
+    command = [sys.executable, "-m", "broker.sandbox", "--empty", "--account", "210987654321"]
+    command += ["--partition", "aws-cn", "--propagation-s", "5"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        told = json.loads(process.stdout.readline())
+        operator = told["administrator"]
+        iam = boto3.client(
+            "iam",
+            region_name=operator["AWS_REGION"],
+            endpoint_url=operator["AWS_ENDPOINT_URL_IAM"],
+            aws_access_key_id=operator["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=operator["AWS_SECRET_ACCESS_KEY"],
+        )
+        roles = iam.list_roles()["Roles"]
+        providers = iam.list_open_id_connect_providers()["OpenIDConnectProviderList"]
+        process.terminate()
+
+    assert (roles, providers) == ([], [])
+    assert told["role_arn"] == "arn:aws-cn:iam::210987654321:role/deploy"
+    assert operator["AWS_REGION"] == "cn-north-1"
+    assert "AWS_SESSION_TOKEN" not in operator
+
+
+async def test_the_administrators_environment_is_enough_to_manage_the_account(
+    sandbox: Sandbox,
+) -> None:
+    environment = sandbox.administrator_environment()
+
+    assert environment["AWS_ACCESS_KEY_ID"] == sandbox.aws.administrator().access_key_id
+    assert environment["AWS_ENDPOINT_URL_IAM"] == sandbox.aws.url
 
 
 @pytest.mark.parametrize(

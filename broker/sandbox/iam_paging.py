@@ -1,0 +1,51 @@
+"""How IAM's answers list things: in pages, with tags and times spelled its way. Holds nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from broker.sandbox.constraints import Params, invalid, sized
+from broker.sandbox.query import AwsError, Result
+
+_MOST_AT_ONCE, _USUAL = 1000, 100
+
+
+def page(params: Params, name: str, entries: Sequence[object]) -> Result:
+    """Answer the page of *entries* that ``Marker`` and ``MaxItems`` ask for, as the list *name*."""
+    most, start = _max_items(params), _start(params)
+    is_truncated = start + most < len(entries)
+    return {
+        name: entries[start : start + most],
+        "IsTruncated": is_truncated,
+        "Marker": str(start + most) if is_truncated else None,
+    }
+
+
+def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"Key": key, "Value": value} for key, value in tags.items()]
+
+
+def wire_time(at: datetime) -> str:
+    return f"{at:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _max_items(params: Params) -> int:
+    text = params.get("MaxItems", str(_USUAL))
+    if not re.fullmatch(r"-?\d{1,9}", text, re.ASCII):
+        raise AwsError("MalformedInput", "MaxItems is not an integer")
+    if int(text) < 1:
+        raise invalid(f"'{text}'", "MaxItems", "have value greater than or equal to 1")
+    if int(text) > _MOST_AT_ONCE:
+        raise invalid(f"'{text}'", "MaxItems", f"have value less than or equal to {_MOST_AT_ONCE}")
+    return int(text)
+
+
+def _start(params: Params) -> int:
+    if "Marker" not in params:
+        return 0
+    marker = sized(params, "Marker", least=1, most=320)
+    if not re.fullmatch(r"\d{1,9}", marker, re.ASCII):
+        raise AwsError("InvalidInput", "Invalid Marker")
+    return int(marker)
