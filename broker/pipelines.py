@@ -28,6 +28,7 @@ from broker.sources.namespace import (
     identity_source,
     open_session,
 )
+from broker.sources.role_documents import RoleDocuments, RoleReader
 from broker.systemd import Inherited, Notifier
 from broker.telemetry import Log, logger
 from broker.upkeep import Upkeep, upkeep
@@ -205,6 +206,7 @@ class Clouds:
     iam: NamespaceIam
     http: Any
     sts: Sts
+    roles: RoleReader
     upstream: Upstream
     parts: Parts
 
@@ -226,6 +228,8 @@ class Clouds:
             token=self.id_token(entry.audience, bearer=bearer),
             sts=self.sts,
             warn=self.parts.warn,
+            clock=self.parts.clock,
+            roles=self.roles,
         )
 
     def from_aws(self, identity: IdentityConfig, closing: AsyncExitStack) -> Exchange:
@@ -263,6 +267,12 @@ async def opened_clouds(upstream: Upstream, parts: Parts, stack: AsyncExitStack)
         iam=NamespaceIam(http, upstream.iam_endpoint),
         http=http,
         sts=await stack.enter_async_context(sts),
+        roles=RoleDocuments(
+            environ=parts.environ,
+            clock=parts.clock,
+            sts_endpoint=upstream.sts_endpoint,
+            ca_bundle=upstream.ca_bundle,
+        ),
         upstream=upstream,
         parts=parts,
     )

@@ -14,9 +14,11 @@ from broker.clock import Clock
 from broker.credentials import AwsCredentials, IdToken, Role
 from broker.lease import Lease, Refused, Source, Stale, Unavailable
 from broker.sources.aws_call import client_settings, sorted_call
-from broker.sources.aws_errors import sorted_fault
+from broker.sources.aws_errors import NotAdmitted, sorted_fault
 from broker.sources.durations import HOUR_S, Longest, Wanted
 from broker.sources.quoting import shown
+from broker.sources.role_documents import RoleReader
+from broker.sources.why_not import explained
 
 CALL_LIMIT_S = 15.0
 """The whole call, making the client included."""
@@ -37,13 +39,27 @@ class AssumedRole:
     """AWS credentials for one role, bought with a fresh ID token in every attempt."""
 
     def __init__(
-        self, role: Role, *, token: Source[IdToken], sts: "Sts", warn: Callable[[str], None]
+        self,
+        role: Role,
+        *,
+        token: Source[IdToken],
+        sts: "Sts",
+        warn: Callable[[str], None],
+        clock: Clock | None = None,
+        roles: RoleReader | None = None,
     ) -> None:
-        """*warn* is told once, in a sentence, when the role does not allow the wanted duration."""
+        """*warn* is told once, in a sentence, when the role does not allow the wanted duration.
+
+        *roles* is asked for the role where it does not admit us, so that the error can say why;
+        by the role's own credentials from before, where by *clock* they still live.
+        """
         self._role = role
         self._token = token
         self._sts = sts
         self._warn = warn
+        self._clock = clock
+        self._roles = roles
+        self._last: Lease[AwsCredentials] | None = None
         self._duration = (
             Longest()
             if role.duration_s is None
@@ -73,8 +89,25 @@ class AssumedRole:
             ) from stale
 
     async def _once(self, duration_s: int) -> Lease[AwsCredentials]:
-        token = await self._token.fetch()
-        return await self._sts.assume_role(self._role, token.value, duration_s=duration_s)
+        token = (await self._token.fetch()).value
+        try:
+            self._last = await self._sts.assume_role(self._role, token, duration_s=duration_s)
+        except NotAdmitted as refused:
+            raise await self._explained(refused, token) from refused
+        return self._last
+
+    async def _explained(self, refused: NotAdmitted, token: IdToken) -> Refused:
+        """Return the refusal with the condition that fails, where somebody may read the role."""
+        if self._roles is None:
+            return refused
+        found = await self._roles.read(self._role, held=self._held())
+        return refused if found is None else explained(refused, found, role=self._role, token=token)
+
+    def _held(self) -> AwsCredentials | None:
+        last, clock = self._last, self._clock
+        if last is None or clock is None or not last.is_live(now=clock.now()):
+            return None
+        return last.value
 
     def _warn_of_duration(self, duration_s: int) -> None:
         self._warn(

@@ -53,6 +53,14 @@ class AwsFault:
         return bool(self.code) and not (self.code or "").isdigit()
 
 
+class NotAdmitted(Refused):
+    """The role does not admit this identity; AWS does not say why. ``what`` is what it said."""
+
+    def __init__(self, message: str, *, word: str, what: str) -> None:
+        super().__init__(message, word=word)
+        self.what = what
+
+
 def sorted_fault(fault: AwsFault, *, role: Role, token: IdToken, of: str) -> SourceError:
     """Return the error for a refused AssumeRoleWithWebIdentity, to be raised.
 
@@ -119,11 +127,12 @@ def _refused(fault: AwsFault, what: str, role: Role, token: IdToken) -> Refused:
 
 
 def _not_admitted(what: str, role: Role, token: IdToken) -> Refused:
-    return Refused(
-        f"role {role.arn} does not admit this identity ({what}). Presented: {_presented(token)}. "
+    return NotAdmitted(
+        f"role {role.arn} does not admit this identity ({what}). Presented: {presented(token)}. "
         "The role must exist, and its trust policy must allow sts:AssumeRoleWithWebIdentity to "
-        f"{_provider_arn(role, token)} with this sub and aud",
+        f"{provider_arn(role, token)} with this sub and aud",
         word="access-denied",
+        what=what,
     )
 
 
@@ -138,24 +147,27 @@ def _token_not_taken(fault: AwsFault, what: str, role: Role, token: IdToken) -> 
         )
     if "audience" in message:
         return Refused(
-            f"account {account} does not take ID tokens for this audience ({what}). Presented: "
-            f"{_presented(token)}. Add it: aws iam add-client-id-to-open-id-connect-provider "
-            f"--open-id-connect-provider-arn {_provider_arn(role, token)} "
+            f"account {account} does not take ID tokens for this audience: its OIDC provider does "
+            f"not list it as a client id ({what}). Presented: {presented(token)}. "
+            "Add it: aws iam add-client-id-to-open-id-connect-provider "
+            f"--open-id-connect-provider-arn {provider_arn(role, token)} "
             f"--client-id {shown(token.audience)}",
             word="invalid-identity-token",
         )
     return Refused(
-        f"AWS does not take the ID token ({what}). Presented: {_presented(token)}; check the OIDC "
-        f"provider {_provider_arn(role, token)} and this machine's clock",
+        f"AWS does not take the ID token ({what}). Presented: {presented(token)}; check the OIDC "
+        f"provider {provider_arn(role, token)} and this machine's clock",
         word="invalid-identity-token",
     )
 
 
-def _presented(token: IdToken) -> str:
+def presented(token: IdToken) -> str:
+    """Return, for an error, what the token says of us."""
     return f"iss={shown(token.issuer)!r} sub={shown(token.subject)!r} aud={shown(token.audience)!r}"
 
 
-def _provider_arn(role: Role, token: IdToken) -> str:
+def provider_arn(role: Role, token: IdToken) -> str:
+    """Return the provider that has to vouch for the token in the role's account."""
     partition = (role.arn.split(":") + [""] * 2)[1] or "aws"
     issuer = shown(token.issuer).removeprefix("https://")
     return f"arn:{partition}:iam::{_account(role)}:oidc-provider/{issuer}"

@@ -12,6 +12,7 @@ from broker.credentials import Role
 from broker.lease import Refused, SourceError, Unavailable
 from broker.sandbox import Sandbox
 from broker.sources.aws import AssumedRole, Sts, regional_sts_url
+from broker.sources.aws_errors import NotAdmitted
 from tests.fakes import FakeClock, ScriptedSource, lease_of
 from tests.sources.given import (
     ROLE_ARN,
@@ -231,7 +232,7 @@ XML = b"<ErrorResponse><Error><Code>%s</Code><Message>m</Message></Error></Error
 REACTIONS: dict[str, tuple[dict[str, object], type[SourceError], str]] = {
     "IDPCommunicationError": ({"code": "IDPCommunicationError"}, Unavailable, "upstream-error"),
     "InvalidIdentityToken": ({"code": "InvalidIdentityToken"}, Refused, "invalid-identity-token"),
-    "AccessDenied": ({"code": "AccessDenied"}, Refused, "access-denied"),
+    "AccessDenied": ({"code": "AccessDenied"}, NotAdmitted, "access-denied"),
     "RegionDisabled": ({"code": "RegionDisabledException"}, Refused, "region-disabled"),
     "PackedPolicyTooLarge": ({"code": "PackedPolicyTooLarge"}, Refused, "bad-policy"),
     "MalformedPolicyDocument": ({"code": "MalformedPolicyDocument"}, Refused, "bad-policy"),

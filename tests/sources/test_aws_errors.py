@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from broker.lease import Refused, SourceError, Stale, Unavailable
-from broker.sources.aws_errors import AwsFault, sorted_fault
+from broker.sources.aws_errors import AwsFault, NotAdmitted, sorted_fault
 from broker.sources.durations import DurationTooLong
 from tests.sources.given import jwt_of, some_id_token, some_role
 
@@ -116,7 +116,8 @@ def test_a_token_that_is_no_good_any_more_is_stale(code: str) -> None:
             "Incorrect token audience",
             "invalid-identity-token",
             [
-                "account 123456789012 does not take ID tokens for this audience",
+                "account 123456789012 does not take ID tokens for this audience: its OIDC provider "
+                "does not list it as a client id",
                 "add-client-id-to-open-id-connect-provider",
                 "aud='sts.amazonaws.com'",
             ],
@@ -156,7 +157,7 @@ def test_a_refusal_says_what_was_presented_and_what_to_change(
 ) -> None:
     error = error_for(code, message)
 
-    assert type(error) is Refused
+    assert type(error) is (NotAdmitted if word == "access-denied" else Refused)
     assert error.word == word
     assert all(part in str(error) for part in told), str(error)
     assert message in str(error)

@@ -1,0 +1,173 @@
+"""Read the role that did not admit us, where the identity at hand may, so that the refusal can say
+why. Helps an error message: it is quick, and fails in silence."""
+
+import asyncio
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from broker.clock import Clock
+from broker.credentials import AwsCredentials, Role
+from broker.lease import Refused, SourceError
+from broker.sources.ambient import Ambient, Operation
+from broker.sources.aws_errors import AwsFault
+from broker.sources.aws_profiles import shared_files
+from broker.sources.circles import Ours, leads_to
+
+LIMIT_S = 3.0
+"""All of it: who waits for the refusal waits for this."""
+
+_GET_ROLE = Operation(
+    service="iam",
+    method="get_role",
+    service_name="IAM",
+    endpoint_named_by="AWS_ENDPOINT_URL_IAM",
+)
+_GET_CALLER_IDENTITY = Operation(
+    service="sts",
+    method="get_caller_identity",
+    service_name="STS",
+    endpoint_named_by="AWS_ENDPOINT_URL_STS",
+)
+_ROLE_ARN = re.compile(
+    r"arn:(?P<partition>[\w-]+):iam::(?P<account>\d+):role/(?:.*/)?(?P<name>[^/]+)", re.ASCII
+)
+_IAM_REGIONS = {"aws": "us-east-1", "aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1"}
+"""IAM has one region in a partition. Source: aws-api 2.2, 6."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleDocument:
+    """What stands under a role's name: its whole ARN and its trust policy, both None where there
+    is no such role."""
+
+    arn: str | None
+    trust_policy: Mapping[str, object] | None
+
+
+class RoleReader(Protocol):
+    """Reads roles, as somebody who may."""
+
+    async def read(self, role: Role, *, held: AwsCredentials | None) -> RoleDocument | None:
+        """Return what stands there, None where nobody here may read it. Raises nothing.
+
+        *held* are credentials of the role itself, from when it still admitted us.
+        """
+
+
+class RoleDocuments:
+    """Reads by IAM's GetRole: as the role itself, or as whom the environment or a profile names in
+    so many words. Instance metadata and container endpoints are not asked: on a machine of
+    Namespace's they are ours, or nobody's."""
+
+    def __init__(
+        self,
+        *,
+        environ: Mapping[str, str],
+        clock: Clock,
+        sts_endpoint: str | None = None,
+        ca_bundle: str | None = None,
+        limit_s: float = LIMIT_S,
+    ) -> None:
+        self._environ = environ
+        self._clock = clock
+        self._sts_endpoint = sts_endpoint
+        self._ca_bundle = ca_bundle
+        self._limit_s = limit_s
+
+    async def read(self, role: Role, *, held: AwsCredentials | None) -> RoleDocument | None:
+        """See `RoleReader`."""
+        try:
+            async with asyncio.timeout(self._limit_s):
+                for reader in self._readers(held):
+                    async with reader:
+                        found = await self._read_by(reader, role)
+                    if found is not None:
+                        return found
+        except TimeoutError:
+            pass
+        return None
+
+    def _readers(self, held: AwsCredentials | None) -> Iterator[Ambient]:
+        if held is not None:
+            yield self._ambient(held)
+        if _is_given(self._environ) and leads_to(self._environ, ours=Ours()) is None:
+            yield self._ambient(None)
+
+    def _ambient(self, keys: AwsCredentials | None) -> Ambient:
+        return Ambient(
+            clock=self._clock,
+            keys=keys,
+            ca_bundle=self._ca_bundle,
+            call_limit_s=self._limit_s,
+            lookup_limit_s=self._limit_s,
+        )
+
+    async def _read_by(self, reader: Ambient, role: Role) -> RoleDocument | None:
+        arn = _ROLE_ARN.fullmatch(role.arn)
+        if arn is None:
+            return None
+        account = arn["account"]
+        try:
+            answer = await reader.call(
+                _GET_ROLE,
+                {"RoleName": arn["name"]},
+                region=_IAM_REGIONS.get(arn["partition"], role.region),
+                endpoint=self._endpoint(),
+                sorting=_sorted,
+            )
+        except _NoSuchRole:
+            is_there = await self._account_of(reader, role) == account
+            return RoleDocument(arn=None, trust_policy=None) if is_there else None
+        except SourceError:
+            return None
+        return _document_in(answer, account=account)
+
+    async def _account_of(self, reader: Ambient, role: Role) -> str | None:
+        """Return in whose account there is no such role."""
+        try:
+            answer = await reader.call(
+                _GET_CALLER_IDENTITY,
+                {},
+                region=role.region,
+                endpoint=self._sts_endpoint,
+                sorting=_sorted,
+            )
+        except SourceError:
+            return None
+        return str(answer.get("Account"))
+
+    def _endpoint(self) -> str | None:
+        if self._environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
+            return None
+        return self._environ.get("AWS_ENDPOINT_URL_IAM") or None
+
+
+class _NoSuchRole(Refused):
+    """There is no role of that name in the reader's account."""
+
+
+def _sorted(fault: AwsFault, of: str) -> SourceError:
+    kind = _NoSuchRole if fault.plain_code == "NoSuchEntity" else Refused
+    return kind(f"{of} answered {fault.code}")
+
+
+def _document_in(answer: Mapping[str, Any], *, account: str) -> RoleDocument | None:
+    """Return the role in an answer, where it is one of *account*: names are each account's own."""
+    told = answer.get("Role")
+    arn = told.get("Arn") if isinstance(told, dict) else None
+    policy = told.get("AssumeRolePolicyDocument") if isinstance(told, dict) else None
+    if not isinstance(arn, str) or not isinstance(policy, dict):
+        return None
+    return RoleDocument(arn=arn, trust_policy=policy) if f"::{account}:role/" in arn else None
+
+
+def _is_given(environ: Mapping[str, str]) -> bool:
+    """Return whether somebody is named before botocore would go and look around."""
+    if environ.get("AWS_ACCESS_KEY_ID"):
+        return True
+    name = environ.get("AWS_DEFAULT_PROFILE") or environ.get("AWS_PROFILE") or "default"
+    settings = shared_files(environ).profile(name)
+    named = {"aws_access_key_id", "credential_process", "role_arn", "sso_account_id"}
+    return not named.isdisjoint(settings)

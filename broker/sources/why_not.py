@@ -1,0 +1,56 @@
+"""Say why a role did not admit a token, once the role was read. Pure: reads none."""
+
+from collections.abc import Mapping
+
+from broker import trust
+from broker.credentials import IdToken, Role
+from broker.lease import Refused
+from broker.sources.aws_errors import NotAdmitted, presented, provider_arn
+from broker.sources.quoting import shown
+from broker.sources.role_documents import RoleDocument
+from broker.sources.tokens import NotAToken, payload_of
+
+_LONGEST = 1200
+
+
+def explained(refused: NotAdmitted, found: RoleDocument, *, role: Role, token: IdToken) -> Refused:
+    """Return the refusal, with what was found out about the role in place of what may be."""
+    return Refused(
+        f"role {role.arn} does not admit this identity ({refused.what}). "
+        f"Presented: {presented(token)}. {_why(found, role, token)}",
+        word=refused.word,
+    )
+
+
+def _why(found: RoleDocument, role: Role, token: IdToken) -> str:
+    if found.arn is None or found.trust_policy is None:
+        return f"There is no such role in the account; correct roles.{role.name}, or create it"
+    if found.arn != role.arn:
+        return f"The role of that name is {shown(found.arn)}; correct roles.{role.name}"
+    verdict = trust.role_admits_web_identity(
+        found.trust_policy,
+        provider_arn=provider_arn(role, token),
+        claims=_claims(token),
+        context={"sts:RoleSessionName": role.session_name or token.session_name},
+    )
+    if verdict:
+        return (
+            "Its trust policy, read just now, admits it: a change takes up to some minutes to be "
+            "in force, so wait for that"
+        )
+    reason = _cut(verdict.reason)
+    if verdict.undecided:
+        return f"Whether its trust policy admits it hangs on more than the token says: {reason}"
+    return f"Its trust policy does not: {reason}; change that, or what is presented"
+
+
+def _claims(token: IdToken) -> Mapping[str, object]:
+    known = {"iss": token.issuer, "sub": token.subject, "aud": token.audience}
+    try:
+        return {**known, **payload_of(token.jwt)}
+    except NotAToken:
+        return known
+
+
+def _cut(reason: str) -> str:
+    return reason if len(reason) <= _LONGEST else reason[: _LONGEST - 1] + "…"
