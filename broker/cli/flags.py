@@ -62,7 +62,7 @@ class Command:
     @property
     def module(self) -> str:
         """Where its ``DESCRIPTION`` and its ``run(options) -> int`` are."""
-        return "broker.cli." + self.name.replace("-", "_")
+        return "broker.cli." + self.name.replace("-", "_").replace(" ", "_")
 
 
 class Options:
@@ -75,6 +75,11 @@ class Options:
     ) -> None:
         self._values = {flag.name: flag.unsaid for flag in command.flags} | said
         self.words = words
+
+    @property
+    def said(self) -> dict[str, object]:
+        """Every flag's value, its default where nothing was said."""
+        return dict(self._values)
 
     def text(self, name: str) -> str | None:
         value = self._values[name]
@@ -237,6 +242,134 @@ BROKER_FLAGS = (
     ),
 )
 
+PROFILE = Flag(
+    "profile",
+    "The AWS profile. Default: as for every AWS tool. Also --aws_profile.",
+    metavar="NAME",
+    aliases=("aws-profile",),
+)
+
+# Of every `setup`; what only changes something is CHANGING.
+SETTING_UP = (
+    Flag(
+        "workspace",
+        "The workspace's id. Default: that of this machine's Namespace identity. Also --tenant_id.",
+        metavar="ID",
+        aliases=("tenant-id",),
+    ),
+    Flag(
+        "account",
+        "The AWS account's id: refuse to work in another.",
+        metavar="ID",
+    ),
+    PROFILE,
+    Flag(
+        "region",
+        "The AWS region. Default: $AWS_REGION, $AWS_DEFAULT_REGION, the profile's, us-east-1."
+        " Also --aws_region.",
+        metavar="REGION",
+        aliases=("aws-region",),
+    ),
+    JSON,
+    CONFIG,
+)
+CHANGING = (
+    Flag("dry-run", "Show the plan and leave: 3 where there is something to do.", kind=SWITCH),
+    Flag("yes", "Do not ask.", kind=SWITCH),
+)
+RENDERING = (
+    Flag(
+        "render",
+        "Ask no cloud: print the same as a file. Needs --account and --workspace.",
+        choices=("cloudformation", "terraform", "aws-cli", "json"),
+    ),
+)
+VERIFYING = (Flag("no-verify", "Do not prove it by obtaining something.", kind=SWITCH),)
+TO_AWS = (
+    Flag("role-name", "The role, new or there already.", metavar="NAME"),
+    Flag(
+        "subject",
+        "Which identities: a pattern that begins with the workspace. Default: WORKSPACE/*.",
+        metavar="PATTERN",
+    ),
+    Flag(
+        "policy-arn",
+        "A managed policy that the role is to have; repeatable.",
+        kind=MANY,
+        metavar="ARN",
+    ),
+    Flag(
+        "policy-file",
+        "A policy of the role's own, as JSON, named like the file; repeatable.",
+        kind=MANY,
+        metavar="FILE",
+    ),
+    Flag(
+        "max-session-duration",
+        "How long a session of the role may last, 3600 to 43200. Default: as it is; of a new role"
+        " 3600.",
+        kind=SECONDS,
+        metavar="SECONDS",
+    ),
+    Flag(
+        "issuer",
+        "Who issues the ID tokens. Default: https://federation.namespaceapis.com.",
+        metavar="URL",
+    ),
+)
+TO_NAMESPACE = (
+    Flag(
+        "via",
+        "How AWS vouches for the workload: by STS, or by a Cognito identity pool.",
+        choices=("sts", "cognito"),
+    ),
+    Flag("role-name", "The role that the workload runs as.", metavar="NAME"),
+    Flag(
+        "subject-match",
+        "Whom the workspace trusts: a pattern for the role's ARN, such as"
+        " arn:aws:iam::ACCOUNT:role/*. Default: the role alone.",
+        metavar="PATTERN",
+    ),
+    Flag(
+        "audience",
+        "Whom STS's tokens are for. Default: https://federation.namespaceapis.com.",
+        metavar="AUDIENCE",
+    ),
+    Flag("algorithm", "How STS signs. Default: ES384.", choices=("ES384", "RS256")),
+    Flag(
+        "duration",
+        "How long one of STS's tokens may live, 60 to 3600. Default: 300.",
+        metavar="SECONDS",
+    ),
+    Flag(
+        "grant",
+        "A permission in the workspace, as a JSON object; repeatable. Default: full access.",
+        kind=MANY,
+        metavar="JSON",
+    ),
+    Flag(
+        "token-duration",
+        "How long Namespace's tokens live, such as 1800s. Default: as Namespace has it.",
+        metavar="DURATION",
+    ),
+    Flag(
+        "unconditional",
+        "Put the guide's plain policy: tokens for any audience.",
+        kind=SWITCH,
+    ),
+    Flag(
+        "issuer",
+        "The account's issuer, for --render. Default: as AWS has it.",
+        metavar="URL",
+    ),
+    Flag("identity-pool", "Cognito: the pool, its guid or region:guid.", metavar="POOL"),
+    Flag(
+        "pool-name",
+        "Cognito: the pool's name. Default: the only pool for Namespace, else namespace.",
+        metavar="NAME",
+    ),
+)
+
 COMMANDS = {
     command.name: command
     for command in (
@@ -374,6 +507,50 @@ COMMANDS = {
                     kind=SWITCH,
                 ),
             ),
+        ),
+        Command(
+            "setup to-aws",
+            "Let programs on Namespace use AWS.",
+            (*TO_AWS, *CHANGING, *VERIFYING, *RENDERING, *SETTING_UP),
+        ),
+        Command(
+            "setup show",
+            "Show what stands, and whether it would let us in.",
+            (
+                Flag("role-name", "The role, of both directions.", metavar="NAME"),
+                Flag(
+                    "via",
+                    "How AWS vouches for workloads that use Namespace.",
+                    choices=("sts", "cognito"),
+                    default="sts",
+                ),
+                *(flag for flag in SETTING_UP if flag is not JSON),
+            ),
+        ),
+        Command(
+            "setup show to-aws",
+            "Show what stands of it, and whether it would let this identity in.",
+            (*TO_AWS, *SETTING_UP),
+        ),
+        Command(
+            "setup remove to-aws",
+            "Take it back.",
+            (*TO_AWS, *CHANGING, *SETTING_UP),
+        ),
+        Command(
+            "setup to-namespace",
+            "Let AWS workloads use Namespace.",
+            (*TO_NAMESPACE, *CHANGING, *VERIFYING, *RENDERING, *SETTING_UP),
+        ),
+        Command(
+            "setup show to-namespace",
+            "Show what stands of it, and whether it would let the workload in.",
+            (*TO_NAMESPACE, *SETTING_UP),
+        ),
+        Command(
+            "setup remove to-namespace",
+            "Take it back.",
+            (*TO_NAMESPACE, *CHANGING, *SETTING_UP),
         ),
         Command(
             "token",

@@ -2,7 +2,7 @@
 
 import difflib
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
@@ -88,25 +88,93 @@ class Word(click.ParamType[str]):
         return str(value)
 
 
+FAMILIES = {
+    "setup": """Make both clouds trust each other, in one command.
+
+Every one of them reads what stands, shows a plan, and asks before it changes anything; --dry-run
+stops there. What is there already stays as it is.
+
+\b
+Namespace uses AWS:    namespace-broker setup to-aws --role-name deploy
+AWS uses Namespace:    namespace-broker setup to-namespace --via sts --role-name builder
+What stands of it:     namespace-broker setup show to-aws --role-name deploy
+Take it back:          namespace-broker setup remove to-aws --role-name deploy
+""",
+    "setup show": "Show what stands, and whether it would let this identity in.",
+    "setup remove": "Take back what a setup made.",
+}
+"""What commands of several words have in common, by the words that they begin with."""
+
+
 class Commands(click.Group):
-    """Makes a command when it is asked for, so that only its own file is imported."""
+    """Makes a command when it is asked for, so that only its own file is imported.
+
+    *above* are the words before those that are chosen from here.
+    """
+
+    def __init__(self, name: str, *, above: str = "", **settings: Any) -> None:
+        super().__init__(name, **settings)
+        self._above = f"{above} " if above else ""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [name for name, command in COMMANDS.items() if not command.hidden]
+        below = [
+            name
+            for name, command in COMMANDS.items()
+            if name.startswith(self._above) and not command.hidden
+        ]
+        return list(dict.fromkeys(name[len(self._above) :].split(" ")[0] for name in below))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        command = COMMANDS.get(cmd_name)
-        return None if command is None else click_command(command)
+        name = f"{self._above}{cmd_name}"
+        if name in FAMILIES:
+            return family(name)
+        return click_command(COMMANDS[name]) if name in COMMANDS else None
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        name = args[0].replace("_", "-")
-        if name not in COMMANDS:
-            close = difflib.get_close_matches(name, COMMANDS, n=1)
-            next_step = f"did you mean {close[0]}?" if close else f"see {PROGRAM} --help"
+        name, known = args[0].replace("_", "-"), self.list_commands(ctx)
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            see = f"see {ctx.command_path} --help"
+            next_step = f"did you mean {close[0]}?" if close else see
             raise Misuse(ascii(args[0]), "is no command", next_step)
         return name, self.get_command(ctx, name), args[1:]
+
+
+def family(name: str) -> Commands:
+    """Return the commands that begin with *name*, which may be one itself."""
+    settings: dict[str, Any] = {"help": FAMILIES[name]}
+    if name in COMMANDS:
+        alone = click_command(COMMANDS[name])
+        settings = {
+            "help": alone.help,
+            "short_help": alone.short_help,
+            "params": alone.params,
+            "callback": unless_another_follows(alone),
+            "invoke_without_command": True,
+        }
+    return Commands(
+        name.rpartition(" ")[2], above=name, context_settings=dict(SETTINGS), **settings
+    )
+
+
+def unless_another_follows(command: click.Command) -> Callable[..., Any]:
+    """Return what *command* does, or nothing where a command of its family is named."""
+
+    @click.pass_context
+    def act(context: click.Context, /, **values: Any) -> Any:
+        another = context.invoked_subcommand
+        if another is None:
+            return command.callback(**values) if command.callback else None
+        given = click.core.ParameterSource.COMMANDLINE
+        for name in values:
+            if context.get_parameter_source(name) is given:
+                flag = f"--{name.replace('_', '-')}"
+                raise Misuse(flag, f"stands before {another}", f"give it after {another}")
+        return None
+
+    return act
 
 
 def click_command(command: Command) -> click.Command:
@@ -127,7 +195,7 @@ def click_command(command: Command) -> click.Command:
             )
         )
     return click.Command(
-        command.name,
+        command.name.rpartition(" ")[2],
         callback=act,
         params=parameters,
         help=module.DESCRIPTION,
@@ -166,6 +234,12 @@ def click_option(flag: Flag) -> click.Option:
     )
 
 
+SETTINGS: Mapping[str, Any] = {
+    "token_normalize_func": lambda name: name.replace("_", "-"),
+    "help_option_names": ["--help", "-h"],
+    "max_content_width": 100,
+}
+
 GROUP = Commands(
     PROGRAM,
     help=HELP,
@@ -179,11 +253,7 @@ GROUP = Commands(
             callback=lambda ctx, _, wanted: print_version(ctx) if wanted else None,
         )
     ],
-    context_settings={
-        "token_normalize_func": lambda name: name.replace("_", "-"),
-        "help_option_names": ["--help", "-h"],
-        "max_content_width": 100,
-    },
+    context_settings=dict(SETTINGS),
 )
 
 
@@ -203,6 +273,8 @@ def dispatch(arguments: list[str]) -> int:
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return MISUSED
+    except click.Abort as abort:  # what click makes of Ctrl-C
+        raise abort.__cause__ or abort from None
     except click.UsageError as error:
         raise explained(error) from error
 

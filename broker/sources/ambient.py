@@ -13,6 +13,7 @@ from typing import Any, Self
 from yarl import URL
 
 from broker.clock import Clock
+from broker.credentials import AwsCredentials
 from broker.lease import Refused, SourceError, Stale
 from broker.sources.ambient_errors import not_found, sorted_lookup
 from broker.sources.aws_call import client_settings, fault_in, sorted_call
@@ -63,16 +64,19 @@ class Ambient:
         *,
         clock: Clock,
         profile: str | None = None,
+        keys: AwsCredentials | None = None,
         ca_bundle: str | None = None,
         call_limit_s: float = CALL_LIMIT_S,
         lookup_limit_s: float = LOOKUP_LIMIT_S,
     ) -> None:
-        """*profile* stands over the keys in the environment, as with every AWS tool.
+        """*profile* stands over the keys in the environment, as with every AWS tool; *keys* stand
+        in place of the whole chain.
 
         Use as a context manager, or `close` it.
         """
         self._clock = clock
         self._profile = profile
+        self._keys = keys
         self._ca_bundle = ca_bundle
         self._call_limit_s = call_limit_s
         self._lookup_limit_s = lookup_limit_s
@@ -104,6 +108,19 @@ class Ambient:
     def forget(self) -> None:
         """Look the credentials up anew at the next call, every file read again."""
         self._session = self._credentials = None
+
+    async def signer(self) -> Signer:
+        """Return who signs now, with the session that clients can be made of.
+
+        Raises:
+            Refused, Unavailable: There is nobody.
+        """
+        return await self._signer()
+
+    async def region(self) -> str | None:
+        """Return the region that the environment or the profile names. Raises as `signer`."""
+        named = (await self._signer()).session.get_config_variable("region")
+        return None if named is None else str(named)
 
     async def seconds_left(self) -> float | None:
         """Return how long the credentials still live, None where nobody knows an end.
@@ -222,18 +239,22 @@ class Ambient:
                 _session, self._profile, region=self._region, models=self._models
             )
             self._models = self._session.get_component("data_loader")
+            if keys := self._keys:
+                self._session.set_credentials(
+                    keys.access_key_id, keys.secret_access_key, keys.session_token
+                )
             self._credentials = await self._session.get_credentials()
         session, credentials = self._session, self._credentials
         if credentials is None:
             raise not_found(self._named_profile)
-        keys = await credentials.get_frozen_credentials()
-        if not keys.access_key or not keys.secret_key:
+        frozen = await credentials.get_frozen_credentials()
+        if not frozen.access_key or not frozen.secret_key:
             raise not_found(self._named_profile)
         return Signer(
             session=session,
-            access_key_id=keys.access_key,
-            secret_access_key=keys.secret_key,
-            session_token=keys.token,
+            access_key_id=frozen.access_key,
+            secret_access_key=frozen.secret_key,
+            session_token=frozen.token,
             # Known of credentials that botocore renews; the others have no such attribute.
             expires_at=getattr(credentials, "_expiry_time", None),
         )

@@ -11,7 +11,7 @@ from broker import __version__
 from broker.lease import Unavailable
 from broker.sources.rpc_errors import sorted_error
 from broker.sources.tokens import json_object, text_in
-from broker.sources.web import ATTEMPT_LIMIT_S, ask, origin
+from broker.sources.web import ATTEMPT_LIMIT_S, Reply, ask, origin
 
 API_VERSION = 162
 """Source: namespace-api 6: an integer that grows with the vendor's releases."""
@@ -19,6 +19,11 @@ API_VERSION = 162
 _TENANTS = "nsl.tenants.TenantsService"
 _SIGNIN = "nsl.signin.SigninService"
 
+_TO_CHANGE_TRUST: Mapping[str, str] = {
+    "PERMISSION_DENIED": "whom a workspace trusts is for those who administer it: log in as one of "
+    "them with `nsc login`",
+    "UNIMPLEMENTED": "that Namespace has no such call; check NSC_IAM_ENDPOINT",
+}
 _NEXT_STEPS: Mapping[str, Mapping[str, str]] = {
     "IssueIdToken": {
         "PERMISSION_DENIED": "allow this identity to issue ID tokens "
@@ -27,6 +32,9 @@ _NEXT_STEPS: Mapping[str, Mapping[str, str]] = {
     },
     "IssueTenantTokenFromSession": {"PERMISSION_DENIED": "log in again with `nsc login`"},
     "GetTenant": {"PERMISSION_DENIED": "allow this identity to read its workspace (tenant/get)"},
+    "ListTrustRelationships": _TO_CHANGE_TRUST,
+    "UpdateTrustRelationships": _TO_CHANGE_TRUST,
+    "TrustAWSCognitoIdentityPool": _TO_CHANGE_TRUST,
 }
 
 _EXCHANGE_REFUSALS = ("INVALID_ARGUMENT", "NOT_FOUND", "PERMISSION_DENIED", "FAILED_PRECONDITION")
@@ -111,6 +119,29 @@ class NamespaceIam:
         members = {"tenant_id": tenant_id, "aws_cognito_token": cognito_token}
         return await self._exchange("ExchangeAWSCognitoJWT", members, cognito_token, if_refused)
 
+    async def list_trust_relationships(self, bearer: str) -> Mapping[str, object]:
+        """Return whom the bearer's workspace trusts, as it came. Source: namespace-api 6.7."""
+        return await self._call(_TENANTS, "ListTrustRelationships", {}, bearer=bearer)
+
+    async def update_trust_relationships(
+        self, bearer: str, *, generation: str, relationships: Sequence[Mapping[str, object]]
+    ) -> None:
+        """Replace the whole list, if its generation still is *generation*; what an empty list or
+        generation is has to be left out. Source: namespace-api 6.7.
+        """
+        members = {"generation": generation, "trust_relationships": list(relationships)}
+        said = {name: value for name, value in members.items() if value}
+        await self._reply(_TENANTS, "UpdateTrustRelationships", said, bearer=bearer)
+
+    async def trust_aws_cognito_identity_pool(
+        self, bearer: str, *, pool_id: str, provider: str
+    ) -> None:
+        """Let the bearer's workspace trust an identity pool, ``region:guid``.
+        Source: namespace-api 6.6.
+        """
+        members = {"aws_cognito_identity_pool": pool_id, "identity_provider": provider}
+        await self._reply(_TENANTS, "TrustAWSCognitoIdentityPool", members, bearer=bearer)
+
     async def _exchange(
         self, method: str, members: Mapping[str, object], foreign_token: str, if_refused: str
     ) -> TenantToken:
@@ -135,7 +166,30 @@ class NamespaceIam:
         next_steps: Mapping[str, str] | None = None,
         hiding: Sequence[str] = (),
     ) -> Mapping[str, object]:
-        """Call *method*, anonymously without *bearer*."""
+        """Call *method* and return its answer; anonymously without *bearer*."""
+        reply = await self._reply(
+            service, method, members, bearer=bearer, next_steps=next_steps, hiding=hiding
+        )
+        document = json_object(reply.body)
+        if document is None:
+            raise Unavailable(
+                f"{method} at {self._named} was answered with no JSON object; "
+                "is that Namespace, or a proxy? check NSC_IAM_ENDPOINT if it stays so",
+                word="bad-answer",
+            )
+        return document
+
+    async def _reply(
+        self,
+        service: str,
+        method: str,
+        members: Mapping[str, object],
+        *,
+        bearer: str | None,
+        next_steps: Mapping[str, str] | None = None,
+        hiding: Sequence[str] = (),
+    ) -> Reply:
+        """Call *method* and return its reply, whatever that holds."""
         reply = await ask(
             self._session,
             "POST",
@@ -158,14 +212,7 @@ class NamespaceIam:
                 next_steps=next_steps or _NEXT_STEPS.get(method, {}),
                 hiding=[*hiding, bearer or ""],
             )
-        document = json_object(reply.body)
-        if document is None:
-            raise Unavailable(
-                f"{method} at {self._named} was answered with no JSON object; "
-                "is that Namespace, or a proxy? check NSC_IAM_ENDPOINT if it stays so",
-                word="bad-answer",
-            )
-        return document
+        return reply
 
     def _token_in(self, answer: Mapping[str, object], *keys: str) -> str:
         token = text_in(answer, *keys)

@@ -178,8 +178,8 @@ def test_help_lists_every_command_and_needs_none_of_their_libraries(cli: Cli) ->
     done = cli.run("--help")
 
     assert (done.returncode, done.stderr) == (0, "")
-    shown = [command.name for command in COMMANDS.values() if not command.hidden]
-    assert all(f"  {name} " in done.stdout for name in shown)
+    first_words = {name.split()[0] for name, command in COMMANDS.items() if not command.hidden}
+    assert all(f"  {word} " in done.stdout for word in first_words)
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)

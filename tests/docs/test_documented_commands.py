@@ -75,6 +75,13 @@ class Shell:
             **sandbox.environment(),
             **sandbox.client_environment(),
         }
+        self._keys = sandbox.administrator_environment()
+
+    @property
+    def administrator(self) -> dict[str, str]:
+        """The environment of a reader who may set up trust."""
+        own = {name: text for name, text in self.environ.items() if name != "AWS_SESSION_TOKEN"}
+        return own | self._keys
 
     def run(self, script: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -135,8 +142,10 @@ def test_the_readmes_first_use_works_word_for_word(shell: Shell) -> None:
 @pytest.mark.parametrize("command", of_the_broker()[3:])
 def test_a_command_of_the_docs_works_word_for_word(shell: Shell, command: str) -> None:
     shell.environ["NSC_TOKEN_FILE"] = str(shell.home / "mine" / "token.json")
-    if "check" in command:  # it needs an identity of Namespace's, as the daemon does
+    if "check" in command or "setup" in command:  # they need an identity of Namespace's
         shell.environ["NSC_TOKEN_FILE"] = str(shell.home / "token.json")
+    if "setup" in command:
+        shell.environ = shell.administrator
 
     done = shell.run(adapted(command))
 

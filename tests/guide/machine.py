@@ -1,12 +1,15 @@
 """A machine on which somebody follows the guide: our commands, nsc beside them. Knows no step."""
 
+import io
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from broker.cli.main import main
 from broker.sandbox import Sandbox
 from broker.sandbox.accounts import IssuedKeys
 from tests.clients.client import SCRIPTS
@@ -39,6 +42,13 @@ class Done:
         return line
 
 
+class Terminal(io.StringIO):
+    """A terminal, at which all of it was typed."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
     """One with a home of its own, in which commands run, and that environment."""
@@ -59,8 +69,26 @@ class Machine:
         """Run one of our commands to its end."""
         return self.runs(sys.executable, "-m", "broker", *words)
 
-    def runs(self, *argv: str) -> Done:
-        """Run any program to its end."""
+    def does_here(self, *words: str, typed: str | None = None) -> Done:
+        """Run one of our commands to its end in this process, which saves starting one: as
+        `does`, and with *typed* at a terminal, where somebody types that."""
+        output, errors = io.StringIO(), io.StringIO()
+        kept, variables, read = dict(os.environ), self.variables, sys.stdin
+        os.environ.clear()
+        os.environ.update(variables)
+        sys.stdin = io.StringIO() if typed is None else Terminal(typed)
+        try:
+            with chdir(self.home), redirect_stdout(output), redirect_stderr(errors):
+                code = main(list(words))
+        finally:
+            sys.stdin = read
+            os.environ.clear()
+            os.environ.update(kept)
+        return Done(code=code, output=output.getvalue(), errors=errors.getvalue())
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The whole environment of a program on it."""
         own = {
             "PATH": f"{SCRIPTS}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(PROJECT),
@@ -68,9 +96,13 @@ class Machine:
             "XDG_RUNTIME_DIR": str(self.home),
             "AWS_EC2_METADATA_DISABLED": "true",
         }
+        return own | dict(self.environ)
+
+    def runs(self, *argv: str) -> Done:
+        """Run any program to its end."""
         ran = subprocess.run(
             argv,
-            env=own | dict(self.environ),
+            env=self.variables,
             cwd=self.home,
             stdin=subprocess.DEVNULL,
             capture_output=True,

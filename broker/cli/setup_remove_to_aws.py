@@ -1,0 +1,46 @@
+"""`setup remove to-aws`: take back what `setup to-aws` makes."""
+
+from broker.cli.flags import Options
+from broker.cli.setup import Work, aws_of, waited_for
+from broker.cli.setup_to_aws import asked_of, hands, look
+from broker.clock import SystemClock
+from broker.setup.apply import take_back
+from broker.setup.clouds import Aws, opened_aws
+from broker.setup.plan import removal
+from broker.setup.steps import Standing
+
+DESCRIPTION = """Take back what setup to-aws makes, with the same flags.
+
+Shows first what would go. What goes is what is exactly as we would have made it: a provider or a
+role only with our tag on it (managed-by = namespace-broker), else only our statement and the
+policies that are named; a provider that another role trusts stays.
+
+\b
+    namespace-broker setup remove to-aws --role-name deploy
+"""
+
+
+def run(options: Options) -> int:
+    asked, workspace, _ = asked_of(options)
+    aws = aws_of(options)
+    looked = waited_for(look(aws, asked, workspace, deeply=True))
+    work = Work(
+        options=options,
+        plan=removal(looked.standing),
+        heading=looked.heading,
+        question="Take this back?",
+        nothing="Nothing to take back.",
+    )
+    if work.agreed():
+        work.carry_out(taken_back(aws, work, looked.standing))
+    early = work.ended_early()
+    if early is not None:
+        return early
+    if work.as_json:
+        work.show_json()
+    return 0
+
+
+async def taken_back(aws: Aws, work: Work, standing: tuple[Standing, ...]) -> None:
+    async with opened_aws(aws, clock=SystemClock()) as opened:
+        await take_back(work.plan, standing, hands(opened), work.done.append)

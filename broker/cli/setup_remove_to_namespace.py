@@ -1,0 +1,45 @@
+"""`setup remove to-namespace`: take back what `setup to-namespace` makes."""
+
+from broker.cli.flags import Options
+from broker.cli.setup import Work, waited_for
+from broker.cli.setup_to_namespace import look, task_of
+from broker.setup.apply import take_back
+from broker.setup.plan import removal
+from broker.setup.steps import Standing
+from broker.setup.to_namespace_work import Task, opened
+
+DESCRIPTION = """Take back what setup to-namespace makes, with the same flags.
+
+Shows first what would go. What goes is what is exactly as we would have made it: the policy and the
+trust relationship that these flags make, an identity pool only with our tag on it (managed-by =
+namespace-broker). Outbound web identity federation is never switched off, and the role is not
+touched otherwise.
+
+\b
+    namespace-broker setup remove to-namespace --via sts --role-name builder
+"""
+
+
+def run(options: Options) -> int:
+    task = task_of(options)
+    looked = waited_for(look(task, deeply=True, without_role=True))
+    work = Work(
+        options=options,
+        plan=removal(looked.standing),
+        heading=looked.heading,
+        question="Take this back?",
+        nothing="Nothing to take back.",
+    )
+    if work.agreed():
+        work.carry_out(taken_back(task, work, looked.standing))
+    early = work.ended_early()
+    if early is not None:
+        return early
+    if work.as_json:
+        work.show_json()
+    return 0
+
+
+async def taken_back(task: Task, work: Work, standing: tuple[Standing, ...]) -> None:
+    async with opened(task, without_role=True) as clouds:
+        await take_back(work.plan, standing, clouds.cloud, work.done.append)

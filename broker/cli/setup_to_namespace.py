@@ -1,0 +1,301 @@
+"""`setup to-namespace`: trust for AWS workloads that use Namespace."""
+
+import os
+import shlex
+from dataclasses import dataclass, replace
+
+from broker.cli.failure import Failure, Misuse
+from broker.cli.flags import Options
+from broker.cli.offline import warn
+from broker.cli.setup import Work, account_of, aws_of, checked, region_of, say, upstream, waited_for
+from broker.cli.setup_render import command_line, form_of, written
+from broker.clock import SystemClock
+from broker.config import Flags, IdentityConfig, load_identity
+from broker.config.checks import partition_of
+from broker.lease import Refused
+from broker.setup import checks
+from broker.setup.apply import make
+from broker.setup.aws_api import NO_REGION
+from broker.setup.plan import plan
+from broker.setup.render import Draft
+from broker.setup.steps import Standing
+from broker.setup.to_namespace import ByCognito, BySts, wanted_by_cognito, wanted_by_sts
+from broker.setup.to_namespace_admission import Judged
+from broker.setup.to_namespace_asked import (
+    ToNamespaceFlags,
+    asked_by_cognito,
+    asked_by_sts,
+    region_in,
+)
+from broker.setup.to_namespace_told import login_line, snippet
+from broker.setup.to_namespace_work import Opened, Task, opened
+from broker.setup.wanted import POOL_ID, CognitoTrust, Known, Place, knowing
+
+DESCRIPTION = """Let AWS workloads use Namespace: make the workspace trust a role of the account.
+
+Reads what stands in both clouds, shows what it would do, asks, does it, and proves it by signing in
+as the role, where this machine's AWS identity may become it. What is there already stays: other
+trust relationships come back as they were. Twice does no more than once.
+
+\b
+    namespace-broker setup to-namespace --via sts --role-name builder --dry-run
+    namespace-broker setup to-namespace --via cognito --role-name builder
+
+Uses this machine's own AWS identity and its Namespace identity, which needs the right to change
+whom the workspace trusts; without one, what is missing is printed as a command of nsc's.
+
+Exit code 0: done, or nothing to do; 1: it failed; 2: wrong use; 3: --dry-run found something to do.
+"""
+
+PLACE = "setup to-namespace"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """What stands in both clouds, and where that is."""
+
+    place: Place
+    caller: str
+    role_arn: str
+    standing: tuple[Standing, ...]
+
+    @property
+    def heading(self) -> str:
+        return (
+            f"Account {self.place.account} ({self.caller}), workspace {self.place.workspace}, "
+            f"region {self.place.region}"
+        )
+
+    @property
+    def pool_id(self) -> str | None:
+        """The identity pool's id, where one is wanted."""
+        pools = [each.wanted for each in self.standing if isinstance(each.wanted, CognitoTrust)]
+        return f"{pools[0].region}:{pools[0].guid}" if pools else None
+
+
+def run(options: Options) -> int:
+    form = form_of(options)
+    if form is not None:
+        return written(draft_of(options), form)
+    task = task_of(options)
+    looked = waited_for(look_to_set_up(task))
+    work = Work(options=options, plan=plan(looked.standing), heading=looked.heading)
+    if work.agreed():
+        known = work.carry_out(carried_out(task, work, looked.standing))
+        looked = replace(looked, standing=knowing_all(looked.standing, known))
+    early = work.ended_early()
+    if early is not None:
+        return early
+    return ended(options, work, task, looked)
+
+
+# What was asked for.
+
+
+def task_of(options: Options) -> Task:
+    """Return what is asked for; nothing is read from a network.
+
+    Raises:
+        Misuse: A flag is no good.
+    """
+    asked = asked_of(options)
+    in_pool = checked(lambda: region_in(options.text("identity-pool")))
+    aws = aws_of(options)
+    return Task(
+        asked=asked,
+        aws=replace(aws, region=in_pool or aws.region),
+        upstream=upstream(),
+        identity=identity_of(options),
+        workspace=workspace_said(options),
+        environ=dict(os.environ),
+        clock=SystemClock(),
+    )
+
+
+def asked_of(options: Options) -> BySts | ByCognito:
+    flags = ToNamespaceFlags(
+        role_name=options.text("role-name"),
+        issuer=options.text("issuer"),
+        subject_match=options.text("subject-match"),
+        audience=options.text("audience"),
+        algorithm=options.text("algorithm"),
+        duration=options.text("duration"),
+        grants=options.many("grant"),
+        token_duration=options.text("token-duration"),
+        unconditional=options.switch("unconditional"),
+        identity_pool=options.text("identity-pool"),
+        pool_name=options.text("pool-name"),
+        region=options.text("region"),
+    )
+    via = options.text("via")
+    if via is None:
+        raise Misuse("--via", "is not given", "give sts or cognito")
+    if via == "sts":
+        return checked(lambda: asked_by_sts(flags))
+    return checked(lambda: asked_by_cognito(flags, region=region_of(options)))
+
+
+def workspace_said(options: Options) -> str | None:
+    said = options.text("workspace")
+    return None if said is None else checked(lambda: checks.workspace(said, place="--workspace"))
+
+
+def identity_of(options: Options) -> IdentityConfig:
+    """Return who changes the trust at Namespace. One that is itself bought with an AWS identity is
+    what is being set up here: then it is whoever has logged in."""
+    flags = Flags(config=options.text("config"))
+    config = checked(lambda: load_identity(flags, os.environ, None))
+    warn(config.warnings)
+    ((_, identity),) = config.identities.items()
+    if identity.source in ("sts", "cognito"):
+        return IdentityConfig(name=identity.name)
+    return identity
+
+
+def draft_of(options: Options) -> Draft:
+    """Return what is to be written down, without asking any cloud.
+
+    Raises:
+        Misuse: A flag is no good, or missing: what is not read has to be said.
+    """
+    asked = asked_of(options)
+    account, workspace = account_of(options), workspace_said(options)
+    if account is None:
+        raise Misuse("--account", "is not given", "rendering asks no cloud: give its 12 digits")
+    if workspace is None:
+        raise Misuse("--workspace", "is not given", "rendering asks no cloud: give its id")
+    in_pool = checked(lambda: region_in(options.text("identity-pool")))
+    region = in_pool or checked(lambda: region_of(options)) or NO_REGION
+    place = Place(
+        account=account,
+        partition=partition_of(region),
+        region=region,
+        workspace=workspace,
+    )
+    pool_id = None
+    if isinstance(asked, ByCognito):
+        pool_id = asked.pool_id or POOL_ID
+        wanted = wanted_by_cognito(asked, place)
+    else:
+        role_arn = role_arn_said(asked, place)
+        wanted = checked(lambda: wanted_by_sts(asked, place, role_arn=role_arn))
+    return Draft(
+        title=f"What AWS workloads need to use Namespace, by {options.text('via')}",
+        wanted=wanted,
+        place=place,
+        command=command_line(),
+        next_command=tuple(shlex.split(login_line(asked, place, pool_id=pool_id))),
+        profile=options.text("profile"),
+    )
+
+
+def role_arn_said(asked: BySts, place: Place) -> str:
+    """Return the role's ARN: one that has a path is known where it is the subject match."""
+    said, without_path = asked.subject_match or "", place.role_arn(asked.role_name)
+    beginning, name = without_path.removesuffix(asked.role_name), f"/{asked.role_name}"
+    has_path = said.startswith(beginning) and said.endswith(name) and "*" not in said
+    return said if has_path else without_path
+
+
+# The clouds.
+
+
+async def look(task: Task, *, deeply: bool = False, without_role: bool = False) -> Looked:
+    async with opened(task, without_role=without_role) as clouds:
+        return await looked_at(clouds, deeply=deeply)
+
+
+async def look_to_set_up(task: Task) -> Looked:
+    async with opened(task) as clouds:
+        await clouds.check_issuer()
+        return await looked_at(clouds)
+
+
+async def looked_at(clouds: Opened, *, deeply: bool = False) -> Looked:
+    return Looked(
+        place=clouds.place,
+        caller=clouds.aws.caller.arn,
+        role_arn=clouds.role_arn,
+        standing=await clouds.standing(deeply=deeply),
+    )
+
+
+async def carried_out(task: Task, work: Work, standing: tuple[Standing, ...]) -> Known:
+    async with opened(task) as clouds:
+        return await make(work.plan, standing, clouds.cloud, work.done.append)
+
+
+def knowing_all(standing: tuple[Standing, ...], known: Known) -> tuple[Standing, ...]:
+    """Return what is wanted with what is known now that it stands."""
+    return tuple(replace(each, wanted=knowing(each.wanted, known)) for each in standing)
+
+
+# The proof, and what is next.
+
+
+def ended(options: Options, work: Work, task: Task, looked: Looked) -> int:
+    proof = None
+    if not options.switch("no-verify"):
+        try:
+            proof = waited_for(proof_of(task, looked))
+        except Failure:
+            if work.as_json:
+                work.show_json(role_arn=looked.role_arn, proof=None)
+            raise
+    lines = snippet(task.asked, looked.place, pool_id=looked.pool_id)
+    login = login_line(task.asked, looked.place, pool_id=looked.pool_id)
+    if work.as_json:
+        work.show_json(role_arn=looked.role_arn, proof=proof, config=lines, next_command=login)
+        return 0
+    if proof:
+        print(f"\n{proof}")
+    print(
+        f"\nFor the configuration file of a broker that runs as {looked.role_arn}:\n\n{lines}\n"
+        f"Next, there: `namespace-broker run --config FILE`; or once, without a broker:\n\n"
+        f"    {login}"
+    )
+    return 0
+
+
+async def proof_of(task: Task, looked: Looked) -> str:
+    """Sign in as the workload, and return what to say of it; where this machine cannot, hold what
+    stands against it.
+
+    Raises:
+        Failure: The workload would not be admitted.
+        SourceError: It is not.
+    """
+    async with opened(task) as clouds:
+        workspace = await clouds.signed_in(pool_id=looked.pool_id, waiting=tell_waiting)
+        if workspace is not None:
+            return f"Proven: {looked.role_arn} signed in to workspace {workspace}."
+        judged = await clouds.judged(await clouds.standing())
+    failing = [one for one in judged if one.holds is False]
+    if failing:
+        raise Failure(
+            PLACE,
+            f"all of it was done, and {looked.role_arn} would not be admitted: "
+            + "; ".join(f"{one.what}: no: {one.reason}" for one in failing),
+            "correct what stands against it, and run the command again",
+        )
+    return judged_text(judged, looked) + login_line(
+        task.asked, looked.place, pool_id=looked.pool_id
+    )
+
+
+def judged_text(judged: tuple[Judged, ...], looked: Looked) -> str:
+    told = "\n".join(f"  {HOLDS[one.holds]:<8}{one.what}: {one.reason}" for one in judged)
+    return (
+        f"Not proven: {looked.caller} is not the role {looked.role_arn}, and may not become it. "
+        f"What stands in both clouds:\n\n{told}\n\nOver there, run\n\n    "
+    )
+
+
+HOLDS = {True: "yes", False: "NO", None: "unknown"}
+
+
+def tell_waiting(pause_s: float, reason: Refused) -> None:
+    say(
+        f"not admitted yet ({reason.word}): it takes up to some minutes to be known everywhere; "
+        f"trying again in {pause_s:g} s"
+    )

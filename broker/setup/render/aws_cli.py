@@ -1,0 +1,373 @@
+"""What is wanted as a script for a plain shell with the AWS CLI in it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+
+from broker.setup.documents import policy_of
+from broker.setup.render.draft import (
+    ENABLING,
+    READING_THE_ISSUER,
+    TAGS,
+    Blank,
+    Draft,
+    comment,
+    grants_note,
+    head,
+    roles_that_stand,
+    shell_line,
+    shell_word,
+)
+from broker.setup.to_namespace import POOL_NAME
+from broker.setup.wanted import (
+    GLOBAL_REGIONS,
+    AttachedPolicy,
+    CognitoTrust,
+    Document,
+    IdentityPool,
+    InlinePolicy,
+    OidcProvider,
+    OutboundFederation,
+    Role,
+    StsTrust,
+    Wanted,
+)
+
+_VARIABLES: Mapping[Blank, str] = {
+    Blank.ISSUER: '"$issuer"',
+    Blank.POOL: '"$pool_id"',
+    Blank.GUID: '"$guid"',
+}
+
+# What looks like the shell's own in single quotes is a policy's, or JMESPath's.
+_MODES = """\
+# shellcheck disable=SC2016 # what stands in single quotes is meant to stay as it is
+set -eu
+"""
+
+_FUNCTIONS = """\
+say() { printf '%s\\n' "$*"; }
+
+stop() {
+    printf '%s\\n' "$*" >&2
+    exit 1
+}
+
+# Runs a command. False where AWS answers with the error that is named first; any other is the end.
+unless() {
+    expected=$1
+    shift
+    if told=$("$@" 2>&1); then return 0; fi
+    case $told in *"($expected)"*) return 1 ;; esac
+    stop "$told"
+}
+"""
+
+
+def rendered(draft: Draft) -> str:
+    """Return the script. Run again, it finds what it made."""
+    parts = [
+        "#!/bin/sh\n" + comment(_head(draft)) + "\n" + _MODES,
+        _surroundings(draft),
+        _FUNCTIONS,
+        _right_account(draft),
+        *(_role_stands(name, draft) for name in roles_that_stand(draft)),
+        *(_step(wanted, draft) for wanted in draft.wanted),
+        _next(draft),
+    ]
+    return "\n".join(parts)
+
+
+def _head(draft: Draft) -> list[str]:
+    return [
+        *head(draft),
+        "",
+        "To run it: sh FILE, with an AWS identity of that account. What stands already it keeps;",
+        "where it cannot tell whether that will do, it stops and says so.",
+    ]
+
+
+# Before anything is made.
+
+
+def _surroundings(draft: Draft) -> str:
+    # IAM is signed for one region, whichever is meant; that is said where it matters.
+    place = draft.place
+    region = shlex.quote(GLOBAL_REGIONS.get(place.partition, place.region))
+    lines = [f"export AWS_PAGER='' AWS_REGION={region} AWS_DEFAULT_REGION={region}"]
+    if draft.profile is not None:
+        # By a flag: keys in the environment would stand over AWS_PROFILE.
+        lines.append(f'aws() {{ command aws {_option("profile", draft.profile)} "$@"; }}')
+    return _text(*lines)
+
+
+def _right_account(draft: Draft) -> str:
+    account = shlex.quote(draft.place.account)
+    reading = f"aws sts get-caller-identity {_option('region', draft.place.region)}"
+    complaint = f"of account $account, and this is for {draft.place.account}"
+    return _text(
+        f"account=$({reading} --query Account --output text)",
+        f'[ "$account" = {account} ] || stop "This AWS identity is {complaint}."',
+    )
+
+
+def _role_stands(name: str, draft: Draft) -> str:
+    reading = f"aws iam get-role {_option('role-name', name)} --query Role.Arn --output text"
+    if draft.role_without_path is None:
+        return _text(f"{reading} >/dev/null")
+    complaint = shlex.quote("The role has a path; render again with --subject-match ")
+    return _text(
+        f"role_arn=$({reading})",
+        f'[ "$role_arn" = {shlex.quote(draft.role_without_path)} ] || stop {complaint}"$role_arn"',
+    )
+
+
+# One thing each.
+
+
+def _step(wanted: Wanted, draft: Draft) -> str:
+    match wanted:
+        case OidcProvider():
+            return _provider(wanted)
+        case Role():
+            return _role(wanted)
+        case AttachedPolicy():
+            return _attached(wanted)
+        case InlinePolicy():
+            return _kept_policy(wanted, draft) if wanted.allowances else _policy(wanted, draft)
+        case OutboundFederation():
+            return _federation(draft)
+        case IdentityPool():
+            return _new_pool(wanted) if wanted.pool_id is None else _standing_pool(wanted)
+        case StsTrust() | CognitoTrust():
+            return _namespace(wanted, draft)
+
+
+def _provider(wanted: OidcProvider) -> str:
+    arn = _option("open-id-connect-provider-arn", wanted.arn)
+    adding = [
+        f"    aws iam add-client-id-to-open-id-connect-provider {arn} {_option('client-id', one)}"
+        for one in wanted.audiences
+    ]
+    creating = _command(
+        "aws iam create-open-id-connect-provider",
+        _option("url", wanted.url),
+        f"--client-id-list {shlex.join(wanted.audiences)}",
+        f"--thumbprint-list {shlex.join(wanted.thumbprints)}" if wanted.thumbprints else "",
+        _tags(),
+    )
+    return _text(
+        _saying(f"OIDC provider {wanted.url}"),
+        f"if unless NoSuchEntity aws iam get-open-id-connect-provider {arn}; then",
+        *adding,
+        "else",
+        f"    {creating} >/dev/null",
+        "fi",
+    )
+
+
+def _role(wanted: Role) -> str:
+    name = _option("role-name", wanted.name)
+    duration_s = wanted.max_session_duration_s
+    creating = _command(
+        "aws iam create-role",
+        name,
+        _document("assume-role-policy-document", policy_of(wanted.trust_statement)),
+        "" if duration_s is None else f"--max-session-duration={duration_s}",
+        _option("description", wanted.description) if wanted.description else "",
+        _tags(),
+    )
+    complaint = (
+        f"The role {wanted.name} stands, and its trust policy has not this very statement. It is "
+        "not written over: namespace-broker setup to-aws, without --render, adds to it."
+    )
+    return _text(
+        _saying(f"role {wanted.name}"),
+        f"if unless NoSuchEntity aws iam get-role {name}; then",
+        f"    trusted=$(aws iam get-role {name} {_option('query', _same(wanted.trust_statement))}"
+        " --output text)",
+        f"    case $trusted in *Allow*) ;; *) stop {shlex.quote(complaint)} ;; esac",
+        "else",
+        f"    {creating} >/dev/null",
+        f"    aws iam wait role-exists {name}",
+        "fi",
+    )
+
+
+def _same(statement: Document) -> str:
+    """Return JMESPath that finds the effect of an equal statement in a role's trust policy."""
+    literal = json.dumps(statement).replace("`", "\\u0060")
+    return f"[Role.AssumeRolePolicyDocument.Statement][] | [?@ == `{literal}`].Effect"
+
+
+def _attached(wanted: AttachedPolicy) -> str:
+    name, arn = _option("role-name", wanted.role), _option("policy-arn", wanted.arn)
+    return _text(
+        _saying(f"policy of {wanted.role}: {wanted.arn}"),
+        f"aws iam attach-role-policy {name} {arn}",
+    )
+
+
+def _policy(wanted: InlinePolicy, draft: Draft) -> str:
+    return _text(_saying(f"policy {wanted.name} of {wanted.role}", draft), _putting(wanted, draft))
+
+
+def _kept_policy(wanted: InlinePolicy, draft: Draft) -> str:
+    """One that stands may allow more, and others may need that: it is left to a person."""
+    words = f"{_option('role-name', wanted.role)} {_option('policy-name', wanted.name, draft)}"
+    note = "  it stands already, and is left as it is: look whether it allows what is needed"
+    return _text(
+        _saying(f"policy {wanted.name} of {wanted.role}", draft),
+        f"if unless NoSuchEntity aws iam get-role-policy {words}; then",
+        f"    say {shlex.quote(note)}",
+        "else",
+        f"    {_putting(wanted, draft)}",
+        "fi",
+    )
+
+
+def _putting(wanted: InlinePolicy, draft: Draft) -> str:
+    return _command(
+        "aws iam put-role-policy",
+        _option("role-name", wanted.role),
+        _option("policy-name", wanted.name, draft),
+        _document("policy-document", wanted.document, draft),
+    )
+
+
+def _federation(draft: Draft) -> str:
+    lines = [
+        _saying("outbound web identity federation"),
+        f"unless FeatureEnabled {shlex.join(ENABLING)} || say '  it is on already'",
+    ]
+    if Blank.ISSUER in draft.blanks:
+        lines.append(f"issuer=$({shell_line(READING_THE_ISSUER, {})})")
+    return _text(*lines)
+
+
+def _new_pool(wanted: IdentityPool) -> str:
+    """Names are not unique: it is looked for by name and provider, as the command does."""
+    creating = _command(
+        f"aws cognito-identity create-identity-pool {_option('region', wanted.region)}",
+        _option("identity-pool-name", wanted.name),
+        "--no-allow-unauthenticated-identities",
+        _option("developer-provider-name", wanted.developer_provider),
+        *(f"--identity-pool-tags {shlex.quote(f'{key}={value}')}" for key, value in TAGS.items()),
+        "--query IdentityPoolId --output text",
+    )
+    named = f"IdentityPools[?IdentityPoolName=='{wanted.name}'].IdentityPoolId"
+    looking = [f"pools=$(pools_like {shlex.quote(named)})"]
+    if wanted.name == POOL_NAME:
+        looking.append("[ -n \"$pools\" ] || pools=$(pools_like 'IdentityPools[].IdentityPoolId')")
+    return _text(
+        _saying(f"identity pool {wanted.name}"),
+        "# The ids of the pools that have the developer provider, of those that JMESPath picks;",
+        "# of all pages: told --max-results, the CLI reads only one.",
+        "pools_like() {",
+        f"    listed=$(aws cognito-identity list-identity-pools {_option('region', wanted.region)}"
+        ' --cli-input-json \'{"MaxResults": 60}\' --query "$1" --output text) || exit 1',
+        "    for one in $listed; do",
+        f"        provider=$({_reading_its_provider(wanted)}) || exit 1",
+        f'        if [ "$provider" = {shlex.quote(wanted.developer_provider)} ]; then'
+        " printf '%s ' \"$one\"; fi",
+        "    done",
+        "}",
+        *looking,
+        "pool_id=${pools%% *}",
+        'case ${pools#"$pool_id"} in',
+        '    *[!\\ ]*) stop "Several pools will do: ${pools}- render with --identity-pool." ;;',
+        "esac",
+        'if [ -z "$pool_id" ]; then',
+        f"    pool_id=$({creating})",
+        "fi",
+        "guid=${pool_id#*:}",
+    )
+
+
+def _reading_its_provider(pool: IdentityPool) -> str:
+    return (
+        f"aws cognito-identity describe-identity-pool {_option('region', pool.region)}"
+        ' --identity-pool-id="$one" --query DeveloperProviderName --output text'
+    )
+
+
+def _standing_pool(wanted: IdentityPool) -> str:
+    pool_id = str(wanted.pool_id)
+    complaint = f"The pool {pool_id} has not the developer provider {wanted.developer_provider}."
+    return _text(
+        _saying(f"identity pool {pool_id}"),
+        f"one={shlex.quote(pool_id)}",
+        f"provider=$({_reading_its_provider(wanted)})",
+        f'[ "$provider" = {shlex.quote(wanted.developer_provider)} ] || '
+        f"stop {shlex.quote(complaint)}",
+    )
+
+
+# Namespace's side, and the end.
+
+
+def _namespace(wanted: StsTrust | CognitoTrust, draft: Draft) -> str:
+    line = shell_line(draft.namespace_command or (), _variables(draft))
+    as_text = shell_line(draft.namespace_command or (), {one: one.value for one in draft.blanks})
+    doing = f"    {line}"
+    if isinstance(wanted, StsTrust):
+        # A relationship may stand twice, and nsc adds what it is told to add.
+        subject = shlex.quote(json.dumps(wanted.subject_match))
+        doing = _text(
+            "    listed=$(nsc auth trust-relationships list -o json)",
+            "    case $listed in",
+            f"        *{subject}*) say '  one for it stands already, and is left as it is' ;;",
+            f"        *) {line} ;;",
+            "    esac",
+        ).rstrip("\n")
+    return _text(
+        comment([f"Namespace's side: the workspace {wanted.workspace}.", *grants_note(draft)[:1]])
+        + _saying(f"trust of workspace {wanted.workspace}"),
+        "if command -v nsc >/dev/null; then",
+        doing,
+        "else",
+        "    say '  not done: nsc is not installed here. Where it is, as who administers it:'",
+        f"    say {shell_word(f'    {as_text}', _variables(draft))}",
+        "fi",
+    )
+
+
+def _next(draft: Draft) -> str:
+    as_text = shell_line(draft.next_command, {one: one.value for one in draft.blanks})
+    return _text(f"say 'Next:' {shell_word(as_text, _variables(draft))}")
+
+
+# How it is written.
+
+
+def _variables(draft: Draft) -> dict[Blank, str]:
+    return {blank: _VARIABLES[blank] for blank in draft.blanks}
+
+
+def _text(*lines: str) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _command(*parts: str) -> str:
+    return " \\\n        ".join(filter(None, parts))
+
+
+def _option(name: str, value: str, draft: Draft | None = None) -> str:
+    """Return one option. With ``=``: some values may begin with a dash."""
+    return f"--{name}={shell_word(value, {} if draft is None else _variables(draft))}"
+
+
+def _document(name: str, document: Document, draft: Draft | None = None) -> str:
+    return _option(name, json.dumps(document, indent=2), draft)
+
+
+def _tags() -> str:
+    return "--tags " + " ".join(
+        shlex.quote(f"Key={key},Value={value}") for key, value in TAGS.items()
+    )
+
+
+def _saying(what: str, draft: Draft | None = None) -> str:
+    return f"say {shell_word(what, {} if draft is None else _variables(draft))}"

@@ -1,0 +1,294 @@
+"""A workspace's trust relationships with ours in them, and without: nobody else's is touched."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker import trust
+from broker.setup.to_namespace_relationships import (
+    FULL_ACCESS,
+    FoundTrust,
+    found_in,
+    found_trust,
+    in_our_spelling,
+    nsc_line,
+    removal,
+    step,
+    with_wanted,
+    without,
+)
+from broker.setup.wanted import StsTrust
+
+ISSUER = "https://3d1b.tokens.sts.global.api.aws"
+ROLE = "arn:aws:iam::123456789012:role/builder"
+ANY_ROLE = "arn:aws:iam::123456789012:role/*"
+AUDIENCE = "https://federation.namespaceapis.com"
+GRANT = {"resource_type": "instance", "resource_id": "*", "actions": ["create", "get"]}
+
+
+def wanted(**members: Any) -> StsTrust:
+    usual: dict[str, Any] = {
+        "workspace": "ws_1",
+        "issuer": ISSUER,
+        "subject_match": ROLE,
+        "audience": AUDIENCE,
+    }
+    return StsTrust(**(usual | members))
+
+
+def by_hand(**members: object) -> dict[str, object]:
+    """An entry as the guide's command makes it, and the server tells it."""
+    return {
+        "id": "tr_1",
+        "creator_json": '{"actor":"user_1"}',
+        "created_at": "2026-03-01T10:00:00.123456Z",
+        "issuer": ISSUER,
+        "subject_match": ROLE,
+        **members,
+    }
+
+
+def foreign() -> dict[str, object]:
+    return by_hand(id="tr_9", issuer="https://token.actions.example", odd={"a": [1, 2.5, None]})
+
+
+# What stands already.
+
+
+def test_an_empty_list_gets_the_entry_and_nothing_that_the_server_sets() -> None:
+    (made,) = with_wanted((), wanted())
+
+    assert made == {"issuer": ISSUER, "subject_match": ROLE, "audience": AUDIENCE}
+
+
+def test_what_was_made_by_hand_by_the_guide_is_kept() -> None:
+    entries = (foreign(), by_hand())
+
+    assert with_wanted(entries, wanted()) == entries
+    assert step(wanted(), found_trust(entries, wanted())).kind == "keep"
+
+
+def test_one_for_any_role_of_the_account_is_kept_for_one_of_them() -> None:
+    entries = (by_hand(subject_match=ANY_ROLE),)
+
+    planned = step(wanted(), found_trust(entries, wanted()))
+
+    assert planned.kind == "keep"
+    assert ANY_ROLE in planned.note
+
+
+def test_a_pattern_that_is_wanted_is_not_there_because_one_role_is() -> None:
+    entries = (by_hand(),)
+
+    planned = step(
+        wanted(subject_match=ANY_ROLE), found_trust(entries, wanted(subject_match=ANY_ROLE))
+    )
+
+    assert planned.kind == "create"
+
+
+def test_one_for_another_audience_is_no_reason_not_to_add_ours() -> None:
+    entries = (by_hand(audience="https://example.com"),)
+
+    assert len(with_wanted(entries, wanted())) == 2
+
+
+def test_grants_that_were_not_said_stay_as_they_are() -> None:
+    entries = (by_hand(default_permissions=[GRANT], default_token_duration="900s"),)
+
+    assert with_wanted(entries, wanted()) == entries
+
+
+def test_only_what_differs_of_an_entry_is_changed() -> None:
+    entry = by_hand(audience=AUDIENCE, default_token_duration="900s", newer={"kept": True})
+
+    (changed,) = with_wanted((entry,), wanted(token_duration_s=1800))
+
+    assert changed == entry | {"default_token_duration": "1800s"}
+    planned = step(wanted(token_duration_s=1800), found_trust((entry,), wanted()))
+    assert planned.kind == "change"
+    assert "- default_token_duration: 900s" in planned.diff
+    assert "+ default_token_duration: 1800s" in planned.diff
+
+
+def test_an_entry_in_the_other_spelling_is_read_and_changed_in_that() -> None:
+    entry = {"issuer": ISSUER, "subjectMatch": ROLE, "defaultTokenDuration": "900s"}
+
+    (changed,) = with_wanted((entry,), wanted(token_duration_s=1800))
+
+    assert changed == entry | {"defaultTokenDuration": "1800s"}
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"resource_type": "instance", "actions": ["get", "create"]},
+        {"resourceType": "instance", "resourceId": "*", "actions": ["create", "get"]},
+    ],
+)
+def test_grants_are_compared_by_what_they_grant(told: Mapping[str, object]) -> None:
+    entries = (by_hand(default_permissions=[told]),)
+
+    assert with_wanted(entries, wanted(grants=(GRANT,))) == entries
+
+
+@pytest.mark.parametrize("told", ["1800.000s", "1800s"])
+def test_durations_are_compared_as_lengths_of_time(told: str) -> None:
+    entries = (by_hand(default_token_duration=told),)
+
+    assert with_wanted(entries, wanted(token_duration_s=1800)) == entries
+
+
+def test_a_duration_that_nobody_can_read_is_replaced() -> None:
+    (changed,) = with_wanted(
+        (by_hand(default_token_duration="soon"),), wanted(token_duration_s=1800)
+    )
+
+    assert changed["default_token_duration"] == "1800s"
+
+
+# The plan.
+
+
+def test_a_plan_without_grants_says_that_this_is_full_access() -> None:
+    assert FULL_ACCESS in step(wanted(), FoundTrust()).note
+    assert FULL_ACCESS not in step(wanted(grants=(GRANT,)), FoundTrust()).note
+    assert "grant: " in " ".join(step(wanted(grants=(GRANT,)), FoundTrust()).diff)
+
+
+def test_without_the_right_at_namespace_the_plan_says_so_with_the_line_to_run() -> None:
+    planned = step(wanted(), FoundTrust(unread="there is no Namespace identity"))
+
+    assert planned.kind == "create"
+    assert "there is no Namespace identity" in planned.note
+    assert f"  by hand: {nsc_line(wanted())}" in planned.diff
+
+
+def test_what_was_proven_needs_no_list() -> None:
+    planned = step(wanted(), FoundTrust(unread="not yours to read", proven=True))
+
+    assert planned.kind == "keep"
+    assert "not yours to read" in planned.note
+
+
+def test_the_line_of_nscs_has_every_flag_quoted_for_a_shell() -> None:
+    line = nsc_line(wanted(subject_match=ANY_ROLE, grants=(GRANT,), token_duration_s=1800))
+
+    assert line.startswith("nsc auth trust-relationships add --issuer https://3d1b.")
+    assert f"--subject-match '{ANY_ROLE}'" in line
+    assert '--grant \'{"resource_type":"instance"' in line
+    assert line.endswith("--default_token_duration 1800s")
+
+
+# Taking it back.
+
+
+def test_only_what_equals_ours_is_taken_back() -> None:
+    ours = {**with_wanted((), wanted())[0], "id": "tr_5", "created_at": "2026-03-01T10:00:00Z"}
+    entries = (foreign(), ours, by_hand())
+
+    assert without(entries, wanted()) == (foreign(), by_hand())
+    planned = removal(wanted(), found_trust(entries, wanted()), ())
+    assert (planned.kind, planned.note) == ("remove", "tr_5")
+
+
+def test_what_is_not_for_us_to_read_is_left_with_the_line_to_run() -> None:
+    planned = removal(wanted(), FoundTrust(unread="there is no Namespace identity"), ())
+
+    assert planned.kind == "keep"
+    assert "nsc auth trust-relationships remove" in planned.note
+
+
+@pytest.mark.parametrize(
+    "entry", [by_hand(), by_hand(audience=AUDIENCE, default_permissions=[GRANT])]
+)
+def test_what_only_resembles_ours_stays_and_is_named(entry: dict[str, object]) -> None:
+    planned = removal(wanted(), found_trust((entry,), wanted()), ())
+
+    assert without((entry,), wanted()) == (entry,)
+    assert planned.kind == "keep"
+    assert "remove --id tr_1" in planned.note
+
+
+# Any list.
+
+ISSUERS = st.sampled_from([ISSUER, f"{ISSUER}/", "https://other.example"])
+SUBJECTS = st.sampled_from([ROLE, ANY_ROLE, "*", "arn:aws:iam::123456789012:role/other"])
+AUDIENCES = st.sampled_from([AUDIENCE, "https://example.com", ""])
+GRANTS = st.lists(
+    st.sampled_from([GRANT, {"resource_type": "tenant", "actions": ["get"]}]), max_size=2
+)
+DURATIONS = st.sampled_from(["900s", "1800s", "1800.0s", "soon", ""])
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=4,
+)
+
+
+@st.composite
+def entry(draw: st.DrawFn) -> dict[str, object]:
+    """Any entry, in either spelling, with members that nobody here knows."""
+    camel = draw(st.booleans())
+    said: dict[str, object] = {
+        "issuer": draw(ISSUERS),
+        "subjectMatch" if camel else "subject_match": draw(SUBJECTS),
+        "audience": draw(AUDIENCES),
+        "defaultPermissions" if camel else "default_permissions": draw(GRANTS),
+        "defaultTokenDuration" if camel else "default_token_duration": draw(DURATIONS),
+    }
+    unknown = draw(st.dictionaries(st.sampled_from(["odd", "new", "x"]), JSON, max_size=2))
+    empty_ones = draw(st.booleans())
+    return {**unknown, **{name: value for name, value in said.items() if value or empty_ones}}
+
+
+LISTS = st.lists(entry(), max_size=5).map(tuple)
+WANTED = st.builds(
+    StsTrust,
+    workspace=st.just("ws_1"),
+    issuer=st.just(ISSUER),
+    subject_match=st.sampled_from([ROLE, ANY_ROLE]),
+    audience=st.sampled_from([AUDIENCE, None]),
+    grants=GRANTS.map(tuple),
+    token_duration_s=st.sampled_from([None, 900, 1800]),
+)
+
+
+@given(LISTS, WANTED)
+def test_any_list_comes_to_have_what_is_wanted_and_planned_again_it_is_kept(
+    entries: tuple[dict[str, object], ...], asked: StsTrust
+) -> None:
+    written = with_wanted(entries, asked)
+
+    found = found_in(written, asked)
+    claims = {"iss": ISSUER, "sub": ROLE, "aud": asked.audience or "any"}
+    assert found is not None
+    assert trust.relationship_admits(in_our_spelling(found), claims=claims)
+    assert step(asked, found_trust(written, asked)).kind == "keep"
+    assert with_wanted(written, asked) == written
+
+
+@given(LISTS, WANTED)
+def test_every_other_entry_of_any_list_comes_back_as_it_was_in_its_place(
+    entries: tuple[dict[str, object], ...], asked: StsTrust
+) -> None:
+    before = [json.dumps(one) for one in entries]
+
+    after = [json.dumps(one) for one in with_wanted(entries, asked)]
+
+    planned = step(asked, found_trust(entries, asked)).kind
+    differing = [one for one, new in zip(before, after, strict=False) if one != new]
+    assert len(after) - len(before) == (planned == "create")
+    assert len(differing) == (planned == "change")
+
+
+@given(LISTS, WANTED)
+def test_an_entry_that_was_added_to_any_list_is_taken_back_without_a_trace(
+    entries: tuple[dict[str, object], ...], asked: StsTrust
+) -> None:
+    if found_in(entries, asked) is None:
+        assert without(with_wanted(entries, asked), asked) == entries

@@ -1,0 +1,305 @@
+"""The federation switch and identity pools, read, made and taken back at AWS over real HTTP."""
+
+import os
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from broker.clock import SystemClock
+from broker.credentials import AwsCredentials
+from broker.lease import Refused, Unavailable
+from broker.sandbox import Sandbox
+from broker.setup import to_namespace_pools
+from broker.setup.aws_api import AwsApi, Endpoints, aws_api
+from broker.setup.steps import Standing
+from broker.setup.to_namespace import ByCognito, wanted_by_cognito
+from broker.setup.to_namespace_hands import (
+    IdentityPoolHands,
+    OutboundFederationHands,
+    permissions_of,
+)
+from broker.setup.wanted import IdentityPool, OutboundFederation
+from broker.sources.ambient import Ambient
+from tests.setup.given import PLACE
+
+REGION = "eu-central-1"
+SWITCH = OutboundFederation(account="123456789012")
+ANY_POOL = IdentityPool(name="namespace", region=REGION)
+MACHINES = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {
+            "Effect": "Allow",
+            "Principal": {"Service": "ec2.amazonaws.com"},
+            "Action": "sts:AssumeRole",
+        }
+    ],
+}
+
+
+class Hasty(SystemClock):
+    """Time as it is, in which nobody waits."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Be over at once."""
+
+
+@pytest.fixture(autouse=True)
+def _no_ambient_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("AWS_") or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, os.devnull)
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    async with Sandbox(empty=True, region=REGION) as world:
+        yield world
+
+
+@pytest.fixture
+async def aws(sandbox: Sandbox) -> AsyncIterator[AwsApi]:
+    issued = sandbox.aws.administrator()
+    keys = AwsCredentials(
+        access_key_id=issued.access_key_id,
+        secret_access_key=issued.secret_access_key,
+        session_token="",
+        role_arn=issued.arn,
+    )
+    url = sandbox.aws.url
+    async with (
+        Ambient(clock=Hasty(), keys=keys) as ambient,
+        aws_api(
+            ambient=ambient,
+            clock=Hasty(),
+            region=REGION,
+            partition="aws",
+            endpoints=Endpoints(iam=url, sts=url, cognito=url),
+            ca_bundle=None,
+        ) as api,
+    ):
+        yield api
+
+
+# The switch.
+
+
+async def test_the_switch_is_put_on_and_its_issuer_read_back(sandbox: Sandbox, aws: AwsApi) -> None:
+    hands = OutboundFederationHands(aws)
+
+    before = await hands.read(SWITCH, deeply=False)
+    known = await hands.create(SWITCH)
+
+    after = await hands.read(SWITCH, deeply=False)
+    assert before is None
+    assert after is not None
+    assert after.issuer == known.issuer == sandbox.aws.enable_outbound_federation()
+
+
+async def test_a_switch_that_is_on_by_then_is_success(sandbox: Sandbox, aws: AwsApi) -> None:
+    issuer = sandbox.aws.enable_outbound_federation()
+
+    assert (await OutboundFederationHands(aws).create(SWITCH)).issuer == issuer
+
+
+@pytest.mark.parametrize(
+    ("operation", "code", "told"),
+    [
+        ("EnableOutboundWebIdentityFederation", "AccessDenied", "allow iam:EnableOutbound"),
+        ("GetOutboundWebIdentityFederationInfo", "AccessDenied", "allow iam:GetOutbound"),
+    ],
+)
+async def test_a_refused_switch_says_which_right_is_wanting(
+    sandbox: Sandbox, aws: AwsApi, operation: str, code: str, told: str
+) -> None:
+    sandbox.fail(operation, code=code, status=403)
+
+    with pytest.raises(Refused, match=told):
+        await OutboundFederationHands(aws).create(SWITCH)
+
+
+# Pools.
+
+
+async def test_a_pool_is_made_with_the_provider_for_nobody_unknown_and_with_our_tag(
+    sandbox: Sandbox, aws: AwsApi
+) -> None:
+    hands = IdentityPoolHands(aws)
+
+    known = await hands.create(ANY_POOL)
+
+    found = await hands.read(ANY_POOL, deeply=False)
+    assert found is not None
+    assert (found.pool_id, found.name, found.is_ours) == (known.pool_id, "namespace", True)
+    (made,) = sandbox.aws.calls_of("CreateIdentityPool")
+    assert made.params["AllowUnauthenticatedIdentities"] is False
+    assert made.params["DeveloperProviderName"] == "namespace.so"
+
+
+async def test_the_only_pool_for_namespace_is_found_whatever_its_name(
+    sandbox: Sandbox, aws: AwsApi
+) -> None:
+    for number in range(65):  # more than one page
+        sandbox.aws.add_identity_pool(f"other-{number}", developer_provider=None)
+    pool_id = sandbox.aws.add_identity_pool("made by hand")
+
+    found = await IdentityPoolHands(aws).read(ANY_POOL, deeply=False)
+
+    assert found is not None
+    assert (found.pool_id, found.is_ours) == (pool_id, False)
+
+
+async def test_a_pool_of_another_provider_is_not_the_one_of_that_name(
+    sandbox: Sandbox, aws: AwsApi
+) -> None:
+    sandbox.aws.add_identity_pool("namespace", developer_provider="example.com")
+
+    assert await IdentityPoolHands(aws).read(ANY_POOL, deeply=False) is None
+
+
+async def test_a_name_that_was_said_is_looked_for_alone(sandbox: Sandbox, aws: AwsApi) -> None:
+    sandbox.aws.add_identity_pool("namespace")
+    named = IdentityPool(name="mine", region=REGION)
+
+    assert await IdentityPoolHands(aws).read(named, deeply=False) is None
+
+
+async def test_several_pools_that_would_do_are_named(sandbox: Sandbox, aws: AwsApi) -> None:
+    pools = [sandbox.aws.add_identity_pool("namespace") for _ in range(2)]
+
+    with pytest.raises(Refused, match="give one by --identity-pool") as caught:
+        await IdentityPoolHands(aws).read(ANY_POOL, deeply=False)
+
+    assert all(pool_id in str(caught.value) for pool_id in pools)
+
+
+async def test_a_pool_that_is_named_by_id_must_be_there(aws: AwsApi) -> None:
+    wanted = IdentityPool(name="namespace", region=REGION, pool_id=f"{REGION}:0000-1111")
+
+    with pytest.raises(Refused, match="no identity pool eu-central-1:0000-1111"):
+        await IdentityPoolHands(aws).read(wanted, deeply=False)
+
+
+async def test_a_pool_that_is_named_by_id_must_have_the_provider(
+    sandbox: Sandbox, aws: AwsApi
+) -> None:
+    pool_id = sandbox.aws.add_identity_pool(developer_provider="example.com")
+    wanted = IdentityPool(name="namespace", region=REGION, pool_id=pool_id)
+
+    with pytest.raises(Refused, match=r"has not the developer provider namespace\.so"):
+        await IdentityPoolHands(aws).read(wanted, deeply=False)
+
+
+async def test_a_pool_whose_making_was_not_answered_is_not_made_twice(
+    sandbox: Sandbox, aws: AwsApi
+) -> None:
+    sandbox.fail("CreateIdentityPool", truncated=True, count=1)
+
+    known = await IdentityPoolHands(aws).create(ANY_POOL)
+
+    (pool,) = sandbox.aws.identity_pools()
+    assert known.pool_id == pool.pool_id
+
+
+async def test_a_pool_that_was_not_made_is_not_said_to_be(sandbox: Sandbox, aws: AwsApi) -> None:
+    sandbox.fail("CreateIdentityPool", status=500, code="InternalErrorException", count=1)
+
+    with pytest.raises(Unavailable):
+        await IdentityPoolHands(aws).create(ANY_POOL)
+
+
+REFUSALS = [
+    ("CreateIdentityPool", "LimitExceededException", "a quota of the account is used up"),
+    ("CreateIdentityPool", "ResourceConflictException", "run the command again"),
+    ("CreateIdentityPool", "InvalidParameterException", "correct the flag"),
+    ("CreateIdentityPool", "NotAuthorizedException", "by --profile"),
+    ("CreateIdentityPool", "AccessDeniedException", "allow cognito-identity:CreateIdentityPool"),
+]
+
+
+@pytest.mark.parametrize(("operation", "code", "told"), REFUSALS)
+async def test_a_refusal_of_cognitos_says_what_to_do(
+    sandbox: Sandbox, aws: AwsApi, operation: str, code: str, told: str
+) -> None:
+    sandbox.fail(operation, code=code, status=400)
+
+    with pytest.raises(Refused, match=told):
+        await IdentityPoolHands(aws).create(ANY_POOL)
+
+
+async def test_too_many_requests_are_tried_again(sandbox: Sandbox, aws: AwsApi) -> None:
+    pool_id = sandbox.aws.add_identity_pool()
+    sandbox.fail("ListIdentityPools", code="TooManyRequestsException", status=400, count=2)
+
+    found = await IdentityPoolHands(aws).read(ANY_POOL, deeply=False)
+
+    assert found is not None
+    assert found.pool_id == pool_id
+
+
+# Taking a pool back.
+
+
+def beside(role: str = "builder") -> list[Standing]:
+    wanted: Any = wanted_by_cognito(ByCognito(role_name=role), PLACE)
+    return [Standing(wanted=each, found=None) for each in wanted]
+
+
+async def test_our_pool_goes_and_that_it_is_gone_by_then_is_no_error(
+    sandbox: Sandbox, aws: AwsApi
+) -> None:
+    hands = IdentityPoolHands(aws)
+    await hands.create(ANY_POOL)
+    found = await hands.read(ANY_POOL, deeply=True)
+    assert found is not None
+
+    await hands.remove(ANY_POOL, found)
+    await hands.remove(ANY_POOL, found)
+
+    assert to_namespace_pools.removal(ANY_POOL, found, beside()).kind == "remove"
+    assert sandbox.aws.identity_pools() == ()
+
+
+async def test_a_pool_that_another_role_uses_stays(sandbox: Sandbox, aws: AwsApi) -> None:
+    hands = IdentityPoolHands(aws)
+    known = await hands.create(ANY_POOL)
+    for name in ("builder", "other"):
+        arn = sandbox.aws.add_role(name, trust_policy=MACHINES)
+        sandbox.aws.allow_developer_tokens(arn, str(known.pool_id))
+
+    found = await hands.read(ANY_POOL, deeply=True)
+
+    planned = to_namespace_pools.removal(ANY_POOL, found, beside("builder"))
+    assert planned.kind == "keep"
+    assert "is used by other" in planned.note
+
+
+async def test_a_pool_without_our_tag_stays(sandbox: Sandbox, aws: AwsApi) -> None:
+    sandbox.aws.add_identity_pool("namespace")
+
+    found = await IdentityPoolHands(aws).read(ANY_POOL, deeply=True)
+
+    planned = to_namespace_pools.removal(ANY_POOL, found, beside())
+    assert planned.kind == "keep"
+    assert "our tag" in planned.note
+
+
+# Permissions.
+
+
+async def test_a_roles_own_policies_are_read_and_managed_ones_named(
+    sandbox: Sandbox, aws: AwsApi
+) -> None:
+    arn = sandbox.aws.add_role("builder", trust_policy=MACHINES)
+    sandbox.aws.allow_web_identity_tokens(arn)
+    admin = "arn:aws:iam::aws:policy/AdministratorAccess"
+    await aws.call("iam", "AttachRolePolicy", RoleName="builder", PolicyArn=admin)
+
+    permissions = await permissions_of(aws, "builder")
+
+    assert list(permissions.inline) == ["allow-get-web-identity-token"]
+    assert permissions.managed == (admin,)
