@@ -3,10 +3,11 @@ tried again. Knows how to call; chooses no operation."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any, Final
 
 from broker.clock import Clock
@@ -203,6 +204,15 @@ async def aws_api(
             ca_bundle=ca_bundle,
             stack=stack,
         )
+
+
+@cache
+def models() -> Any:
+    """Return botocore's loader of what services look like, one for this process: a command opens
+    AWS several times, and reading them takes most of its time."""
+    from botocore.loaders import create_loader
+
+    return create_loader(os.environ.get("AWS_DATA_PATH"))
 
 
 def code_of(error: SourceError) -> str:

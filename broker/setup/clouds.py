@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from broker.clock import Clock
 from broker.config import checks
 from broker.config.errors import ConfigError
-from broker.setup.aws_api import NO_REGION, AwsApi, Caller, Endpoints, aws_api
+from broker.setup.aws_api import NO_REGION, AwsApi, Caller, Endpoints, aws_api, models
 from broker.setup.wanted import Place
 from broker.sources.ambient import Ambient
 
@@ -51,7 +51,12 @@ async def opened_aws(said: Aws, *, clock: Clock) -> AsyncIterator[OpenedAws]:
         ConfigError: The identity is another account's.
         SourceError: There is no AWS identity, or AWS does not take it.
     """
-    async with Ambient(clock=clock, profile=said.profile, ca_bundle=said.ca_bundle) as ambient:
+    async with Ambient(
+        clock=clock,
+        profile=said.profile,
+        ca_bundle=said.ca_bundle,
+        models=models(),
+    ) as ambient:
         region = said.region or await ambient.region() or NO_REGION
         async with aws_api(
             ambient=ambient,

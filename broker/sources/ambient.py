@@ -66,11 +66,13 @@ class Ambient:
         profile: str | None = None,
         keys: AwsCredentials | None = None,
         ca_bundle: str | None = None,
+        models: Any = None,
         call_limit_s: float = CALL_LIMIT_S,
         lookup_limit_s: float = LOOKUP_LIMIT_S,
     ) -> None:
         """*profile* stands over the keys in the environment, as with every AWS tool; *keys* stand
-        in place of the whole chain.
+        in place of the whole chain. *models* is botocore's loader of what services look like,
+        where another has it already: reading them takes most of a command's time.
 
         Use as a context manager, or `close` it.
         """
@@ -82,7 +84,7 @@ class Ambient:
         self._lookup_limit_s = lookup_limit_s
         self._session: Any = None
         self._credentials: Any = None
-        self._models: Any = None
+        self._models = models
         self._looking_up: asyncio.Task[Signer] | None = None
         self._region: str | None = None
 
