@@ -6,8 +6,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 
-from broker.cli.flags import MANY, SHOWN, SWITCH, Command, Flag
-from broker.cli.full import PROGRAM
+from broker.cli.flags import COMMANDS, MANY, SHOWN, SWITCH, Command, Flag
+from broker.cli.full import PROGRAM, places, summary_of
 
 FILES, FOLDERS = "FILE", "DIR"
 """The two words for a value that shells can complete by themselves."""
@@ -24,8 +24,8 @@ MADE = f"completion for {PROGRAM}; made from the program's own table of commands
 BASH = """\
 # bash @MADE@
 _namespace_broker() {
-    local cur=${COMP_WORDS[COMP_CWORD]} flag=${COMP_WORDS[COMP_CWORD - 1]} words= i
-    local command=${COMP_WORDS[1]//_/-}
+    local cur=${COMP_WORDS[COMP_CWORD]} flag=${COMP_WORDS[COMP_CWORD - 1]}
+    local place= further next= words= i
     COMPREPLY=()
     # bash takes the = of --flag=VALUE for a word of its own.
     if [[ $cur == = ]]; then
@@ -33,13 +33,18 @@ _namespace_broker() {
     elif [[ $flag == = ]]; then
         flag=${COMP_WORDS[COMP_CWORD - 2]}
     fi
-    if ((COMP_CWORD == 1)); then
-        mapfile -t COMPREPLY < <(compgen -W '@COMMANDS@' -- "$cur")
-        return
-    fi
-    case $command in
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        further=${place:+$place }${COMP_WORDS[i]//_/-}
+        case $further in
+        @PLACES@)
+            place=$further
+            ;;
+        *) break ;;
+        esac
+    done
+    case $place in
 @OTHERS@)
-        for ((i = 2; i < COMP_CWORD; i++)); do
+        for ((; i < COMP_CWORD; i++)); do
             if [[ ${COMP_WORDS[i]} == -- ]]; then
                 if declare -F _command_offset >/dev/null; then
                     _command_offset $((i + 1))
@@ -54,15 +59,19 @@ _namespace_broker() {
         ;;
     esac
     if [[ $flag == --* ]]; then
-        case "$command ${flag//_/-}" in
+        case "$place ${flag//_/-}" in
 @VALUES@
         esac
     fi
-    case $command in
-@FLAGS@
-    *) return ;;
+    case $place in
+@WORDS@
     esac
-    mapfile -t COMPREPLY < <(compgen -W "$words --help" -- "$cur")
+    if ((i == COMP_CWORD)); then
+        words="$next $words"
+    elif [[ -n $next && ${COMP_WORDS[i]} != -* ]]; then
+        return
+    fi
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
 }
 _namespace_broker_paths() {
     compopt -o filenames 2>/dev/null
@@ -73,18 +82,19 @@ complete -F _namespace_broker namespace-broker
 
 
 def bash() -> str:
-    commands = " ".join([*(command.name for command in SHOWN), *ALONE])
-    others = "|".join(command.name for command in SHOWN if runs_another(command))
     return filled(
         BASH,
-        COMMANDS=commands,
-        OTHERS=f"    {others}",
+        PLACES="|".join(map(quoted, places())),
+        OTHERS="    " + "|".join(command.name for command in SHOWN if runs_another(command)),
         VALUES="\n".join(bash_values()),
-        FLAGS="\n".join(
-            f"    {one.name}) words='{' '.join(f'--{flag.name}' for flag in one.flags)}' ;;"
-            for one in SHOWN
-        ),
+        WORDS="\n".join(map(bash_words, ["", *places()])),
     )
+
+
+def bash_words(place: str) -> str:
+    flags = [*(f"--{flag.name}" for flag in flags_of(place)), *alone(place)]
+    follows = f"next={quoted(' '.join(following(place)))} " if following(place) else ""
+    return f"    {quoted(place)}) {follows}words={quoted(' '.join(flags))} ;;"
 
 
 def bash_values() -> Iterator[str]:
@@ -112,20 +122,32 @@ ZSH = """\
 #compdef namespace-broker
 # zsh @MADE@
 _namespace-broker() {
-    local -a known=(
-@COMMANDS@
-    )
-    if ((CURRENT == 2)); then
-        _describe -t commands command known
-        _arguments @ALONE@
-        return
-    fi
-    local chosen=${words[2]//_/-}
-    shift words
-    ((CURRENT--))
-    case $chosen in
+    local place further
+    local -a next flags
+    integer nothing=1
+    while ((CURRENT > 2)); do
+        further=${place:+$place }${words[2]//_/-}
+        case $further in
+        @PLACES@)
+            place=$further
+            ;;
+        *) break ;;
+        esac
+        shift words
+        ((CURRENT--))
+    done
+    case $place in
 @CASES@
     esac
+    if (($#next)); then
+        if ((CURRENT == 2)); then
+            _describe -t commands command next && nothing=0
+        elif [[ $words[2] != -* ]]; then
+            return 1
+        fi
+    fi
+    _arguments -S : $flags && nothing=0
+    return nothing
 }
 if [[ $zsh_eval_context[-1] == loadautofunc ]]; then
     _namespace-broker "$@"
@@ -138,21 +160,28 @@ fi
 def zsh() -> str:
     return filled(
         ZSH,
-        COMMANDS="\n".join(
-            "        " + quoted(f"{command.name}:{command.summary}") for command in SHOWN
-        ),
-        ALONE=" ".join(quoted(f"{flag}[{says}]") for flag, says in ALONE.items()),
-        CASES="\n".join(zsh_case(command) for command in SHOWN),
+        PLACES="|".join(map(quoted, places())),
+        CASES="\n".join(map(zsh_case, ["", *places()])),
     )
 
 
-def zsh_case(command: Command) -> str:
-    lines = [quoted(zsh_flag(flag)) for flag in command.flags]
-    lines.append(quoted(f"--help[{ALONE['--help']}]"))
-    if runs_another(command):
-        lines.append(quoted("*:::command: _normal"))
-    inner = " \\\n            ".join(lines)
-    return f"    {command.name})\n        _arguments -S : \\\n            {inner}\n        ;;"
+def zsh_case(place: str) -> str:
+    follows = [f"{word}:{summary_of(below(place, word))}" for word in following(place)]
+    flags = [
+        *map(zsh_flag, flags_of(place)),
+        *(f"{flag}[{says}]" for flag, says in alone(place).items()),
+    ]
+    if place in COMMANDS and runs_another(COMMANDS[place]):
+        flags.append("*:::command: _normal")
+    lines = [f"    {quoted(place)})"]
+    for name, entries in (("next", follows), ("flags", flags)):
+        if entries:
+            lines += [
+                f"        {name}=(",
+                *(f"            {quoted(entry)}" for entry in entries),
+                "        )",
+            ]
+    return "\n".join([*lines, "        ;;"])
 
 
 def zsh_flag(flag: Flag) -> str:
@@ -171,20 +200,53 @@ def zsh_flag(flag: Flag) -> str:
 
 # fish: one line for each thing that can be said.
 
+FISH = """\
+# fish @MADE@
+# Prints the command that the line has come to, then what else was said, in a line each.
+function __namespace_broker_line
+    set -l place
+    set -l said (commandline -opc)
+    set -e said[1]
+    while set -q said[1]
+        set -l further (string join -- ' ' $place (string replace -a -- _ - $said[1]))
+        switch $further
+            case @PLACES@
+                set place $further
+            case '*'
+                break
+        end
+        set -e said[1]
+    end
+    printf '%s\\n' "$place" $said
+end
+function __namespace_broker_at
+    set -l line (__namespace_broker_line)
+    test "$argv" = "$line[1]"
+end
+function __namespace_broker_just_after
+    set -l line (__namespace_broker_line)
+    test "$argv" = "$line[1]" -a (count $line) = 1
+end
+@LINES@
+"""
+
 
 def fish() -> str:
-    return "\n".join([f"# fish {MADE}", *fish_lines()]) + "\n"
+    return filled(FISH, PLACES=" ".join(map(quoted, places())), LINES="\n".join(fish_lines()))
 
 
 def fish_lines() -> Iterator[str]:
     base = f"complete -c {PROGRAM}"
     yield f"{base} -f"
     yield f"{base} -l help -d {quoted(ALONE['--help'])}"
-    yield f"{base} -n __fish_is_first_token -l version -d {quoted(ALONE['--version'])}"
+    first = quoted("__namespace_broker_just_after")
+    yield f"{base} -n {first} -l version -d {quoted(ALONE['--version'])}"
+    for place in ["", *places()]:
+        here = quoted(f"__namespace_broker_just_after {place}".rstrip())
+        for word in following(place):
+            yield f"{base} -n {here} -a {word} -d {quoted(summary_of(below(place, word)))}"
     for command in SHOWN:
-        said = quoted(f"__fish_seen_subcommand_from {command.name}")
-        says = quoted(command.summary)
-        yield f"{base} -n __fish_is_first_token -a {command.name} -d {says}"
+        said = quoted(f"__namespace_broker_at {command.name}")
         for flag in command.flags:
             line = f"{base} -n {said} -l {flag.name} -d {quoted(first_sentence(flag))}"
             yield f"{line}{fish_value(flag)}"
@@ -205,6 +267,26 @@ def fish_value(flag: Flag) -> str:
 
 
 # All three.
+
+
+def following(place: str) -> list[str]:
+    """Return the words that may come next, where a command's name goes on."""
+    above = f"{place} " if place else ""
+    further = (name.removeprefix(above) for name in places() if name.startswith(above))
+    return [word for word in further if " " not in word]
+
+
+def below(place: str, word: str) -> str:
+    return f"{place} {word}" if place else word
+
+
+def flags_of(place: str) -> tuple[Flag, ...]:
+    return COMMANDS[place].flags if place in COMMANDS else ()
+
+
+def alone(place: str) -> dict[str, str]:
+    """Return the flags that are in no table, and what they do."""
+    return {flag: says for flag, says in ALONE.items() if flag == "--help" or not place}
 
 
 def taking_values() -> Iterator[tuple[Command, Flag]]:

@@ -14,6 +14,7 @@ from broker.cli.flags import (
     DURATION,
     MANY,
     SECONDS,
+    SHOWN,
     SWITCH,
     Command,
     Flag,
@@ -104,6 +105,21 @@ Take it back:          namespace-broker setup remove to-aws --role-name deploy
     "setup remove": "Take back what a setup made.",
 }
 """What commands of several words have in common, by the words that they begin with."""
+
+
+def places() -> list[str]:
+    """Return all the words that a command line may begin with: commands that are shown, and the
+    families of those, each before its own."""
+    lines = [command.name.split(" ") for command in SHOWN]
+    begun = (" ".join(line[:count]) for line in lines for count in range(1, len(line) + 1))
+    return list(dict.fromkeys(begun))
+
+
+def summary_of(place: str) -> str:
+    """Return the one line that says what a command or a family is for."""
+    if place in COMMANDS:
+        return COMMANDS[place].summary
+    return FAMILIES[place].partition("\n")[0]
 
 
 class Commands(click.Group):

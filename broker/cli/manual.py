@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterator
 
 from broker import __version__
-from broker.cli.flags import DURATION, SECONDS, SHOWN, SWITCH, Command, Flag
-from broker.cli.full import HELP, PROGRAM
+from broker.cli.flags import COMMANDS, DURATION, SECONDS, SWITCH, Command, Flag
+from broker.cli.full import FAMILIES, HELP, PROGRAM, places
 
 SUMMARY = "short-lived AWS and Namespace credentials for everybody on this host"
 
@@ -17,6 +17,7 @@ EXIT_STATUS = (
     ("0", "Done."),
     ("1", "It failed; one line on standard error says what, and what to do next."),
     ("2", "Wrong use or configuration."),
+    ("3", "setup --dry-run found something to do."),
     ("130", "Interrupted by Ctrl-C."),
 )
 ENVIRONMENT = (
@@ -60,8 +61,8 @@ def page() -> Iterator[str]:
     yield ".PP"
     yield typeset("In the names of flags, - and _ are the same; --flag=VALUE is --flag VALUE.")
     yield ".SH COMMANDS"
-    for command in SHOWN:
-        yield from of_command(command)
+    for place in places():
+        yield from of_command(COMMANDS[place]) if place in COMMANDS else of_family(place)
     for title, entries in (
         ("EXIT STATUS", EXIT_STATUS),
         ("ENVIRONMENT", ENVIRONMENT),
@@ -81,6 +82,13 @@ def of_command(command: Command) -> Iterator[str]:
     yield from paragraphs(importlib.import_module(command.module).DESCRIPTION)
     for flag in command.flags:
         yield from (".TP", heading(flag), typeset(flag.says + unsaid(flag)))
+
+
+def of_family(name: str) -> Iterator[str]:
+    yield f".SS {typeset(name)}"
+    yield rf"\fB{typeset(PROGRAM)} {typeset(name)}\fR \fICOMMAND\fR [\fIFLAGS\fR]"
+    yield ".PP"
+    yield from paragraphs(FAMILIES[name])
 
 
 def heading(flag: Flag) -> str:

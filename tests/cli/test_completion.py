@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from broker.cli.completion import SHELLS, first_sentence, main
-from broker.cli.flags import COMMANDS, SHOWN, SWITCH
+from broker.cli.flags import COMMANDS, SHOWN, SWITCH, Command
 
 # As bash calls it: the words of the line, and which of them the cursor is at the end of.
 TAB = """
@@ -38,18 +38,65 @@ def offered(completion: Path, *words: str) -> list[str]:
 
 
 def test_the_first_word_is_a_command(completion: Path) -> None:
-    shown = [command.name for command in SHOWN]
+    first = list(dict.fromkeys(command.name.split(" ")[0] for command in SHOWN))
 
-    assert offered(completion, "") == [*shown, "--help", "--version"]
+    assert offered(completion, "") == [*first, "--help", "--version"]
     assert offered(completion, "cre") == ["credential-process"]
 
 
-@pytest.mark.parametrize("name", [command.name for command in SHOWN])
-def test_then_come_its_flags(completion: Path, name: str) -> None:
-    flags = [f"--{flag.name}" for flag in COMMANDS[name].flags]
+@pytest.mark.parametrize("command", SHOWN, ids=lambda command: command.name)
+def test_then_come_its_flags(completion: Path, command: Command) -> None:
+    flags = [f"--{flag.name}" for flag in command.flags]
 
-    assert offered(completion, name, "") == [*flags, "--help"]
-    assert offered(completion, name.replace("-", "_"), "--h") == ["--help"]
+    assert offered(completion, *command.name.split(" "), "--") == [*flags, "--help"]
+    assert offered(completion, *command.name.replace("-", "_").split(" "), "--h") == ["--help"]
+
+
+def test_a_command_of_several_words_is_offered_word_by_word(completion: Path) -> None:
+    both = ["to-aws", "to-namespace"]
+
+    assert offered(completion, "setu") == ["setup"]
+    assert offered(completion, "setup", "") == [
+        "to-aws",
+        "show",
+        "remove",
+        "to-namespace",
+        "--help",
+    ]
+    assert offered(completion, "setup", "to-n") == ["to-namespace"]
+    assert offered(completion, "setup", "remove", "") == [*both, "--help"]
+    assert offered(completion, "setup", "remove", "to-a") == ["to-aws"]
+
+
+def test_what_is_a_command_and_goes_on_offers_both_until_a_flag_is_said(completion: Path) -> None:
+    flags = [*(f"--{flag.name}" for flag in COMMANDS["setup show"].flags), "--help"]
+
+    assert offered(completion, "setup", "show", "") == ["to-aws", "to-namespace", *flags]
+    assert offered(completion, "setup", "show", "--account", "1", "") == flags
+
+
+def test_flags_and_values_are_those_of_the_longest_command_that_was_said(
+    completion: Path,
+) -> None:
+    assert offered(completion, "setup", "show", "--pool") == []
+    assert offered(completion, "setup", "show", "to-namespace", "--pool") == ["--pool-name"]
+    assert offered(completion, "setup", "to-aws", "--dr") == ["--dry-run"]
+    assert offered(completion, "setup", "show", "to-aws", "--dr") == []
+    assert offered(completion, "setup", "show", "--via", "") == ["sts", "cognito"]
+    assert offered(completion, "setup", "remove", "to-namespace", "--via", "=", "c") == ["cognito"]
+    assert offered(completion, "setup", "show", "to-aws", "--via", "c") == []
+    assert offered(completion, "setup", "to_aws", "--render", "te") == ["terraform"]
+
+
+def test_a_family_takes_no_flag_of_its_commands(completion: Path) -> None:
+    assert offered(completion, "setup", "--dr") == []
+    assert offered(completion, "setup", "remove", "--dr") == []
+
+
+def test_a_word_that_names_no_command_is_not_gone_on_with(completion: Path) -> None:
+    assert offered(completion, "setup", "nonsense", "") == []
+    assert offered(completion, "setup", "show", "nonsense", "") == []
+    assert offered(completion, "to-aws", "--") == []
 
 
 @pytest.mark.parametrize(
@@ -104,9 +151,19 @@ def test_after_two_dashes_comes_another_program_and_its_files(completion: Path) 
     assert offered(completion, "exec", "--", "cat", "one") == ["one.toml"]
 
 
-def test_a_tab_starts_no_program(completion: Path) -> None:
+@pytest.mark.parametrize(
+    ("words", "values"),
+    [
+        (("env", "--for"), ["shell", "github", "docker", "json"]),
+        (("setup", "show", "to-namespace", "--via"), ["sts", "cognito"]),
+    ],
+    ids=["one word", "several words"],
+)
+def test_a_tab_starts_no_program(
+    completion: Path, words: tuple[str, ...], values: list[str]
+) -> None:
     environ = {"PATH": str(completion.parent / "nothing-in-here")}
-    line = [str(completion), "namespace-broker", "env", "--for", ""]
+    line = [str(completion), "namespace-broker", *words, ""]
     bash = next(
         path
         for folder in os.environ["PATH"].split(":")
@@ -118,10 +175,11 @@ def test_a_tab_starts_no_program(completion: Path) -> None:
         [str(bash), "--norc", "-c", TAB, "bash", *line],
         env=environ,
         capture_output=True,
+        text=True,
         check=True,
     )
 
-    assert done.stdout.split() == [b"shell", b"github", b"docker", b"json"]
+    assert done.stdout.split() == values
     assert time.perf_counter() - begun < 1
 
 
@@ -134,11 +192,11 @@ def test_the_other_shells_are_told_of_every_command_and_flag(shell: str) -> None
         for command in SHOWN
         for flag in command.flags
         if f"--{flag.name}{'' if flag.kind == SWITCH else '='}[" not in text
-        and f"'__fish_seen_subcommand_from {command.name}' -l {flag.name} " not in text
+        and f"'__namespace_broker_at {command.name}' -l {flag.name} " not in text
     ]
 
     assert missing == []
-    assert all(command.name in text for command in SHOWN)
+    assert all(f"'{command.name}'" in text for command in SHOWN)
 
 
 @pytest.mark.parametrize("shell", SHELLS)

@@ -7,18 +7,20 @@ import pytest
 
 from broker import __version__
 from broker.cli.flags import COMMANDS, SHOWN, Command
+from broker.cli.full import FAMILIES
 from broker.cli.manual import manual, typeset
+from broker.cli.setup import SOMETHING_TO_DO
 
 
-def section(command: Command) -> str:
-    """Return what the page has under the command's own heading."""
-    after = manual().partition(f"\n.SS {typeset(command.name)}\n")[2]
+def section(name: str) -> str:
+    """Return what the page has under the heading of a command, or of a family of them."""
+    after = manual().partition(f"\n.SS {typeset(name)}\n")[2]
     return after.partition("\n.SS ")[0].partition("\n.SH ")[0]
 
 
 @pytest.mark.parametrize("command", SHOWN, ids=lambda command: command.name)
 def test_every_command_and_flag_is_in_the_manual(command: Command) -> None:
-    said = section(command)
+    said = section(command.name)
 
     missing = [
         flag.name
@@ -31,10 +33,37 @@ def test_every_command_and_flag_is_in_the_manual(command: Command) -> None:
 
 
 def test_a_value_that_is_one_of_a_few_words_and_its_default_are_named() -> None:
-    said = section(COMMANDS["env"])
+    said = section("env")
 
     assert r"\fB\-\-for\fR \fIshell|github|docker|json\fR" in said
     assert "Default: shell." in said
+
+
+def test_a_command_of_several_words_is_shown_as_it_is_typed() -> None:
+    usage = section("setup remove to-aws").splitlines()[0]
+
+    assert usage == r"\fBnamespace\-broker setup remove to\-aws\fR [\fIFLAGS\fR]"
+
+
+def test_a_family_says_what_its_commands_have_in_common_and_stands_before_them() -> None:
+    headings = [
+        line.removeprefix(".SS ") for line in manual().splitlines() if line.startswith(".SS setup")
+    ]
+
+    assert len(headings) == len(set(headings))
+    assert headings[:2] == ["setup", r"setup to\-aws"]
+    assert headings.index("setup remove") + 1 == headings.index(r"setup remove to\-aws")
+    usage, *text = section("setup").splitlines()
+    assert usage == r"\fBnamespace\-broker setup\fR \fICOMMAND\fR [\fIFLAGS\fR]"
+    assert "Make both clouds trust each other, in one command." in text
+    assert typeset(FAMILIES["setup remove"]) in section("setup remove")
+
+
+def test_what_a_dry_run_leaves_with_is_among_the_exit_statuses() -> None:
+    statuses = manual().partition("\n.SH EXIT STATUS\n")[2].partition("\n.SH ")[0]
+
+    said = f".B {SOMETHING_TO_DO}\n" + typeset("setup --dry-run found something to do.")
+    assert said in statuses
 
 
 def test_what_only_our_units_call_is_not_in_the_manual() -> None:
