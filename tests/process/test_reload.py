@@ -583,7 +583,8 @@ def on_a_terminal(sandbox: Sandbox, folder: Path, *words: str) -> tuple[BrokerPr
     terminal, its_end = pty.openpty()
     log = folder / "log"
     program = """
-import fcntl, os, subprocess, sys, termios
+import fcntl, os, signal, sys, termios
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup themselves
 os.setsid()
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 os.execvp(sys.argv[1], sys.argv[1:])
