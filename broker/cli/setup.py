@@ -283,3 +283,29 @@ _AS_IT_WAS = "give --yes to carry out the plan; nothing was changed"
 
 def say(text: str) -> None:
     print(f"namespace-broker: {printable(text)}", file=sys.stderr, flush=True)
+
+
+def removed(
+    options: Options,
+    *,
+    plan: Plan,
+    heading: str,
+    take_back: Callable[[Work], Coroutine[Any, Any, None]],
+) -> int:
+    """Be a `setup remove` command: show *plan*, ask, do what *take_back* does, and return the exit
+    code."""
+    work = Work(
+        options=options,
+        plan=plan,
+        heading=heading,
+        question="Take this back?",
+        nothing="Nothing to take back.",
+    )
+    if work.agreed():
+        work.carry_out(take_back(work))
+    early = work.ended_early()
+    if early is not None:
+        return early
+    if work.as_json:
+        work.show_json()
+    return 0

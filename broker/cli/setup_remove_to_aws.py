@@ -1,7 +1,7 @@
 """`setup remove to-aws`: take back what `setup to-aws` makes."""
 
 from broker.cli.flags import Options
-from broker.cli.setup import Work, aws_of, waited_for
+from broker.cli.setup import Work, aws_of, removed, waited_for
 from broker.cli.setup_to_aws import asked_of, hands, look
 from broker.clock import SystemClock
 from broker.setup.apply import take_back
@@ -24,21 +24,12 @@ def run(options: Options) -> int:
     asked, workspace, _ = asked_of(options)
     aws = aws_of(options)
     looked = waited_for(look(aws, asked, workspace, deeply=True))
-    work = Work(
-        options=options,
+    return removed(
+        options,
         plan=removal(looked.standing),
         heading=looked.heading,
-        question="Take this back?",
-        nothing="Nothing to take back.",
+        take_back=lambda work: taken_back(aws, work, looked.standing),
     )
-    if work.agreed():
-        work.carry_out(taken_back(aws, work, looked.standing))
-    early = work.ended_early()
-    if early is not None:
-        return early
-    if work.as_json:
-        work.show_json()
-    return 0
 
 
 async def taken_back(aws: Aws, work: Work, standing: tuple[Standing, ...]) -> None:

@@ -1,7 +1,7 @@
 """`setup remove to-namespace`: take back what `setup to-namespace` makes."""
 
 from broker.cli.flags import Options
-from broker.cli.setup import Work, waited_for
+from broker.cli.setup import Work, removed, waited_for
 from broker.cli.setup_to_namespace import look, task_of
 from broker.setup.apply import take_back
 from broker.setup.plan import removal
@@ -23,21 +23,12 @@ touched otherwise.
 def run(options: Options) -> int:
     task = task_of(options)
     looked = waited_for(look(task, deeply=True, without_role=True))
-    work = Work(
-        options=options,
+    return removed(
+        options,
         plan=removal(looked.standing),
         heading=looked.heading,
-        question="Take this back?",
-        nothing="Nothing to take back.",
+        take_back=lambda work: taken_back(task, work, looked.standing),
     )
-    if work.agreed():
-        work.carry_out(taken_back(task, work, looked.standing))
-    early = work.ended_early()
-    if early is not None:
-        return early
-    if work.as_json:
-        work.show_json()
-    return 0
 
 
 async def taken_back(task: Task, work: Work, standing: tuple[Standing, ...]) -> None:

@@ -5,7 +5,7 @@ tried out. Prints nothing.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 
 from broker.clock import Clock
@@ -48,6 +48,7 @@ from broker.setup.wanted import (
     StsTrust,
     Wanted,
 )
+from broker.sources.ambient import Ambient
 from broker.sources.iam import NamespaceIam
 from broker.sources.namespace import identity_source, open_session
 
@@ -125,13 +126,7 @@ class Opened:
         """Sign in to Namespace as the workload's role and return the workspace, as a person knows
         it; None where the identity at hand is not that role, and may not become it. Raises as
         `to_namespace_proof.signed_in`."""
-        async with as_role(
-            self.aws.api,
-            role_arn=self.role_arn,
-            caller=self.aws.caller,
-            ambient=self.aws.ambient,
-            reach=self.reach,
-        ) as workload:
+        async with self._as_workload() as workload:
             if workload is None:
                 return None
             exchange = signing_in(
@@ -140,6 +135,16 @@ class Opened:
             exchanged = await signed_in(exchange, clock=self.task.clock, waiting=waiting)
         name, workspace = exchanged.tenant.name, self.place.workspace
         return f"{name} ({workspace})" if name else workspace
+
+    def _as_workload(self) -> AbstractAsyncContextManager[Ambient | None]:
+        """As `to_namespace_proof.as_role`, for the role that is wanted."""
+        return as_role(
+            self.aws.api,
+            role_arn=self.role_arn,
+            caller=self.aws.caller,
+            ambient=self.aws.ambient,
+            reach=self.reach,
+        )
 
     async def judged(self, standing: Sequence[Standing]) -> tuple[Judged, ...]:
         """Hold what stands against the workload, check by check."""
@@ -184,13 +189,7 @@ class Opened:
     async def _is_admitted(self, *, pool_id: str | None) -> bool:
         if not self.role_stands:
             return False
-        async with as_role(
-            self.aws.api,
-            role_arn=self.role_arn,
-            caller=self.aws.caller,
-            ambient=self.aws.ambient,
-            reach=self.reach,
-        ) as workload:
+        async with self._as_workload() as workload:
             if workload is None:
                 return False
             return await is_admitted(
