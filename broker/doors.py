@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from broker.access.caller import Caller
 from broker.clock import Clock
+from broker.http.limits import Crowd
+from broker.http.message import Exchange, Surface
+from broker.http.server import Limits, Server, leave, serving
 from broker.starting import explained
-from broker.surfaces.crowd import Crowd
-from broker.surfaces.http import Limits, Server, leave, serving
-from broker.surfaces.message import Exchange, Surface
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

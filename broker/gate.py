@@ -9,12 +9,13 @@ from functools import partial
 from broker.access.caller import PLAIN_TOKEN, Caller
 from broker.access.cgroups import Cgroups
 from broker.access.facts import HostFacts
-from broker.access.guard import Guard
 from broker.access.people import People
 from broker.access.processes import Processes
 from broker.access.rules import ExplainedRules, FirstMatch, OwnerOnly
 from broker.audit import AuditLog, Holder, auditing, sink_for
 from broker.config import Config
+from broker.http.guard import Guard
+from broker.http.message import Exchange
 from broker.pipelines import (
     Parts,
     Pipelines,
@@ -22,7 +23,6 @@ from broker.pipelines import (
 from broker.sockets import hosts_of
 from broker.starting import Misconfigured, explained
 from broker.surfaces.kept_tokens import KeptTokens
-from broker.surfaces.message import Exchange
 from broker.surfaces.session_tokens import SigningKeys
 from broker.surfaces.spec_secrets import MASTER_BYTES, SpecSecrets, kept_spec_secrets
 from broker.surfaces.usage import Usage

@@ -8,10 +8,10 @@ from typing import Any
 from broker.circles import refuse_circles
 from broker.config import Config
 from broker.gate import Access, Audit, access_of, audit_of
+from broker.http.message import Surface
 from broker.pipelines import Clouds, Parts, Pipelines, wire
 from broker.sockets import Sockets, endpoints_of, sockets_of
 from broker.surfaces.control import Endpoints
-from broker.surfaces.message import Surface
 from broker.surfaces.token_files import TokenFile
 from broker.telemetry import Telemetry
 from broker.ways_out import (

@@ -17,14 +17,14 @@ from broker.doors import Company, Doors
 from broker.exposed import exposed
 from broker.gate import note_use
 from broker.generation import Generation, Lasting, made_from
+from broker.http.limits import Crowd
+from broker.http.message import Exchange
 from broker.keeper import Event, Keeper
 from broker.lease import NotReady
 from broker.pipelines import Parts, Pipelines, Settles, first_leases, keep, listen_to, opened_clouds
 from broker.sockets import announce, announced, is_listening, prepare_runtime_dir
 from broker.supervised import Supervised
 from broker.surfaces.control import Endpoints, client_facts
-from broker.surfaces.crowd import Crowd
-from broker.surfaces.message import Exchange
 from broker.telemetry import Metrics, Telemetry
 from broker.upkeep import Upkeep, upkeep
 from broker.watch import watch

@@ -11,12 +11,12 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from broker import __version__, places
-from broker.access.guard import METADATA_ADDRESSES
 from broker.config import Address, Config
+from broker.http.bind import AddressLacking, ListenError, bind, bind_unix, unlink_own
+from broker.http.guard import METADATA_ADDRESSES
 from broker.pipelines import Parts
 from broker.starting import CannotStart, explained
 from broker.surfaces.control import Endpoints
-from broker.surfaces.listen import AddressLacking, ListenError, bind, bind_unix, unlink_own
 from broker.surfaces.private_file import write_private
 from broker.systemd import Inherited, device_of
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from broker.surfaces.listen import ListenError
+from broker.http.bind import ListenError
 
 
 class CannotStart(Exception):

@@ -27,6 +27,8 @@ from prometheus_client.registry import Collector
 from broker import __version__
 from broker.audit import AuditEvent, Dropped, Failing, Restored
 from broker.clock import Clock
+from broker.http.limits import Crowd
+from broker.http.message import Exchange
 from broker.keeper import (
     STATES,
     Event,
@@ -37,8 +39,6 @@ from broker.keeper import (
     RenewalRefused,
     Renewed,
 )
-from broker.surfaces.crowd import Crowd
-from broker.surfaces.message import Exchange
 from broker.surfaces.token_files import FileEvent, NotWritten, ShortLived
 
 PREFIX = "namespace_broker"

@@ -14,6 +14,8 @@ from broker.clock import Clock
 from broker.config import Config
 from broker.credentials import IdToken
 from broker.gate import Access
+from broker.http.message import Surface
+from broker.http.server import Limits
 from broker.keeper import Keeper
 from broker.lease import NotReady
 from broker.pipelines import (
@@ -23,10 +25,8 @@ from broker.pipelines import (
 from broker.starting import Misconfigured
 from broker.surfaces.container import Container
 from broker.surfaces.control import Control, Endpoints, Handing
-from broker.surfaces.http import Limits
 from broker.surfaces.imds import Imds
 from broker.surfaces.imds_paths import Place, instance_id_from
-from broker.surfaces.message import Surface
 from broker.surfaces.namespace import NamespaceTokens
 from broker.surfaces.ops import Ops
 from broker.surfaces.routed import Routed

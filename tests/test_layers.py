@@ -88,7 +88,7 @@ OWNERS = {
         "sources/ambient_errors.py",
         "setup/aws_api.py",
     },
-    "aiohttp.web": {"surfaces/http.py", "sandbox"},
+    "aiohttp.web": {"http/server.py", "sandbox"},
     "structlog": {"telemetry.py"},
     "prometheus_client": {"telemetry.py"},
     "msgspec": {"config"},

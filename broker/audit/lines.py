@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from broker.access.caller import Caller
-from broker.surfaces.message import Answer, Exchange, Kind
+from broker.http.message import Answer, Exchange, Kind
 
 LONGEST = 200
 """Characters of a value that are written; the rest is cut off."""

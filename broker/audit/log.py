@@ -13,7 +13,7 @@ from broker.access.caller import Caller
 from broker.audit.lines import UNKNOWN, Entry, Gap, Holder, entry_of, line_of, line_of_gap
 from broker.audit.sinks import Sink
 from broker.clock import Clock
-from broker.surfaces.message import Exchange
+from broker.http.message import Exchange
 
 MOST_WAITING = 10_000
 """Entries that wait to be written: some megabytes."""

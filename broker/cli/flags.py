@@ -62,7 +62,7 @@ class Command:
     @property
     def module(self) -> str:
         """Where its ``DESCRIPTION`` and its ``run(options) -> int`` are."""
-        return "broker.cli." + self.name.replace("-", "_").replace(" ", "_")
+        return PLACEHOLDER_MODULE
 
 
 class Options:

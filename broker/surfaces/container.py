@@ -7,11 +7,11 @@ from dataclasses import replace
 from datetime import datetime
 
 from broker.access.caller import Caller, Grant
-from broker.access.guard import Guard
 from broker.access.rules import Rules
+from broker.http.guard import Guard
+from broker.http.message import Answer, Request
 from broker.surfaces.container_tokens import ContainerTokens
 from broker.surfaces.documents import Held, credentials_document, handed_out, servable
-from broker.surfaces.message import Answer, Request
 from broker.surfaces.problem import problem
 
 DEFAULT_ROLE_PATHS = (

@@ -11,10 +11,10 @@ from broker import __version__
 from broker.access.caller import Caller, Grant
 from broker.access.rules import ExplainedRules, Verdict
 from broker.credentials import AwsCredentials, IdToken, NamespaceToken
+from broker.http.message import Answer, Request
 from broker.keeper import Keeper, Status
 from broker.lease import NotReady
 from broker.surfaces.documents import credentials_document, handed_out
-from broker.surfaces.message import Answer, Request
 from broker.surfaces.namespace import handed_token
 from broker.surfaces.ops import json_answer, lease_facts, lease_named, readiness, rfc3339
 from broker.surfaces.spec_secrets import SpecSecrets, spec_for

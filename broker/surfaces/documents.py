@@ -9,8 +9,8 @@ from hashlib import sha256
 from typing import Protocol
 
 from broker.credentials import AwsCredentials
+from broker.http.message import Handed
 from broker.lease import Lease, NotReady
-from broker.surfaces.message import Handed
 
 
 class Held(Protocol):

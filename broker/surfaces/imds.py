@@ -7,13 +7,13 @@ from dataclasses import replace
 from datetime import datetime
 
 from broker.access.caller import Caller, Grant
-from broker.access.guard import Guard
 from broker.access.rules import Rules
 from broker.credentials import AwsCredentials
+from broker.http.guard import Guard
+from broker.http.message import Answer, Handed, Request
 from broker.lease import Lease
 from broker.surfaces.documents import Held, handed_out, iam_info, imds_credentials, servable
 from broker.surfaces.imds_paths import LISTED_VERSIONS, Place, Route, route_of, text_at, tree_of
-from broker.surfaces.message import Answer, Handed, Request
 from broker.surfaces.problem import EC2_SERVER, not_allowed, page
 from broker.surfaces.session_tokens import LONGEST_TTL_S, SessionTokens
 

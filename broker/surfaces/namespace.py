@@ -10,14 +10,14 @@ from typing import Protocol, TypeVar
 from urllib.parse import parse_qs
 
 from broker.access.caller import Caller, Grant
-from broker.access.guard import Guard
 from broker.access.rules import Rules
 from broker.credentials import IdToken, NamespaceToken
+from broker.http.guard import Guard
+from broker.http.message import Answer, Handed, Kind, Request
 from broker.lease import Lease, NotReady
 from broker.surfaces.container import admission, bearer
 from broker.surfaces.container_tokens import ContainerTokens
 from broker.surfaces.documents import written
-from broker.surfaces.message import Answer, Handed, Kind, Request
 from broker.surfaces.problem import problem
 from broker.surfaces.spec_secrets import SpecSecrets
 

@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Any
 
 from broker.access.caller import Caller
-from broker.access.guard import Guard
+from broker.http.guard import Guard
+from broker.http.message import Answer, Request
 from broker.keeper import Keeper, Status
-from broker.surfaces.message import Answer, Request
 
 READY_STATES = frozenset({"live", "unavailable"})
 """`unavailable` is ready: the old lease lives and is served."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from types import MappingProxyType
 
-from broker.surfaces.message import Answer
+from broker.http.message import Answer
 
 EC2_SERVER: Mapping[str, str] = MappingProxyType({"Server": "EC2ws"})
 """The header of every IMDS answer: some clients know the service by it (C-10)."""

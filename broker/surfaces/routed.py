@@ -4,8 +4,8 @@ itself."""
 from datetime import datetime
 
 from broker.access.caller import Caller
+from broker.http.message import Answer, Request
 from broker.surfaces.container import Container
-from broker.surfaces.message import Answer, Request
 from broker.surfaces.namespace import NamespaceTokens
 
 

@@ -6,11 +6,11 @@ from datetime import datetime
 import pytest
 
 from broker.access.caller import Caller
+from broker.http.bind import bind
+from broker.http.message import Answer, Request, Surface
+from broker.http.server import serving
 from broker.surfaces.container import Container
-from broker.surfaces.http import serving
 from broker.surfaces.imds import Imds
-from broker.surfaces.listen import bind
-from broker.surfaces.message import Answer, Request, Surface
 from tests.contract.wire import Served, served, wire_to
 from tests.fakes import FakeClock
 from tests.surfaces.given import SECRET

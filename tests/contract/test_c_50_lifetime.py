@@ -4,8 +4,8 @@ import json
 from datetime import UTC, datetime, timedelta
 
 from broker.credentials import AwsCredentials
+from broker.http.message import Answer
 from broker.keeper import Keeper
-from broker.surfaces.message import Answer
 from tests.contract.sdk import get_container, v2, v2_text
 from tests.contract.wire import wire_to
 from tests.fakes import (

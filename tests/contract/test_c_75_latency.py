@@ -15,11 +15,11 @@ import pytest
 
 from broker.access.rules import Rules
 from broker.credentials import AwsCredentials
+from broker.http.bind import bind
+from broker.http.server import Connection, serving
 from broker.keeper import Keeper
 from broker.surfaces.container import Container
-from broker.surfaces.http import Connection, serving
 from broker.surfaces.imds import Imds
-from broker.surfaces.listen import bind
 from tests.contract.conftest import Keepers
 from tests.contract.wire import Reply, Served, Wire, served
 from tests.fakes import FakeClock, Hangs, ScriptedSource, an_hour_of, running, some_credentials

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 from broker.access.caller import Caller
 from broker.clock import Clock, SystemClock
-from broker.surfaces.http import Limits, serving
-from broker.surfaces.listen import bind
-from broker.surfaces.message import Exchange, Surface
+from broker.http.bind import bind
+from broker.http.message import Exchange, Surface
+from broker.http.server import Limits, serving
 
 PATIENCE_S = 10
 """How long an answer may take before the test fails."""

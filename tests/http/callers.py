@@ -7,10 +7,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from broker.access.caller import Caller
 from broker.clock import SystemClock
-from broker.surfaces.crowd import Crowd
-from broker.surfaces.http import Limits, serving
-from broker.surfaces.listen import bind
-from broker.surfaces.message import Exchange, Surface
+from broker.http.bind import bind
+from broker.http.limits import Crowd
+from broker.http.message import Exchange, Surface
+from broker.http.server import Limits, serving
 from tests.contract.wire import Wire
 
 ALICE, BOB, CAROL = "127.0.0.2", "127.0.0.3", "127.0.0.4"

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 from broker.clock import SystemClock
-from broker.surfaces.http import serving
-from broker.surfaces.listen import bind
-from broker.surfaces.message import Exchange
+from broker.http.bind import bind
+from broker.http.message import Exchange
+from broker.http.server import serving
 from tests.http.plain import Plain
 
 TO_SPARE = 20

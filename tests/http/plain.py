@@ -4,7 +4,7 @@ import json
 from datetime import datetime
 
 from broker.access.caller import Caller
-from broker.surfaces.message import Answer, Request
+from broker.http.message import Answer, Request
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 

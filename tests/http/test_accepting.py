@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from broker.surfaces.accepting import AT_ONCE, Accepting
+from broker.http.accepting import AT_ONCE, Accepting
 from tests.contract.wire import Served
 from tests.http.callers import until
 from tests.http.plain import GET

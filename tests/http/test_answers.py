@@ -3,7 +3,7 @@
 import os
 
 from broker.access.caller import Caller
-from broker.surfaces.message import Exchange
+from broker.http.message import Exchange
 from tests.contract.wire import wire_to
 from tests.fakes import FakeClock
 from tests.http.plain import GET, Plain

@@ -13,9 +13,9 @@ import pytest
 
 from broker.access.caller import Caller
 from broker.clock import SystemClock
-from broker.surfaces.http import Limits, serving
-from broker.surfaces.listen import AddressInUse, bind, bind_unix
-from broker.surfaces.message import Answer, Request
+from broker.http.bind import AddressInUse, bind, bind_unix
+from broker.http.message import Answer, Request
+from broker.http.server import Limits, serving
 from tests.contract.wire import Served, served, wire_to
 from tests.http.plain import GET, Plain
 

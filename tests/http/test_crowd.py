@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.surfaces.crowd import Crowd
+from broker.http.limits import Crowd
 
 _order = itertools.count()
 

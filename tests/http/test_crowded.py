@@ -8,9 +8,9 @@ from contextlib import AsyncExitStack
 import pytest
 
 from broker.access.caller import Caller
-from broker.surfaces.crowd import Crowd
-from broker.surfaces.http import Limits
-from broker.surfaces.message import Exchange
+from broker.http.limits import Crowd
+from broker.http.message import Exchange
+from broker.http.server import Limits
 from tests.contract.wire import Wire, served
 from tests.http.callers import ALICE, BOB, CAROL, Door, door, hang_up, until
 from tests.http.plain import GET, Plain

@@ -5,9 +5,9 @@ import socket
 from contextlib import AsyncExitStack
 
 from broker.clock import SystemClock
-from broker.surfaces.crowd import Crowd
-from broker.surfaces.http import Limits, Server, leave, serving
-from broker.surfaces.listen import bind
+from broker.http.bind import bind
+from broker.http.limits import Crowd
+from broker.http.server import Limits, Server, leave, serving
 from tests.contract.wire import Served
 from tests.http.callers import by_address, until
 from tests.http.plain import GET, Plain

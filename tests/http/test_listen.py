@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.surfaces.listen import (
+from broker.http.bind import (
     AddressForbidden,
     AddressInUse,
     AddressLacking,

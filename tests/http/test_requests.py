@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.surfaces.http import Limits
-from broker.surfaces.http_text import split_target
+from broker.http.server import Limits
+from broker.http.text import split_target
 from tests.contract.wire import served, wire_to
 from tests.http.plain import GET, Plain
 

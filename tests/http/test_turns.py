@@ -2,7 +2,7 @@
 
 import asyncio
 
-from broker.surfaces.turns import Turns
+from broker.http.turns import Turns
 
 
 async def test_a_caller_has_its_share_of_a_turn_and_then_waits_for_the_next() -> None:

@@ -13,8 +13,8 @@ from broker.access.people import People
 from broker.access.processes import Processes
 from broker.access.rules import FirstMatch, Rule
 from broker.clock import SystemClock
-from broker.surfaces.http import serving
-from broker.surfaces.listen import bind
+from broker.http.bind import bind
+from broker.http.server import serving
 from tests.surfaces.given import Holding, an_imds, lease_for
 
 ADDRESS = "169.254.169.254"

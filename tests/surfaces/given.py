@@ -5,16 +5,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from broker.access.caller import NOTHING, Caller, Grant
-from broker.access.guard import Guard
 from broker.access.rules import Rules
 from broker.credentials import AwsCredentials
+from broker.http.guard import Guard
+from broker.http.message import Answer, Request
 from broker.lease import Lease, NotReady
 from broker.surfaces.container import Container
 from broker.surfaces.container_tokens import ContainerTokens
 from broker.surfaces.documents import Held
 from broker.surfaces.imds import TOKEN_HEADER, TTL_HEADER, Imds
 from broker.surfaces.imds_paths import Place
-from broker.surfaces.message import Answer, Request
 from broker.surfaces.session_tokens import SessionTokens, SigningKeys
 from tests.fakes import START, some_credentials
 

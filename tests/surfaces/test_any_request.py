@@ -5,8 +5,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from broker.access.caller import Caller
+from broker.http.message import Answer, Request, Surface
 from broker.surfaces.imds import TOKEN_HEADER, TTL_HEADER
-from broker.surfaces.message import Answer, Request, Surface
 from tests.fakes import START, some_credentials
 from tests.surfaces.given import (
     ALICE,

@@ -6,7 +6,7 @@ import pytest
 
 from broker.access.caller import Caller
 from broker.audit.lines import Entry, entry_of
-from broker.surfaces.message import Answer, Exchange
+from broker.http.message import Answer, Exchange
 from tests.fakes import START
 from tests.surfaces.given import (
     ALICE,

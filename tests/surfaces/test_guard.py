@@ -2,8 +2,8 @@
 
 import pytest
 
-from broker.access.guard import Guard
-from broker.surfaces.message import Request
+from broker.http.guard import Guard
+from broker.http.message import Request
 
 
 def asked(*headers: tuple[str, str], http_version: tuple[int, int] = (1, 1)) -> Request:

@@ -15,13 +15,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from broker.access.caller import Caller, Grant
-from broker.access.guard import Guard
 from broker.access.rules import OwnerOnly, Rules
 from broker.credentials import IdToken, NamespaceToken
+from broker.http.guard import Guard
+from broker.http.message import Answer, Exchange
 from broker.keeper import Keeper
 from broker.lease import Lease, NotReady
 from broker.surfaces.container_tokens import ContainerTokens
-from broker.surfaces.message import Answer, Exchange
 from broker.surfaces.namespace import Holds, NamespaceTokens
 from broker.surfaces.routed import Routed
 from broker.surfaces.spec_secrets import SpecSecrets, spec_for

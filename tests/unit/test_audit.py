@@ -24,7 +24,7 @@ from broker.access.caller import Caller
 from broker.audit.lines import KEYS, Entry, Gap, Holder, entry_of, line_of, line_of_gap
 from broker.audit.log import AuditEvent, AuditLog, Dropped, Failing, Restored, auditing
 from broker.audit.sinks import FileSink, JournalSink, Sink, StreamSink, sink_for
-from broker.surfaces.message import Answer, Exchange, Handed, Request
+from broker.http.message import Answer, Exchange, Handed, Request
 from tests.fakes import START, FakeClock
 
 ALICE = Caller(

@@ -12,10 +12,10 @@ from broker.access.processes import Processes
 from broker.access.rules import OwnerOnly
 from broker.access.subjects import Subjects
 from broker.credentials import AwsCredentials, NamespaceToken
+from broker.http.message import Request
 from broker.keeper import Keeper
 from broker.lease import Refused
 from broker.surfaces.control import Control, Endpoints, Handing
-from broker.surfaces.message import Request
 from broker.surfaces.spec_secrets import SpecSecrets
 from broker.surfaces.usage import Usage
 from tests.fakes import FakeClock, holding, lease_of, some_credentials

@@ -6,11 +6,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from broker.access.caller import Caller
-from broker.access.guard import Guard
 from broker.credentials import AwsCredentials
+from broker.http.guard import Guard
+from broker.http.message import Answer, Request
 from broker.keeper import Keeper
 from broker.lease import Refused, Unavailable
-from broker.surfaces.message import Answer, Request
 from broker.surfaces.ops import Ops
 from broker.telemetry import Metrics, Telemetry, logger, outage_budget_s
 from tests.fakes import FakeClock, ScriptedSource, holding, lease_of, running, some_credentials

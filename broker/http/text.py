@@ -4,7 +4,7 @@ import re
 from http import HTTPStatus
 from urllib.parse import unquote
 
-from broker.surfaces.message import Answer, Request
+from broker.http.message import Answer, Request
 
 STATUS_LINES = {
     (version, status.value): f"HTTP/{version[0]}.{version[1]} {status.value} {status.phrase}\r\n"

@@ -32,11 +32,11 @@ from aiohttp.streams import StreamReader
 from broker.access.caller import Caller
 from broker.access.peer import Peers
 from broker.clock import Clock
-from broker.surfaces.accepting import Accepting
-from broker.surfaces.crowd import Crowd
-from broker.surfaces.http_text import bytes_of, split_target
-from broker.surfaces.listen import SEND_BUFFER_BYTES, listen
-from broker.surfaces.message import Answer, Exchange, Request, Surface
+from broker.http.accepting import Accepting
+from broker.http.bind import SEND_BUFFER_BYTES, listen
+from broker.http.limits import Crowd
+from broker.http.message import Answer, Exchange, Request, Surface
+from broker.http.text import bytes_of, split_target
 
 BODY_BYTES = 64 * 1024
 """No surface reads a body; this much of one is taken and dropped, so that the next request begins

@@ -5,7 +5,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from broker.surfaces.listen import BACKLOG
+from broker.http.bind import BACKLOG
 
 AT_ONCE = 8
 """Connections taken in one turn of the event loop: a crowd at the door must not hold up who is

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Literal, Protocol
 
-from broker.surfaces.turns import Turns
+from broker.http.turns import Turns
 
 IDLE_YIELDS_S = 0.5
 """How long a kept-alive connection goes unused before it ends for another one of its own caller
