@@ -15,6 +15,7 @@ from broker.access.rules import Rule
 from broker.clock import Clock, SystemClock
 from broker.config import Config, IdentityConfig, IdTokenConfig, RoleConfig, Upstream
 from broker.credentials import AwsCredentials, IdToken, NamespaceToken
+from broker.files.watch import watch
 from broker.fingerprints import FROM_AWS
 from broker.keeper import Event, Keeper, Obtained, Renewed
 from broker.lease import Lease, NotReady, Refused, Source, Unavailable
@@ -32,7 +33,6 @@ from broker.sources.role_documents import RoleDocuments, RoleReader
 from broker.systemd import Inherited, Notifier
 from broker.telemetry import Log, logger
 from broker.upkeep import Upkeep, upkeep
-from broker.watch import watch
 
 T = TypeVar("T")
 

@@ -15,6 +15,7 @@ from broker.config import Config
 from broker.differences import differences
 from broker.doors import Company, Doors
 from broker.exposed import exposed
+from broker.files.watch import watch
 from broker.gate import note_use
 from broker.generation import Generation, Lasting, made_from
 from broker.http.limits import Crowd
@@ -27,7 +28,6 @@ from broker.supervised import Supervised
 from broker.surfaces.control import Endpoints, client_facts
 from broker.telemetry import Metrics, Telemetry
 from broker.upkeep import Upkeep, upkeep
-from broker.watch import watch
 from broker.ways_out import handing_on, limits_of
 
 CREDENTIALS = ("imds", "container")

@@ -10,14 +10,15 @@ from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 
-from broker import __version__, places
+from broker import __version__
 from broker.config import Address, Config
+from broker.files import locations
+from broker.files.private_file import write_private
 from broker.http.bind import AddressLacking, ListenError, bind, bind_unix, unlink_own
 from broker.http.guard import METADATA_ADDRESSES
 from broker.pipelines import Parts
 from broker.starting import CannotStart, explained
 from broker.surfaces.control import Endpoints
-from broker.surfaces.private_file import write_private
 from broker.systemd import Inherited, device_of
 
 
@@ -68,8 +69,8 @@ def prepare_runtime_dir(path: Path, environ: Mapping[str, str]) -> None:
     """
     with explained("runtime_dir: "):
         try:
-            places.make_runtime_dir(str(path), environ, os.geteuid())
-        except places.NotOurs as error:
+            locations.make_runtime_dir(str(path), environ, os.geteuid())
+        except locations.NotOurs as error:
             raise CannotStart(f"runtime_dir: {error}") from error
 
 
@@ -280,7 +281,7 @@ def announce(config: Config, endpoints: Endpoints, sockets: Sockets) -> None:
 
 
 def endpoints_file(config: Config) -> Path:
-    return config.runtime_dir / places.ENDPOINTS_FILE
+    return config.runtime_dir / locations.ENDPOINTS_FILE
 
 
 def hosts_of(inherited: Inherited) -> list[str]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 
-from broker import places
 from broker.cli import running
 from broker.cli.failure import Failure
 from broker.cli.obtain import denied
 from broker.cli.variables import Variables, container_variables, imds_variables, namespace_variables
+from broker.files import locations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,15 +59,15 @@ def variables_for(
 
 
 def token_path(environ: Mapping[str, str]) -> str:
-    return os.path.join(places.user_dir(environ, os.getuid()), TOKEN_FILE)
+    return os.path.join(locations.user_dir(environ, os.getuid()), TOKEN_FILE)
 
 
 def write_token(path: str, token: str) -> None:
     directory = os.path.dirname(path)
     try:
-        places.make_own_dir(directory, os.getuid())
-        places.write_atomically(path, token)
-    except places.NotOurs as error:
+        locations.make_own_dir(directory, os.getuid())
+        locations.write_atomically(path, token)
+    except locations.NotOurs as error:
         raise Failure(
             "XDG_RUNTIME_DIR", f"{error}, so no token is written there", "set it to your own"
         ) from error

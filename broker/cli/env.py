@@ -6,12 +6,12 @@ import os
 import stat
 import sys
 
-from broker import places
 from broker.cli.client import client_of, variables_for
 from broker.cli.failure import Failure, Misuse
 from broker.cli.obtain import credentials_for
 from broker.cli.render import rendered
 from broker.cli.variables import static_variables
+from broker.files import locations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def write(output: str, text: str) -> None:
             with open(output, "w", encoding="utf-8") as stream:
                 stream.write(text)
         else:
-            places.write_atomically(os.path.realpath(output), text)
+            locations.write_atomically(os.path.realpath(output), text)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "is no file name"
         raise Failure(

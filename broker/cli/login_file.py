@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from broker import places
 from broker.cli.failure import Failure, Misuse
+from broker.files import locations
 
 TOKEN_FILE = "token.json"  # noqa: S105 - the name of a file
 CACHE = "token.cache"
@@ -144,7 +144,7 @@ def write(path: str, bearer: str) -> None:
         # As nsc makes its own; the token in it is 0600.
         os.makedirs(directory, mode=0o755, exist_ok=True)
         text = json.dumps({"bearer_token": bearer}, separators=(",", ":"))
-        places.write_atomically(path, text, durable=True)
+        locations.write_atomically(path, text, durable=True)
     except (OSError, ValueError) as error:
         raise unusable(path, error) from error
     cache = os.path.join(directory, CACHE)
@@ -165,7 +165,7 @@ def keep_copy(path: str, found: Found, *, now: datetime) -> str:
     """
     copy = f"{path}.{now:%Y%m%dT%H%M%SZ}.saved"
     try:
-        places.write_atomically(copy, found.text, durable=True)
+        locations.write_atomically(copy, found.text, durable=True)
     except OSError as error:
         raise unusable(copy, error) from error
     return copy

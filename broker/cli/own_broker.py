@@ -7,13 +7,13 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from broker import places
 from broker.cli.client import TOKEN_FILE
 from broker.cli.exec import not_started
 from broker.cli.flags import Options
 from broker.cli.offline import configured, explained, one_off_flags, role_in, warn
 from broker.cli.variables import container_variables
 from broker.config import Config, load_roles
+from broker.files import locations
 
 PASSED_ON = (
     signal.SIGHUP,
@@ -113,7 +113,7 @@ async def served_until_it_ends(
     with tempfile.TemporaryDirectory(prefix="namespace-broker-exec-") as directory:
         async with daemon.private(config, parts) as running:
             token_file = os.path.join(directory, TOKEN_FILE)
-            places.write_atomically(token_file, str(running.client["container_token"]))
+            locations.write_atomically(token_file, str(running.client["container_token"]))
             variables = container_variables(
                 running.client, role=role, token_file=token_file, environ=os.environ
             )

@@ -10,8 +10,8 @@ import os
 import socket
 import time
 
-from broker import places
 from broker.cli.failure import Failure, NotRunning
+from broker.files import locations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def ask(
         try:
             endpoints = endpoints_in(directory)
             connection = connected(endpoints, limit_s)
-        except (OSError, ValueError, places.NotOurs) as trouble:
+        except (OSError, ValueError, locations.NotOurs) as trouble:
             looked.append(f"{directory} ({reason(trouble)})")
             continue
         with connection:
@@ -79,8 +79,8 @@ def directories(runtime_dir: str | None, environ: Mapping[str, str], uid: int) -
         return
     if named := environ.get("NAMESPACE_BROKER_RUNTIME_DIR"):
         yield named
-    yield places.user_dir(environ, uid)
-    yield places.SYSTEM_RUNTIME_DIR
+    yield locations.user_dir(environ, uid)
+    yield locations.SYSTEM_RUNTIME_DIR
 
 
 def endpoints_in(directory: str) -> Mapping[str, Any]:
@@ -92,9 +92,9 @@ def endpoints_in(directory: str) -> Mapping[str, Any]:
         NotOurs: Anybody could have put the file there.
     """
     uid = os.getuid()
-    if directory == places.by_uid_dir(os.environ, uid):
-        places.must_be_ours(directory, uid, forbidden=0o077)
-    with open(os.path.join(directory, places.ENDPOINTS_FILE), "rb") as file:
+    if directory == locations.by_uid_dir(os.environ, uid):
+        locations.must_be_ours(directory, uid, forbidden=0o077)
+    with open(os.path.join(directory, locations.ENDPOINTS_FILE), "rb") as file:
         endpoints = json.loads(file.read(LARGEST_BYTES))
     if not isinstance(endpoints, dict) or not isinstance(endpoints.get("roles"), list):
         raise ValueError
@@ -130,7 +130,9 @@ def reason(trouble: Exception) -> str:
         return "not for this user"
     if isinstance(trouble, OSError):
         return trouble.strerror or str(trouble)
-    return str(trouble) if isinstance(trouble, places.NotOurs) else "its endpoints.json is damaged"
+    return (
+        str(trouble) if isinstance(trouble, locations.NotOurs) else "its endpoints.json is damaged"
+    )
 
 
 def quoted(text: str) -> str:

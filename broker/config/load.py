@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_args
 
-from broker import places
 from broker.access.rules import Rule
 from broker.config import checks, tables
 from broker.config.errors import ConfigError, shown
@@ -45,6 +44,7 @@ from broker.config.tables import (
     TopTable,
 )
 from broker.config.warnings import warnings_of
+from broker.files import locations
 
 T = TypeVar("T")
 
@@ -222,13 +222,13 @@ def runtime_dir_of(flags: Flags, environ: Mapping[str, str]) -> Path:
     if flags.runtime_dir is not None:
         return checks.path(flags.runtime_dir, place="--runtime-dir")
     uid = os.getuid()
-    path = places.runtime_dir(environ, uid)
-    if path == places.by_uid_dir(environ, uid):
+    path = locations.runtime_dir(environ, uid)
+    if path == locations.by_uid_dir(environ, uid):
         try:
-            places.must_be_ours(path, uid, forbidden=0o077)
+            locations.must_be_ours(path, uid, forbidden=0o077)
         except FileNotFoundError:
             pass  # the daemon makes it, and looks again
-        except (places.NotOurs, OSError) as error:
+        except (locations.NotOurs, OSError) as error:
             raise ConfigError("--runtime-dir", str(error), "give one of your own") from error
     return checks.path(path, place="RUNTIME_DIRECTORY")
 

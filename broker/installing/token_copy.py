@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from broker.surfaces.private_file import read_private, write_private
+from broker.files.private_file import read_private, write_private
 
 SETTLED_S = 1.0
 """How long the file is looked at after its last change."""

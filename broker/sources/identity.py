@@ -12,8 +12,8 @@ from yarl import URL
 
 from broker.clock import Clock
 from broker.credentials import NamespaceToken
+from broker.files.untrusted import HalfWritten, content, when_whole
 from broker.lease import Lease, Refused, Stale, Unavailable
-from broker.sources.files import HalfWritten, content, when_whole
 from broker.sources.iam import NamespaceIam
 from broker.sources.token_spec import NotASpec, TokenSpec, decoded
 from broker.sources.tokens import NotAToken, bearer_lease, json_object, session_end, span

@@ -8,7 +8,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from pathlib import Path
 
-from broker.surfaces.private_file import read_private, write_private
+from broker.files.private_file import read_private, write_private
 
 WIDEST_MODE = 0o640
 LONGEST_TOKEN_BYTES = 4096

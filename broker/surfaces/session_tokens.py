@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from broker.surfaces.private_file import read_private, write_private
+from broker.files.private_file import read_private, write_private
 
 LONGEST_TTL_S = 21600
 """Source: sdk-client-contract C-22."""

@@ -8,7 +8,7 @@ from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
 from hashlib import sha256
 from pathlib import Path
 
-from broker.surfaces.private_file import read_private, write_private
+from broker.files.private_file import read_private, write_private
 
 MASTER_BYTES = 32
 UID_BYTES = 4

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from broker.clock import Clock
+from broker.files.own_file import OwnFile
 from broker.keeper import NAP_S, Keeper
 from broker.lease import Lease, NotReady, backoff_s
 from broker.surfaces.container_tokens import gid_of
-from broker.surfaces.own_file import OwnFile
 from broker.surfaces.token_forms import Form, end_of
 
 T = TypeVar("T")

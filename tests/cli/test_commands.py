@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from broker import places
+from broker.files import locations
 from tests.cli.fake_broker import (
     CLIENT,
     CREDENTIALS,
@@ -648,7 +648,7 @@ def test_a_draft_that_cannot_be_put_in_place_is_taken_away(tmp_path: Path) -> No
     taken.mkdir()
 
     with pytest.raises(IsADirectoryError):
-        places.write_atomically(str(taken), "text")
+        locations.write_atomically(str(taken), "text")
 
     assert list(tmp_path.iterdir()) == [taken]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from broker import places
+from broker.files import locations
 
 UID = os.getuid()
 
@@ -22,7 +22,7 @@ UID = os.getuid()
 def test_the_runtime_directory_is_systemds_or_the_users_or_one_by_uid(
     environ: dict[str, str], expected: str
 ) -> None:
-    assert places.runtime_dir(environ, 7) == expected
+    assert locations.runtime_dir(environ, 7) == expected
 
 
 def test_a_runtime_directory_is_made_private_and_taken_as_it_is_when_there(tmp_path: Path) -> None:
@@ -31,7 +31,7 @@ def test_a_runtime_directory_is_made_private_and_taken_as_it_is_when_there(tmp_p
     present.chmod(0o755)
 
     for path in (absent, present):
-        places.make_runtime_dir(str(path), {}, UID)
+        locations.make_runtime_dir(str(path), {}, UID)
 
     assert absent.stat().st_mode & 0o777 == 0o700
     assert present.stat().st_mode & 0o777 == 0o755
@@ -39,14 +39,14 @@ def test_a_runtime_directory_is_made_private_and_taken_as_it_is_when_there(tmp_p
 
 def test_the_one_by_uid_must_be_ours_alone(tmp_path: Path) -> None:
     environ = {"TMPDIR": str(tmp_path)}
-    path = Path(places.by_uid_dir(environ, UID))
+    path = Path(locations.by_uid_dir(environ, UID))
 
-    places.make_runtime_dir(str(path), environ, UID)
+    locations.make_runtime_dir(str(path), environ, UID)
     assert path.stat().st_mode & 0o777 == 0o700
 
     path.chmod(0o750)
-    with pytest.raises(places.NotOurs, match="is open to others"):
-        places.make_runtime_dir(str(path), environ, UID)
+    with pytest.raises(locations.NotOurs, match="is open to others"):
+        locations.make_runtime_dir(str(path), environ, UID)
 
 
 def test_a_link_a_file_and_a_strangers_directory_are_not_ours(tmp_path: Path) -> None:
@@ -54,9 +54,9 @@ def test_a_link_a_file_and_a_strangers_directory_are_not_ours(tmp_path: Path) ->
     link.symlink_to(tmp_path)
     file.touch()
 
-    with pytest.raises(places.NotOurs, match="is a link"):
-        places.must_be_ours(str(link), UID, forbidden=0)
-    with pytest.raises(places.NotOurs, match="is no directory"):
-        places.must_be_ours(str(file), UID, forbidden=0)
-    with pytest.raises(places.NotOurs, match=f"belongs to uid {UID}, not to uid {UID + 1}"):
-        places.must_be_ours(str(tmp_path), UID + 1, forbidden=0)
+    with pytest.raises(locations.NotOurs, match="is a link"):
+        locations.must_be_ours(str(link), UID, forbidden=0)
+    with pytest.raises(locations.NotOurs, match="is no directory"):
+        locations.must_be_ours(str(file), UID, forbidden=0)
+    with pytest.raises(locations.NotOurs, match=f"belongs to uid {UID}, not to uid {UID + 1}"):
+        locations.must_be_ours(str(tmp_path), UID + 1, forbidden=0)

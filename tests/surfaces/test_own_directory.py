@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.surfaces.own_directory import open_own_directory
+from broker.files.own_directory import open_own_directory
 
 NOT_US = 54321
 

@@ -387,7 +387,7 @@ async def test_a_directory_that_was_exchanged_is_not_written_to(
 FULL_DISK = """
 import errno, resource, sys
 from pathlib import Path
-from broker.surfaces.own_file import OwnFile
+from broker.files.own_file import OwnFile
 
 file = OwnFile(Path(sys.argv[1]))
 file.replace(b"the old one")

@@ -5,7 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from broker.clock import looks
-from broker.watch import watch
+from broker.files.watch import watch
 from tests.fakes import FakeClock, settled
 
 

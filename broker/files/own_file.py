@@ -6,8 +6,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from broker.surfaces.own_directory import not_a_member, open_own_directory
-from broker.surfaces.private_file import draft_of, read_private, write_private
+from broker.files.own_directory import not_a_member, open_own_directory
+from broker.files.private_file import draft_of, read_private, write_private
 
 LARGEST_BYTES = 1 << 20
 
