@@ -29,7 +29,7 @@ from broker.running import Running, serving_all
 from broker.secrecy import keep_memory_private
 from broker.starting import CannotStart, Misconfigured
 from broker.systemd import Notifier, NotServable, inherited
-from broker.telemetry import Voice
+from broker.telemetry.log import Voice
 from broker.threads import Unawaited
 
 __all__ = [

@@ -12,7 +12,6 @@ from broker.access.facts import HostFacts
 from broker.access.people import People
 from broker.access.processes import Processes
 from broker.access.rules import ExplainedRules, FirstMatch, OwnerOnly
-from broker.audit import AuditLog, Holder, auditing, sink_for
 from broker.config import Config
 from broker.http.guard import Guard
 from broker.http.message import Exchange
@@ -26,7 +25,8 @@ from broker.surfaces.kept_tokens import KeptTokens
 from broker.surfaces.session_tokens import SigningKeys
 from broker.surfaces.spec_secrets import MASTER_BYTES, SpecSecrets, kept_spec_secrets
 from broker.surfaces.usage import Usage
-from broker.telemetry import Telemetry
+from broker.telemetry.audit import AuditLog, Holder, auditing, sink_for
+from broker.telemetry.log import Telemetry
 
 CREDENTIALS = frozenset({"credentials", "container"})
 """The routes by which credentials are handed out."""

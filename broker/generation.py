@@ -13,7 +13,7 @@ from broker.pipelines import Clouds, Parts, Pipelines, wire
 from broker.sockets import Sockets, endpoints_of, sockets_of
 from broker.surfaces.control import Endpoints
 from broker.surfaces.token_files import TokenFile
-from broker.telemetry import Telemetry
+from broker.telemetry.log import Telemetry
 from broker.ways_out import (
     Kept,
     container_surface,

@@ -31,7 +31,7 @@ from broker.sources.namespace import (
 )
 from broker.sources.role_documents import RoleDocuments, RoleReader
 from broker.systemd import Inherited, Notifier
-from broker.telemetry import Log, logger
+from broker.telemetry.log import Log, logger
 from broker.upkeep import Upkeep, upkeep
 
 T = TypeVar("T")

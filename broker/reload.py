@@ -8,7 +8,7 @@ from broker.config.model import LogConfig
 from broker.differences import followed
 from broker.running import Running
 from broker.starting import CannotStart
-from broker.telemetry import Log
+from broker.telemetry.log import Log
 
 Load = Callable[[], Config]
 Speak = Callable[[LogConfig], None]

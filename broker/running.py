@@ -26,7 +26,7 @@ from broker.pipelines import Parts, Pipelines, Settles, first_leases, keep, list
 from broker.sockets import announce, announced, is_listening, prepare_runtime_dir
 from broker.supervised import Supervised
 from broker.surfaces.control import Endpoints, client_facts
-from broker.telemetry import Metrics, Telemetry
+from broker.telemetry.log import Metrics, Telemetry
 from broker.upkeep import Upkeep, upkeep
 from broker.ways_out import handing_on, limits_of
 

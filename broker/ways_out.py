@@ -33,7 +33,7 @@ from broker.surfaces.routed import Routed
 from broker.surfaces.session_tokens import SessionTokens
 from broker.surfaces.token_files import TokenFile
 from broker.surfaces.token_forms import BareJwt, Form, TokenJson
-from broker.telemetry import Metrics, Telemetry
+from broker.telemetry.log import Metrics, Telemetry
 
 
 def ops_surface(pipelines: Pipelines, access: Access, metrics: Metrics) -> Surface:

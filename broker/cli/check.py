@@ -120,7 +120,7 @@ def token_facts(config: Config) -> list[dict[str, Any]]:
 def obtained(config: Config) -> list[dict[str, Any]]:
     """Return what came of every lease: its end, or the reason why there is none."""
     from broker import daemon
-    from broker.telemetry import logger
+    from broker.telemetry.log import logger
 
     parts = daemon.Parts(log=logger(form="auto", level="error"))
     with explained("--live"):

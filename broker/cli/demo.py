@@ -73,7 +73,7 @@ def run(options: Options) -> int:
 async def demonstrate(*, stay: bool) -> int:
     from broker import daemon
     from broker.sandbox import Sandbox
-    from broker.telemetry import logger
+    from broker.telemetry.log import logger
 
     with tempfile.TemporaryDirectory(prefix="namespace-broker-demo-") as folder:
         home = Path(folder)

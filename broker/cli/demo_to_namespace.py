@@ -64,7 +64,7 @@ async def demonstrate(*, stay: bool) -> int:
     from broker import daemon
     from broker.config import Flags, load
     from broker.sandbox import Sandbox
-    from broker.telemetry import logger
+    from broker.telemetry.log import logger
 
     with tempfile.TemporaryDirectory(prefix="namespace-broker-demo-") as folder:
         home = Path(folder)

@@ -44,7 +44,7 @@ def run(options: Options) -> int:
     warn(login.warnings)
     with explained("login"):
         from broker import daemon
-        from broker.telemetry import logger
+        from broker.telemetry.log import logger
 
         parts = daemon.Parts(log=logger(form="auto", level="warning"))
         exchanged = asyncio.run(daemon.exchange(login.upstream, login.identity, parts))

@@ -108,7 +108,7 @@ def obtained_once(options: Options) -> tuple[Mapping[str, Any], str | None]:
     warn(config.warnings)
 
     from broker import daemon
-    from broker.telemetry import logger
+    from broker.telemetry.log import logger
 
     parts = daemon.Parts(log=logger(form="auto", level="warning"))
     with explained(f"role/{role}"):
@@ -153,7 +153,7 @@ def id_token_once(options: Options) -> Mapping[str, Any]:
 def for_identity(options: Options) -> tuple[Config, str, "Parts"]:
     """Return a configuration of one identity, that identity's name, and what to obtain it with."""
     from broker import daemon
-    from broker.telemetry import logger
+    from broker.telemetry.log import logger
 
     flags, wanted = Flags(config=options.text("config")), options.text("identity")
     config = configured(flags, lambda flags, environ: load_identity(flags, environ, wanted))

@@ -107,7 +107,7 @@ async def served_until_it_ends(
     config: Config, role: str | None, words: tuple[str, ...], signals: Signals
 ) -> int:
     from broker import daemon
-    from broker.telemetry import logger
+    from broker.telemetry.log import logger
 
     parts = daemon.Parts(log=logger(form="auto", level="warning"))
     with tempfile.TemporaryDirectory(prefix="namespace-broker-exec-") as directory:

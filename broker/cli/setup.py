@@ -139,7 +139,7 @@ def at_hand(options: Options, *, audience: str) -> AtHand | None:
 def parts() -> Any:
     """Return what pipelines are made with, for a command."""
     from broker import daemon
-    from broker.telemetry import logger
+    from broker.telemetry.log import logger
 
     return daemon.Parts(log=logger(form="auto", level="warning"))
 

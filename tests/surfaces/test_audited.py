@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 
 from broker.access.caller import Caller
-from broker.audit.lines import Entry, entry_of
 from broker.http.message import Answer, Exchange
+from broker.telemetry.audit.lines import Entry, entry_of
 from tests.fakes import START
 from tests.surfaces.given import (
     ALICE,

@@ -21,10 +21,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.access.caller import Caller
-from broker.audit.lines import KEYS, Entry, Gap, Holder, entry_of, line_of, line_of_gap
-from broker.audit.log import AuditEvent, AuditLog, Dropped, Failing, Restored, auditing
-from broker.audit.sinks import FileSink, JournalSink, Sink, StreamSink, sink_for
 from broker.http.message import Answer, Exchange, Handed, Request
+from broker.telemetry.audit.lines import KEYS, Entry, Gap, Holder, entry_of, line_of, line_of_gap
+from broker.telemetry.audit.log import AuditEvent, AuditLog, Dropped, Failing, Restored, auditing
+from broker.telemetry.audit.sinks import FileSink, JournalSink, Sink, StreamSink, sink_for
 from tests.fakes import START, FakeClock
 
 ALICE = Caller(
@@ -467,7 +467,7 @@ def test_what_is_not_a_file_of_ours_is_refused(
 
 
 def test_standard_output_that_is_closed_is_refused_as_its_number_may_be_a_clients() -> None:
-    look = "from broker.audit.sinks import sink_for; sink_for('stdout')"
+    look = "from broker.telemetry.audit.sinks import sink_for; sink_for('stdout')"
     shell = f'exec "{sys.executable}" -c "{look}" >&-'
 
     done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=False)

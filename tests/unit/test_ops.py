@@ -12,7 +12,7 @@ from broker.http.message import Answer, Request
 from broker.keeper import Keeper
 from broker.lease import Refused, Unavailable
 from broker.surfaces.ops import Ops
-from broker.telemetry import Metrics, Telemetry, logger, outage_budget_s
+from broker.telemetry.log import Metrics, Telemetry, logger, outage_budget_s
 from tests.fakes import FakeClock, ScriptedSource, holding, lease_of, running, some_credentials
 
 

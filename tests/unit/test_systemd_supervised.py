@@ -16,7 +16,7 @@ from broker.lease import Lease, Refused, SourceError
 from broker.pipelines import Parts, Pipelines
 from broker.supervised import BEAT_S, Supervised, told
 from broker.systemd import Inherited, Notifier
-from broker.telemetry import logger
+from broker.telemetry.log import logger
 from tests.fakes import FakeClock, ScriptedSource, lease_of, running, settled, some_credentials
 from tests.unit.systemd_socket import Heard, hearing
 

@@ -13,7 +13,7 @@ from broker.access.caller import Caller
 from broker.http.message import Answer, Exchange, Request
 from broker.keeper import Keeper
 from broker.lease import Refused, Unavailable
-from broker.telemetry import Metrics, Telemetry, Voice, logger
+from broker.telemetry.log import Metrics, Telemetry, Voice, logger
 from tests.fakes import FakeClock, ScriptedSource, an_hour_of, running
 
 

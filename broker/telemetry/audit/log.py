@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from threading import Condition, Event, Thread
 
 from broker.access.caller import Caller
-from broker.audit.lines import UNKNOWN, Entry, Gap, Holder, entry_of, line_of, line_of_gap
-from broker.audit.sinks import Sink
 from broker.clock import Clock
 from broker.http.message import Exchange
+from broker.telemetry.audit.lines import UNKNOWN, Entry, Gap, Holder, entry_of, line_of, line_of_gap
+from broker.telemetry.audit.sinks import Sink
 
 MOST_WAITING = 10_000
 """Entries that wait to be written: some megabytes."""

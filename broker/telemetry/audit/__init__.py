@@ -1,8 +1,8 @@
 """One line for each credential or token that was handed out or refused. Holds nobody up."""
 
-from broker.audit.lines import Holder
-from broker.audit.log import AuditEvent, AuditLog, Dropped, Failing, Restored, auditing
-from broker.audit.sinks import sink_for
+from broker.telemetry.audit.lines import Holder
+from broker.telemetry.audit.log import AuditEvent, AuditLog, Dropped, Failing, Restored, auditing
+from broker.telemetry.audit.sinks import sink_for
 
 __all__ = [
     "AuditEvent",

@@ -25,7 +25,6 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from broker import __version__
-from broker.audit import AuditEvent, Dropped, Failing, Restored
 from broker.clock import Clock
 from broker.http.limits import Crowd
 from broker.http.message import Exchange
@@ -40,6 +39,7 @@ from broker.keeper import (
     Renewed,
 )
 from broker.surfaces.token_files import FileEvent, NotWritten, ShortLived
+from broker.telemetry.audit import AuditEvent, Dropped, Failing, Restored
 
 PREFIX = "namespace_broker"
 
