@@ -9,9 +9,10 @@ from functools import partial
 from broker.access.caller import PLAIN_TOKEN, Caller
 from broker.access.cgroups import Cgroups
 from broker.access.facts import HostFacts
-from broker.access.people import People
-from broker.access.processes import Processes
+from broker.access.process import Processes
 from broker.access.rules import ExplainedRules, FirstMatch, OwnerOnly
+from broker.access.usage import Usage
+from broker.access.users import People
 from broker.config import Config
 from broker.http.guard import Guard
 from broker.http.message import Exchange
@@ -24,7 +25,6 @@ from broker.starting import Misconfigured, explained
 from broker.surfaces.kept_tokens import KeptTokens
 from broker.surfaces.session_tokens import SigningKeys
 from broker.surfaces.spec_secrets import MASTER_BYTES, SpecSecrets, kept_spec_secrets
-from broker.surfaces.usage import Usage
 from broker.telemetry.audit import AuditLog, Holder, auditing, sink_for
 from broker.telemetry.log import Telemetry
 

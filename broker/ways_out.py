@@ -9,7 +9,7 @@ from typing import Any
 
 from broker import host
 from broker.access.caller import PLAIN_TOKEN
-from broker.access.subjects import Subjects
+from broker.access.caller_lookup import Subjects
 from broker.clock import Clock
 from broker.config import Config
 from broker.credentials import IdToken

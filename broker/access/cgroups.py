@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from broker.access.allowance import Allowance
 from broker.access.cgroup_paths import NOWHERE, Place, is_handed_on, place_in
+from broker.access.rate_limit import Allowance
 
 ROOT_ID = 1
 """The root of all cgroups. Another number: the tree begins somewhere within it, at a place that

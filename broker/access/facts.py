@@ -2,8 +2,8 @@
 nothing."""
 
 from broker.access.caller import Caller
-from broker.access.people import People
-from broker.access.processes import Process, Processes
+from broker.access.process import Process, Processes
+from broker.access.users import People
 
 
 class HostFacts:

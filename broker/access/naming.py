@@ -11,7 +11,7 @@ from typing import Any
 
 from broker.access.caller import OVERFLOW_ID, PLAIN_TOKEN
 from broker.access.cgroup_paths import UNIT_KINDS, is_unit_name
-from broker.access.who import Account, Who
+from broker.access.match import Account, Who
 
 MOST_ID = 0xFFFFFFFE
 

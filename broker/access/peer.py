@@ -15,7 +15,7 @@ from typing import Any, Self
 from broker.access.caller import OVERFLOW_ID, Caller, known_id
 from broker.access.cgroup_paths import NOWHERE, Place
 from broker.access.cgroups import Cgroups
-from broker.access.processes import place_of_process
+from broker.access.process import place_of_process
 
 SO_PEERPIDFD = 77
 """Holds on to the process that connected. Source: asm-generic/socket.h, since Linux 6.5."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from broker.access.caller import NOTHING, Caller, Grant
-from broker.access.who import Facts, Missed, Who
+from broker.access.match import Facts, Missed, Who
 
 
 class Rules(Protocol):

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from broker.access.caller import PLAIN_TOKEN
+from broker.access.match import Who
 from broker.access.rules import Rule
-from broker.access.who import Who
 
 LOCAL_KEYS = frozenset(
     {"any_local", "uid", "user", "unit", "user_unit", "container", "group", "exe"}

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs
 from broker import __version__
 from broker.access.caller import Caller, Grant
 from broker.access.rules import ExplainedRules, Verdict
+from broker.access.usage import Usage
 from broker.credentials import AwsCredentials, IdToken, NamespaceToken
 from broker.http.message import Answer, Request
 from broker.keeper import Keeper, Status
@@ -18,7 +19,6 @@ from broker.surfaces.documents import credentials_document, handed_out
 from broker.surfaces.namespace import handed_token
 from broker.surfaces.ops import json_answer, lease_facts, lease_named, readiness, rfc3339
 from broker.surfaces.spec_secrets import SpecSecrets, spec_for
-from broker.surfaces.usage import Usage
 
 Asked = Mapping[str, str]
 """What stands in the query."""

@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from broker.access.caller import Caller
+from broker.access.match import Account, Who
 from broker.access.rules import FirstMatch, Rule
-from broker.access.who import Account, Who
 
 CONTAINER = "c0ffee" * 10 + "1234"
 OTHER_CONTAINER = "c0ffee" * 10 + "9999"

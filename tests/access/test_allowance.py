@@ -2,7 +2,7 @@
 
 import pytest
 
-from broker.access.allowance import MOST_USERS, Allowance
+from broker.access.rate_limit import MOST_USERS, Allowance
 
 
 class Watch:

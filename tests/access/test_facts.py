@@ -5,8 +5,8 @@ import socket
 
 from broker.access.caller import Caller
 from broker.access.facts import HostFacts
-from broker.access.people import People, Person
-from broker.access.processes import Processes
+from broker.access.process import Processes
+from broker.access.users import People, Person
 
 THIS = os.path.realpath(f"/proc/{os.getpid()}/exe")
 

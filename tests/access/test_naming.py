@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.access.match import KEYS, Account, Who
 from broker.access.naming import READINGS, BadWho, who_of
-from broker.access.who import KEYS, Account, Who
 
 ROOT = pwd.getpwuid(0)
 ROOTS = grp.getgrgid(ROOT.pw_gid)

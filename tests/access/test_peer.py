@@ -8,7 +8,7 @@ import pytest
 
 from broker.access.caller import Caller
 from broker.access.peer import Peers, in_its_place, may_be_ours, unix_caller
-from broker.access.processes import place_of_process
+from broker.access.process import place_of_process
 
 
 @pytest.mark.parametrize(

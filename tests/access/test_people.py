@@ -10,8 +10,8 @@ from threading import Event
 
 import pytest
 
-from broker.access.people import FORGET_AFTER_S, MOST_ASKED_AT_ONCE, RENEW_AFTER_S, People, Person
-from broker.access.people import looked_up as looked_up_here
+from broker.access.users import FORGET_AFTER_S, MOST_ASKED_AT_ONCE, RENEW_AFTER_S, People, Person
+from broker.access.users import looked_up as looked_up_here
 
 CI = Person("ci", frozenset({1000, 27}))
 LONG_S = 30.0

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from broker.access.allowance import Allowance
 from broker.access.caller import Caller
 from broker.access.cgroup_paths import NOWHERE, place_in
-from broker.access.processes import (
+from broker.access.process import (
     KEPT_S,
     UNKNOWN,
     Process,
@@ -25,6 +24,7 @@ from broker.access.processes import (
     holder_of,
     place_of_process,
 )
+from broker.access.rate_limit import Allowance
 
 THIS = os.path.realpath(f"/proc/{os.getpid()}/exe")
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.access.caller import NOTHING, Caller, Grant
+from broker.access.match import Account, Missed, Who
 from broker.access.rules import FirstMatch, OwnerOnly, Rule, Verdict
-from broker.access.who import Account, Missed, Who
 from tests.access.given import (
     ALICE,
     BOB,

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 
 from broker.access.caller import Caller
+from broker.access.match import Account, Who
 from broker.access.rules import FirstMatch
 from broker.access.unreachable import unreachable
-from broker.access.who import Account, Who
 from tests.access.given import CONTAINER, KNOWN, callers, rules_of, several_whos
 
 CI = Account("ci", 1000)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from broker.access.match import Account, Who
 from broker.access.rules import Rule
-from broker.access.who import Account, Who
 from broker.config import Flags, load_roles
 from tests.config.given import ARN, NO_FILE, ROLE, Given
 

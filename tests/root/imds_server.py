@@ -9,9 +9,9 @@ from broker.access.cgroups import Cgroups
 from broker.access.facts import HostFacts
 from broker.access.naming import who_of
 from broker.access.peer import Peers
-from broker.access.people import People
-from broker.access.processes import Processes
+from broker.access.process import Processes
 from broker.access.rules import FirstMatch, Rule
+from broker.access.users import People
 from broker.clock import SystemClock
 from broker.http.bind import bind
 from broker.http.server import serving

@@ -16,7 +16,7 @@ from pathlib import Path
 from broker.access.caller import Caller
 from broker.access.cgroups import Cgroups
 from broker.access.peer import Peers, in_its_place, unix_caller
-from broker.access.processes import Processes
+from broker.access.process import Processes
 from broker.http.bind import bind, bind_unix
 from tests.root.becoming import become, options
 

@@ -6,18 +6,18 @@ from typing import Any
 import pytest
 
 from broker.access.caller import Caller
+from broker.access.caller_lookup import Subjects
 from broker.access.facts import HostFacts
-from broker.access.people import People
-from broker.access.processes import Processes
+from broker.access.process import Processes
 from broker.access.rules import OwnerOnly
-from broker.access.subjects import Subjects
+from broker.access.usage import Usage
+from broker.access.users import People
 from broker.credentials import AwsCredentials, NamespaceToken
 from broker.http.message import Request
 from broker.keeper import Keeper
 from broker.lease import Refused
 from broker.surfaces.control import Control, Endpoints, Handing
 from broker.surfaces.spec_secrets import SpecSecrets
-from broker.surfaces.usage import Usage
 from tests.fakes import FakeClock, holding, lease_of, some_credentials
 
 OWNER = Caller(uid=1000)

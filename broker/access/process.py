@@ -10,9 +10,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from broker.access.allowance import Allowance
 from broker.access.caller import Caller, known_id
 from broker.access.cgroup_paths import NOWHERE, Place, place_in
+from broker.access.rate_limit import Allowance
 
 PROC = Path("/proc")
 

@@ -7,7 +7,7 @@ from typing import Any
 from broker.access.caller import Caller
 from broker.access.facts import HostFacts
 from broker.access.peer import may_be_ours
-from broker.access.processes import caller_of_process
+from broker.access.process import caller_of_process
 
 
 class Subjects:
