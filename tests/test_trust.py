@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.trust import (
+from broker.policy import (
     Verdict,
     identity_may,
     relationship_admits,

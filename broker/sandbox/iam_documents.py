@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from broker import trust
+from broker import policy
 from broker.sandbox.iam_records import Policy
 from broker.sandbox.keys import compact_json
 from broker.sandbox.query import AwsError
@@ -135,7 +135,7 @@ def _check_condition(condition: object) -> None:
     if not isinstance(condition, dict):
         raise _malformed("Syntax errors in policy.")
     for operator, tests in condition.items():
-        if not trust.is_operator(operator):
+        if not policy.is_operator(operator):
             raise _malformed(f"Invalid Condition type : {operator}.")
         if not isinstance(tests, dict):
             raise _malformed("Syntax errors in policy.")

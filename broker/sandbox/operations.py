@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from broker import trust
+from broker import policy
 from broker.sandbox.accounts import Identity
 from broker.sandbox.iam_records import Policies
 from broker.sandbox.query import AwsError, Result
@@ -39,7 +39,7 @@ class Signer:
 
     def verdict(
         self, action: str, *, resource: str = "*", context: Mapping[str, object] | None = None
-    ) -> trust.Verdict:
+    ) -> policy.Verdict:
         """Judge by the signer's own policies: a principal without any may do nothing. What a
         session policy takes away is not looked at."""
         keys: dict[str, object] = {
@@ -47,7 +47,7 @@ class Signer:
             "aws:PrincipalAccount": self.identity.account,
             "aws:RequestedRegion": self.region,
         }
-        return trust.identity_may(
+        return policy.identity_may(
             self.policies,
             action=action,
             resource=resource,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from threading import Lock
 
-from broker import trust
+from broker import policy
 from broker.sandbox.keys import compact_json
 from broker.sandbox.methods import optional_text, text
 from broker.sandbox.rpc_errors import RpcError
@@ -72,7 +72,7 @@ class Relationships:
 
     def admitting(self, claims: Mapping[str, object]) -> Relationship | None:
         """Return the first that admits *claims*."""
-        admitting = (one for one in self._list if trust.relationship_admits(one, claims=claims))
+        admitting = (one for one in self._list if policy.relationship_admits(one, claims=claims))
         return next(admitting, None)
 
     def has_issuer(self, issuer: str) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 import aiohttp
 
-from broker import trust
+from broker import policy
 from broker.sandbox import constraints, relying
 from broker.sandbox.accounts import Accounts, Identity
 from broker.sandbox.constraints import Params, invalid, named, sized
@@ -80,7 +80,7 @@ class Sts:
         provider, claims = await self._vouched(token, account=role_arn.split(":")[4])
         role = self._accounts.seen_role(role_arn)
         context = {"sts:RoleSessionName": session_name, **self._time_context()}
-        if role is None or not trust.role_admits_web_identity(
+        if role is None or not policy.role_admits_web_identity(
             role.trust_policy,
             provider_arn=provider.arn,
             claims=claims,
@@ -237,7 +237,7 @@ class Sts:
 
 def _may_hop(role: RoleRecord, signer: Signer, action: str, context: Mapping[str, object]) -> bool:
     caller = signer.identity
-    verdict = trust.role_admits_principal(
+    verdict = policy.role_admits_principal(
         role.trust_policy,
         principal_arns=caller.names,
         action=action,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from broker import trust
+from broker import policy
+from broker.policy import Verdict
 from broker.setup.providers import FoundProvider
 from broker.setup.roles import FoundRole
 from broker.setup.wanted import OidcProvider, Role
-from broker.trust import Verdict
 
 __all__ = ["Verdict", "admission"]
 
@@ -33,7 +33,7 @@ def admission(
     wanted_role, found_role = role
     if found_role is None:
         return _no(f"there is no role {wanted_role.name}")
-    return trust.role_admits_web_identity(
+    return policy.role_admits_web_identity(
         found_role.trust_policy, provider_arn=wanted.arn, claims=claims
     )
 

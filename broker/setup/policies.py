@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from broker.policy import identity_may
 from broker.setup.documents import (
     difference,
     statements_of,
@@ -16,7 +17,6 @@ from broker.setup.documents import (
 )
 from broker.setup.steps import Standing, Step
 from broker.setup.wanted import AttachedPolicy, Document, InlinePolicy
-from broker.trust import identity_may
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from broker.policy import Verdict, role_admits_web_identity
 from broker.setup.documents import (
     admits_as_much,
     difference,
@@ -19,7 +20,6 @@ from broker.setup.documents import (
 )
 from broker.setup.steps import Standing, Step
 from broker.setup.wanted import AttachedPolicy, Document, InlinePolicy, Role
-from broker.trust import Verdict, role_admits_web_identity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from broker import trust
+from broker import policy
 from broker.config.errors import ConfigError
 from broker.setup.documents import policy_of
 from broker.setup.wanted import (
@@ -163,7 +163,7 @@ def _allowances(asked: BySts) -> tuple[Allowance, ...]:
 def check_matches(subject_match: str, *, role_arn: str) -> None:
     """Raise where the role would not be admitted by its own trust relationship."""
     relationship = {"issuer": "any", "subject_match": subject_match}
-    if not trust.relationship_admits(relationship, claims={"iss": "any", "sub": role_arn}):
+    if not policy.relationship_admits(relationship, claims={"iss": "any", "sub": role_arn}):
         raise ConfigError(
             "--subject-match",
             f"is {subject_match}, which does not match the role {role_arn}",

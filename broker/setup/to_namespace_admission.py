@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from broker import trust
+from broker import policy
+from broker.policy import StatementVerdict, Verdict
 from broker.setup.to_namespace import (
     GET_DEVELOPER_TOKEN,
     GET_WEB_IDENTITY_TOKEN,
@@ -18,7 +19,6 @@ from broker.setup.to_namespace_pool_trust import FoundPoolTrust
 from broker.setup.to_namespace_pools import FoundPool
 from broker.setup.to_namespace_relationships import Entry, in_our_spelling
 from broker.setup.wanted import Document, Place
-from broker.trust import StatementVerdict, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +113,7 @@ def _may(
     resource: str = "*",
     context: Mapping[str, object] | None = None,
 ) -> Judged:
-    verdict = trust.identity_may(
+    verdict = policy.identity_may(
         permissions.inline, action=action, resource=resource, context=context
     )
     what = f"the role may {action}"
@@ -137,7 +137,7 @@ def _admitted(
     issuer = federation.issuer if federation else "unknown: the account has no issuer yet"
     entries = [in_our_spelling(entry) for entry in trusted.entries]
     of_the_issuer = [entry for entry in entries if entry.get("issuer") == issuer]
-    verdict = trust.relationships_admit(
+    verdict = policy.relationships_admit(
         of_the_issuer or entries,
         claims={"iss": issuer, "sub": role_arn, "aud": asked.audience},
     )

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
-from broker import trust
+from broker import policy
 from broker.setup.steps import Standing, Step
 from broker.setup.wanted import Document, StsTrust
 
@@ -226,7 +226,7 @@ def _admits(entry: Entry, wanted: StsTrust) -> bool:
     if "*" in wanted.subject_match:
         return False
     claims = {"iss": wanted.issuer, "sub": wanted.subject_match, "aud": wanted.audience or ""}
-    return bool(trust.relationship_admits(in_our_spelling(entry), claims=claims))
+    return bool(policy.relationship_admits(in_our_spelling(entry), claims=claims))
 
 
 def _granted(entry: Entry, wanted: StsTrust) -> bool:

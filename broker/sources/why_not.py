@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from broker import trust
+from broker import policy
 from broker.credentials import IdToken, Role
 from broker.lease import Refused
 from broker.sources.aws_errors import NotAdmitted, presented, provider_arn
@@ -27,7 +27,7 @@ def _why(found: RoleDocument, role: Role, token: IdToken) -> str:
         return f"There is no such role in the account; correct roles.{role.name}, or create it"
     if found.arn != role.arn:
         return f"The role of that name is {shown(found.arn)}; correct roles.{role.name}"
-    verdict = trust.role_admits_web_identity(
+    verdict = policy.role_admits_web_identity(
         found.trust_policy,
         provider_arn=provider_arn(role, token),
         claims=_claims(token),

@@ -206,7 +206,7 @@ async def test_the_administrators_environment_is_enough_to_manage_the_account(
 @pytest.mark.parametrize(
     ("module", "unwanted"),
     [
-        ("broker.trust", {"jwt", "cryptography", "aiohttp"}),
+        ("broker.policy", {"jwt", "cryptography", "aiohttp"}),
         ("broker.sandbox", {"moto", "botocore", "flask", "boto3"}),
     ],
 )

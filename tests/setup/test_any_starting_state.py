@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.policy import role_admits_web_identity
 from broker.setup import to_aws
 from broker.setup.apply import make, take_back
 from broker.setup.cloud import standing_in
@@ -18,7 +19,6 @@ from broker.setup.roles import FoundRole
 from broker.setup.steps import Plan
 from broker.setup.to_aws import ToAws
 from broker.setup.wanted import Document
-from broker.trust import role_admits_web_identity
 from tests.setup.given import FOREIGN, HOST, PLACE, PROVIDER, READ_ONLY, Account, statement
 
 OTHER = "arn:aws:iam::123456789012:policy/theirs"

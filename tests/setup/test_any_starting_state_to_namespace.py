@@ -11,7 +11,7 @@ from typing import Any
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from broker import trust
+from broker import policy
 from broker.lease import Refused, SourceError
 from broker.setup.apply import make, take_back
 from broker.setup.cloud import standing_in
@@ -160,19 +160,19 @@ def gets_in(world: BothClouds, wanted: BySts | ByCognito) -> bool:
     policies = world.policies["builder"]
     if isinstance(wanted, BySts):
         claims = {"iss": ISSUER, "sub": ROLE, "aud": wanted.audience}
-        may = trust.identity_may(
+        may = policy.identity_may(
             policies, action=GET_WEB_IDENTITY_TOKEN, context=context_of(wanted)
         )
         listed = [in_our_spelling(one) for one in world.relationships]
         return (
             world.federation
             and bool(may)
-            and bool(trust.relationships_admit(listed, claims=claims))
+            and bool(policy.relationships_admit(listed, claims=claims))
         )
     return any(
         pool["IdentityPoolId"] in world.trusted_pools
         and pool.get("DeveloperProviderName") == "namespace.so"
-        and trust.identity_may(
+        and policy.identity_may(
             policies,
             action=GET_DEVELOPER_TOKEN,
             resource=PLACE.pool_arn(pool["IdentityPoolId"]),

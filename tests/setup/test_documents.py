@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.policy import role_admits_web_identity
 from broker.setup.documents import (
     admits_as_much,
     contains,
@@ -11,7 +12,6 @@ from broker.setup.documents import (
     with_statement,
     without_statement,
 )
-from broker.trust import role_admits_web_identity
 from tests.setup.given import FOREIGN, HOST, PROVIDER, statement
 
 WANTED = statement()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker import trust
+from broker import policy
 from broker.setup.to_namespace_relationships import (
     FULL_ACCESS,
     FoundTrust,
@@ -267,7 +267,7 @@ def test_any_list_comes_to_have_what_is_wanted_and_planned_again_it_is_kept(
     found = found_in(written, asked)
     claims = {"iss": ISSUER, "sub": ROLE, "aud": asked.audience or "any"}
     assert found is not None
-    assert trust.relationship_admits(in_our_spelling(found), claims=claims)
+    assert policy.relationship_admits(in_our_spelling(found), claims=claims)
     assert step(asked, found_trust(written, asked)).kind == "keep"
     assert with_wanted(written, asked) == written
 

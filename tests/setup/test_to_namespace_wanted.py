@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from broker import trust
+from broker import policy
 from broker.config.errors import ConfigError
 from broker.setup.documents import policy_of
 from broker.setup.policies import FoundInline, inline_step, merged_with
@@ -56,7 +56,7 @@ def allows(policy: InlinePolicy, **context: object) -> bool:
         "sts:DurationSeconds": 300,
     }
     return bool(
-        trust.identity_may(
+        policy.identity_may(
             {"": policy.document}, action=GET_WEB_IDENTITY_TOKEN, context=usual | context
         )
     )
@@ -188,8 +188,8 @@ def test_cognitos_policy_is_for_that_pool_alone() -> None:
     arn = f"arn:aws:cognito-identity:us-west-2:123456789012:identitypool/us-west-2:{GUID}"
     policies = {policy.name: policy.document}
     assert policy.name == f"allow-developer-tokens-{GUID}"
-    assert trust.identity_may(policies, action=GET_DEVELOPER_TOKEN, resource=arn)
-    assert not trust.identity_may(policies, action=GET_DEVELOPER_TOKEN, resource=f"{arn}0")
+    assert policy.identity_may(policies, action=GET_DEVELOPER_TOKEN, resource=arn)
+    assert not policy.identity_may(policies, action=GET_DEVELOPER_TOKEN, resource=f"{arn}0")
 
 
 def test_what_only_a_new_pool_can_say_is_filled_in_once_it_stands() -> None:

@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from broker.trust import operators
-from broker.trust.texts import like, listed, listing, shown, texts
-from broker.trust.verdict import Check, StatementVerdict, Verdict, refused
+from broker.policy import operators
+from broker.policy.texts import like, listed, listing, shown, texts
+from broker.policy.verdict import Check, StatementVerdict, Verdict, refused
 
 Policy = Mapping[str, object]
 

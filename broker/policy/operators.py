@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from broker.trust.texts import like
+from broker.policy.texts import like
 
 Compares = Callable[[str, str], bool | None]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from broker.trust.operators import is_operator
-from broker.trust.policies import Asked, Policy, judge
-from broker.trust.relationships import relationship_admits, relationships_admit
-from broker.trust.texts import shown, texts
-from broker.trust.verdict import Check, StatementVerdict, Verdict, refused
+from broker.policy.evaluate import Asked, Policy, judge
+from broker.policy.operators import is_operator
+from broker.policy.relationships import relationship_admits, relationships_admit
+from broker.policy.texts import shown, texts
+from broker.policy.verdict import Check, StatementVerdict, Verdict, refused
 
 __all__ = [
     "Check",

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from broker.trust.texts import listing, pattern, shown, text_of, texts
-from broker.trust.verdict import Check, StatementVerdict, Verdict, refused
+from broker.policy.texts import listing, pattern, shown, text_of, texts
+from broker.policy.verdict import Check, StatementVerdict, Verdict, refused
 
 Relationship = Mapping[str, object]
 Claims = Mapping[str, object]
