@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from broker.config import Config, IdentityConfig
 from broker.fingerprints import FROM_AWS
-from broker.sources.circles import Ours, identity_leads_to, leads_to
+from broker.sources.aws.self_reference import Ours, identity_leads_to, leads_to
 from broker.starting import Misconfigured
 from broker.surfaces.control import Endpoints
 

@@ -19,17 +19,22 @@ from broker.files.watch import watch
 from broker.fingerprints import FROM_AWS
 from broker.keeper import Event, Keeper, Obtained, Renewed
 from broker.lease import Lease, NotReady, Refused, Source, Unavailable
-from broker.sources.ambient import Ambient
-from broker.sources.aws import AssumedRole, Sts
-from broker.sources.exchange import Exchange, Exchanged, aws_identity_source, exchanged_once
-from broker.sources.namespace import (
+from broker.sources.aws.assume_role import AssumedRole, Sts
+from broker.sources.aws.credential_chain import Ambient
+from broker.sources.aws.explain import RoleDocuments, RoleReader
+from broker.sources.namespace.exchange import (
+    Exchange,
+    Exchanged,
+    aws_identity_source,
+    exchanged_once,
+)
+from broker.sources.namespace.id_token import (
     IdentitySource,
     IdTokenFor,
     NamespaceIam,
     identity_source,
     open_session,
 )
-from broker.sources.role_documents import RoleDocuments, RoleReader
 from broker.systemd import Inherited, Notifier
 from broker.telemetry.log import Log, logger
 from broker.upkeep import Upkeep, upkeep

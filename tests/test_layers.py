@@ -75,17 +75,17 @@ COMMON = {"lease", "credentials", "clock", ""}
 
 OWNERS = {
     "aiobotocore": {
-        "sources/aws.py",
-        "sources/aws_call.py",
-        "sources/ambient.py",
-        "sources/ambient_errors.py",
+        "sources/aws/assume_role.py",
+        "sources/aws/call.py",
+        "sources/aws/credential_chain.py",
+        "sources/aws/chain_errors.py",
         "setup/aws_api.py",
     },
     "botocore": {
-        "sources/aws.py",
-        "sources/aws_call.py",
-        "sources/ambient.py",
-        "sources/ambient_errors.py",
+        "sources/aws/assume_role.py",
+        "sources/aws/call.py",
+        "sources/aws/credential_chain.py",
+        "sources/aws/chain_errors.py",
         "setup/aws_api.py",
     },
     "aiohttp.web": {"http/server.py", "sandbox"},

@@ -14,8 +14,8 @@ from broker.clock import Clock
 from broker.lease import SourceError, Unavailable, backoff_s
 from broker.setup.aws_errors import sorted_setup_fault
 from broker.setup.wanted import GLOBAL_REGIONS
-from broker.sources.ambient import Ambient, Signer
-from broker.sources.aws_call import client_settings, sorted_call
+from broker.sources.aws.call import client_settings, sorted_call
+from broker.sources.aws.credential_chain import Ambient, Signer
 
 ATTEMPTS: Final = 3
 """Of one call over passing faults, as botocore's mode "standard": nobody retries around us."""

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from broker.lease import Refused, SourceError
-from broker.sources.ambient_errors import is_about_the_caller
-from broker.sources.aws_errors import AwsFault, passing_fault, said
+from broker.sources.aws.chain_errors import is_about_the_caller
+from broker.sources.aws.errors import AwsFault, passing_fault, said
 
 
 class AwsRefused(Refused):

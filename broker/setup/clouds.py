@@ -12,7 +12,7 @@ from broker.config import checks
 from broker.config.errors import ConfigError
 from broker.setup.aws_api import NO_REGION, AwsApi, Caller, Endpoints, aws_api, models
 from broker.setup.wanted import Place
-from broker.sources.ambient import Ambient
+from broker.sources.aws.credential_chain import Ambient
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,8 +32,8 @@ from broker.setup.wanted import (
     Known,
     StsTrust,
 )
-from broker.sources.aws_tokens import DEVELOPER_PROVIDER
-from broker.sources.iam import NamespaceIam
+from broker.sources.aws.web_identity import DEVELOPER_PROVIDER
+from broker.sources.namespace.api import NamespaceIam
 from broker.sources.quoting import shown
 
 T = TypeVar("T")

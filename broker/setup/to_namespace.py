@@ -26,7 +26,7 @@ from broker.setup.wanted import (
     StsTrust,
     Wanted,
 )
-from broker.sources.aws_tokens import ALGORITHM, AUDIENCE, DEVELOPER_PROVIDER, DURATION_S
+from broker.sources.aws.web_identity import ALGORITHM, AUDIENCE, DEVELOPER_PROVIDER, DURATION_S
 
 STS_POLICY_NAME = "allow-get-web-identity-token"
 """The guide's, so that one made by hand is recognised."""

@@ -17,7 +17,7 @@ from broker.config.errors import ConfigError, shown
 from broker.setup import checks as setup_checks
 from broker.setup.to_namespace import POOL_NAME, ByCognito, BySts
 from broker.setup.wanted import Document
-from broker.sources.aws_tokens import ALGORITHM, AUDIENCE, DURATION_S
+from broker.sources.aws.web_identity import ALGORITHM, AUDIENCE, DURATION_S
 
 _POOL_NAME = re.compile(r"[\w\s+=,.@-]{1,128}")
 _SUBJECT = re.compile(

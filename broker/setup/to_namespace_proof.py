@@ -19,9 +19,9 @@ from broker.setup.aws_errors import AwsRefused
 from broker.setup.proof import NOT_HEARD_OF_YET, proven
 from broker.setup.to_namespace import ByCognito, BySts
 from broker.setup.wanted import Place
-from broker.sources.ambient import Ambient
-from broker.sources.exchange import Exchange, Exchanged, aws_identity_source
-from broker.sources.iam import NamespaceIam
+from broker.sources.aws.credential_chain import Ambient
+from broker.sources.namespace.api import NamespaceIam
+from broker.sources.namespace.exchange import Exchange, Exchanged, aws_identity_source
 
 SESSION_NAME: Final = "namespace-broker-setup"
 SESSION_S: Final = 3600

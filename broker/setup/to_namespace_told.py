@@ -8,7 +8,7 @@ import shlex
 
 from broker.setup.to_namespace import ByCognito, BySts
 from broker.setup.wanted import Place
-from broker.sources.aws_tokens import ALGORITHM, AUDIENCE, DURATION_S
+from broker.sources.aws.web_identity import ALGORITHM, AUDIENCE, DURATION_S
 
 
 def snippet(asked: BySts | ByCognito, place: Place, *, pool_id: str | None = None) -> str:

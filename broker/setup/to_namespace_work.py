@@ -48,9 +48,9 @@ from broker.setup.wanted import (
     StsTrust,
     Wanted,
 )
-from broker.sources.ambient import Ambient
-from broker.sources.iam import NamespaceIam
-from broker.sources.namespace import identity_source, open_session
+from broker.sources.aws.credential_chain import Ambient
+from broker.sources.namespace.api import NamespaceIam
+from broker.sources.namespace.id_token import identity_source, open_session
 
 Waiting = Callable[[float, Refused], None]
 

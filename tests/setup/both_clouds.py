@@ -18,8 +18,8 @@ from broker.setup.iam import iam_hands
 from broker.setup.namespace_trust import CognitoTrustHands, NamespaceTrust, StsTrustHands
 from broker.setup.to_namespace_hands import IdentityPoolHands, OutboundFederationHands
 from broker.setup.wanted import CognitoTrust, Document, IdentityPool, OutboundFederation, StsTrust
-from broker.sources.aws_errors import AwsFault
-from broker.sources.iam import NamespaceIam, Tenant
+from broker.sources.aws.errors import AwsFault
+from broker.sources.namespace.api import NamespaceIam, Tenant
 from tests.fakes import START
 from tests.setup.given import PLACE, Impatient
 

@@ -20,7 +20,7 @@ from broker.setup.to_namespace_hands import (
     permissions_of,
 )
 from broker.setup.wanted import IdentityPool, OutboundFederation
-from broker.sources.ambient import Ambient
+from broker.sources.aws.credential_chain import Ambient
 from tests.setup.given import PLACE
 
 REGION = "eu-central-1"

@@ -21,8 +21,8 @@ from broker.setup.to_namespace_pool_trust import FoundPoolTrust
 from broker.setup.to_namespace_pools import FoundPool
 from broker.setup.to_namespace_proof import is_admitted, is_role, signed_in
 from broker.setup.wanted import Document
-from broker.sources.exchange import Exchanged
-from broker.sources.iam import Tenant
+from broker.sources.namespace.api import Tenant
+from broker.sources.namespace.exchange import Exchanged
 from tests.fakes import FakeClock
 from tests.setup.given import PLACE
 

@@ -10,9 +10,9 @@ from hypothesis import settings
 from broker.clock import SystemClock
 from broker.lease import Lease
 from broker.sandbox import Sandbox
-from broker.sources.ambient import Ambient
-from broker.sources.aws import Sts
-from broker.sources.namespace import NamespaceIam, open_session
+from broker.sources.aws.assume_role import Sts
+from broker.sources.aws.credential_chain import Ambient
+from broker.sources.namespace.id_token import NamespaceIam, open_session
 from tests.fakes import FakeClock, ScriptedSource
 from tests.sources.given import (
     REGION,

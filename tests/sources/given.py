@@ -17,22 +17,22 @@ from broker.credentials import IdToken, NamespaceToken, Role
 from broker.lease import Lease
 from broker.sandbox import Sandbox
 from broker.sandbox.accounts import IssuedKeys
-from broker.sources.ambient import Ambient
-from broker.sources.aws import AssumedRole, Sts
-from broker.sources.aws_tokens import (
+from broker.sources.aws.assume_role import AssumedRole, Sts
+from broker.sources.aws.credential_chain import Ambient
+from broker.sources.aws.web_identity import (
     AwsToken,
     DeveloperTokenFor,
     Pool,
     WebIdentityTokenFor,
     pool_named,
 )
-from broker.sources.exchange import (
+from broker.sources.namespace.exchange import (
     CognitoExchange,
     Exchange,
     OidcExchange,
     aws_identity_source,
 )
-from broker.sources.namespace import (
+from broker.sources.namespace.id_token import (
     IdentitySource,
     IdTokenFor,
     NamespaceIam,

@@ -9,11 +9,16 @@ from hypothesis import strategies as some
 
 from broker.clock import SystemClock
 from broker.lease import Lease, Refused, SourceError, Unavailable
-from broker.sources.ambient import Ambient
-from broker.sources.aws import Sts
-from broker.sources.aws_tokens import DeveloperTokenFor, Pool, WebIdentityTokenFor
-from broker.sources.exchange import OidcExchange
-from broker.sources.namespace import IdTokenFor, NamespaceIam, identity_source, open_session
+from broker.sources.aws.assume_role import Sts
+from broker.sources.aws.credential_chain import Ambient
+from broker.sources.aws.web_identity import DeveloperTokenFor, Pool, WebIdentityTokenFor
+from broker.sources.namespace.exchange import OidcExchange
+from broker.sources.namespace.id_token import (
+    IdTokenFor,
+    NamespaceIam,
+    identity_source,
+    open_session,
+)
 from tests.fakes import ScriptedSource
 from tests.sources.given import (
     REGION,

@@ -11,8 +11,8 @@ from botocore.loaders import Loader
 from broker.credentials import Role
 from broker.lease import Refused, SourceError, Unavailable
 from broker.sandbox import Sandbox
-from broker.sources.aws import AssumedRole, Sts, regional_sts_url
-from broker.sources.aws_errors import NotAdmitted
+from broker.sources.aws.assume_role import AssumedRole, Sts, regional_sts_url
+from broker.sources.aws.errors import NotAdmitted
 from tests.fakes import FakeClock, ScriptedSource, lease_of
 from tests.sources.given import (
     ROLE_ARN,

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from broker.lease import Refused, SourceError, Stale, Unavailable
-from broker.sources.aws_errors import AwsFault
-from broker.sources.aws_token_errors import (
+from broker.sources.aws.errors import AwsFault
+from broker.sources.aws.token_errors import (
     OutlivesSession,
     sorted_cognito_fault,
     sorted_sts_fault,

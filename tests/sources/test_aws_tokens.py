@@ -9,9 +9,9 @@ import pytest
 from broker.clock import SystemClock
 from broker.lease import Refused, SourceError, Unavailable
 from broker.sandbox import Sandbox
-from broker.sources.ambient import Ambient
-from broker.sources.aws_token_errors import OutlivesSession
-from broker.sources.aws_tokens import Pool, pool_named
+from broker.sources.aws.credential_chain import Ambient
+from broker.sources.aws.token_errors import OutlivesSession
+from broker.sources.aws.web_identity import Pool, pool_named
 from tests.sources.given import (
     REGION,
     Workload,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from broker.sources.aws_profiles import SharedFiles, shared_files
-from broker.sources.circles import Ours, identity_leads_to, leads_to
+from broker.sources.aws.profiles import SharedFiles, shared_files
+from broker.sources.aws.self_reference import Ours, identity_leads_to, leads_to
 from tests.sources.given import bearer_of, spec_of, write_token_file
 
 CONTAINER = "http://127.0.0.1:8170"

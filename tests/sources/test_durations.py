@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from broker.lease import Lease, Refused, Unavailable
-from broker.sources.durations import DurationTooLong, Longest, Wanted
+from broker.sources.aws.durations import DurationTooLong, Longest, Wanted
 
 HOUR_S = 3600
 

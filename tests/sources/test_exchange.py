@@ -10,9 +10,9 @@ import pytest
 from broker.clock import SystemClock
 from broker.lease import Refused, SourceError, Unavailable
 from broker.sandbox import ErrorShape, Sandbox
-from broker.sources.exchange import aws_identity_source, exchanged_once
-from broker.sources.namespace import NamespaceIam
-from broker.sources.rpc_errors import CODES
+from broker.sources.namespace.errors import CODES
+from broker.sources.namespace.exchange import aws_identity_source, exchanged_once
+from broker.sources.namespace.id_token import NamespaceIam
 from tests.fakes import FakeClock
 from tests.sources.given import (
     REGION,

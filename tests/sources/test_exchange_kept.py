@@ -12,9 +12,9 @@ from broker.credentials import NamespaceToken
 from broker.keeper import Keeper
 from broker.lease import NotReady
 from broker.sandbox import Sandbox
-from broker.sources.ambient import Ambient
-from broker.sources.aws import AssumedRole, Sts
-from broker.sources.namespace import IdTokenFor, NamespaceIam
+from broker.sources.aws.assume_role import AssumedRole, Sts
+from broker.sources.aws.credential_chain import Ambient
+from broker.sources.namespace.id_token import IdTokenFor, NamespaceIam
 from tests.fakes import FakeClock, running
 from tests.sources.given import REGION, Workload, key_variables, some_role
 

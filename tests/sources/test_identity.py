@@ -603,7 +603,7 @@ async def test_redirects_that_lead_nowhere_are_no_proper_answer(
 async def test_a_metadata_service_that_hangs_is_given_up(
     pipeline: Pipeline, clock: FakeClock
 ) -> None:
-    from broker.sources.identity import identity_source
+    from broker.sources.namespace.identity import identity_source
 
     async with hanging() as url:
         identity = identity_source(

@@ -9,8 +9,8 @@ import pytest
 from broker.keeper import Keeper
 from broker.lease import Lease, Refused
 from broker.sandbox import Sandbox
-from broker.sources.aws import AssumedRole, Sts
-from broker.sources.namespace import IdTokenFor, NamespaceIam, identity_source
+from broker.sources.aws.assume_role import AssumedRole, Sts
+from broker.sources.namespace.id_token import IdTokenFor, NamespaceIam, identity_source
 from tests.fakes import FakeClock, running
 from tests.sources.given import Pipeline, some_role, write_token_file
 

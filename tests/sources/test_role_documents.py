@@ -11,8 +11,8 @@ from broker.credentials import AwsCredentials
 from broker.lease import Refused
 from broker.sandbox import Sandbox
 from broker.sandbox.accounts import IssuedKeys
-from broker.sources.aws import AssumedRole
-from broker.sources.role_documents import RoleDocument, RoleDocuments
+from broker.sources.aws.assume_role import AssumedRole
+from broker.sources.aws.explain import RoleDocument, RoleDocuments
 from tests.fakes import FakeClock
 from tests.sources.given import Pipeline, key_variables, some_role
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as some
 
 from broker.lease import Refused, SourceError, Stale, Unavailable
 from broker.sandbox import ErrorShape, Sandbox
-from broker.sources.namespace import NamespaceIam
-from broker.sources.rpc_errors import CODES, fault_in, retry_after_s, sorted_error
+from broker.sources.namespace.errors import CODES, fault_in, retry_after_s, sorted_error
+from broker.sources.namespace.id_token import NamespaceIam
 from broker.sources.web import Reply
 from tests.sources.given import Pipeline, answering, hanging, http_answer
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from broker.sources.token_spec import NotASpec, TokenSpec, decoded
+from broker.sources.namespace.token_spec import NotASpec, TokenSpec, decoded
 from tests.sources.given import spec_of
 
 EXAMPLE = "eyJ2ZXJzaW9uIjoidjEiLCJtZXRhZGF0YV91cmwiOiJodHRwOi8vMTI3LjAuMC4xOjgxMjcvbnNjL3YxIn0"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from broker.sources.tokens import (
+from broker.sources.jwt import (
     NotAToken,
     bearer_lease,
     claims_of,

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 from broker.credentials import IdToken, Role
-from broker.sources.aws_errors import NotAdmitted
-from broker.sources.role_documents import RoleDocument
-from broker.sources.why_not import explained
+from broker.sources.aws.errors import NotAdmitted
+from broker.sources.aws.explain import RoleDocument
+from broker.sources.aws.why_not import explained
 from tests.sources.given import ROLE_ARN, jwt_of, some_id_token, some_role
 
 HOST = "federation.namespaceapis.com"

@@ -15,9 +15,9 @@ from yarl import URL
 from broker.clock import Clock
 from broker.credentials import AwsCredentials
 from broker.lease import Refused, SourceError, Stale
-from broker.sources.ambient_errors import not_found, sorted_lookup
-from broker.sources.aws_call import client_settings, fault_in, sorted_call
-from broker.sources.aws_errors import AwsFault
+from broker.sources.aws.call import client_settings, fault_in, sorted_call
+from broker.sources.aws.chain_errors import not_found, sorted_lookup
+from broker.sources.aws.errors import AwsFault
 
 CALL_LIMIT_S = 15.0
 """One call, looking up the credentials and making the client included."""

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from broker.clock import Clock
 from broker.lease import Lease, Unavailable
-from broker.sources.ambient import Ambient, Operation
-from broker.sources.aws_token_errors import OutlivesSession, sorted_cognito_fault, sorted_sts_fault
-from broker.sources.tokens import Claims, NotAToken, begin_of, claims_of
+from broker.sources.aws.credential_chain import Ambient, Operation
+from broker.sources.aws.token_errors import OutlivesSession, sorted_cognito_fault, sorted_sts_fault
+from broker.sources.jwt import Claims, NotAToken, begin_of, claims_of
 
 AUDIENCE: Final = "https://federation.namespaceapis.com"
 ALGORITHM: Final = "ES384"

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from broker.lease import Refused, SourceError, Stale
-from broker.sources.ambient_errors import is_about_the_caller
-from broker.sources.aws_errors import AwsFault, passing_fault, said
+from broker.sources.aws.chain_errors import is_about_the_caller
+from broker.sources.aws.errors import AwsFault, passing_fault, said
 from broker.sources.quoting import shown
 
 

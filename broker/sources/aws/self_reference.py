@@ -9,10 +9,10 @@ from pathlib import Path
 
 from yarl import URL
 
-from broker.sources.aws_profiles import Profile, SharedFiles, shared_files, words_of
-from broker.sources.identity import is_something, places
+from broker.sources.aws.profiles import Profile, SharedFiles, shared_files, words_of
+from broker.sources.namespace.identity import is_something, places
+from broker.sources.namespace.token_spec import NotASpec, decoded
 from broker.sources.quoting import shown
-from broker.sources.token_spec import NotASpec, decoded
 from broker.sources.web import is_loopback
 
 CONTAINER_HOST = "http://169.254.170.2"

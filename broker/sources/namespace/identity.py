@@ -14,9 +14,9 @@ from broker.clock import Clock
 from broker.credentials import NamespaceToken
 from broker.files.untrusted import HalfWritten, content, when_whole
 from broker.lease import Lease, Refused, Stale, Unavailable
-from broker.sources.iam import NamespaceIam
-from broker.sources.token_spec import NotASpec, TokenSpec, decoded
-from broker.sources.tokens import NotAToken, bearer_lease, json_object, session_end, span
+from broker.sources.jwt import NotAToken, bearer_lease, json_object, session_end, span
+from broker.sources.namespace.api import NamespaceIam
+from broker.sources.namespace.token_spec import NotASpec, TokenSpec, decoded
 from broker.sources.web import Reply, ask, may_be_plain, origin
 
 METADATA_DIR = "/var/run/nsc"

@@ -10,10 +10,10 @@ from typing import Any, Protocol
 from broker.clock import Clock
 from broker.credentials import AwsCredentials, Role
 from broker.lease import Refused, SourceError
-from broker.sources.ambient import Ambient, Operation
-from broker.sources.aws_errors import AwsFault
-from broker.sources.aws_profiles import shared_files
-from broker.sources.circles import Ours, leads_to
+from broker.sources.aws.credential_chain import Ambient, Operation
+from broker.sources.aws.errors import AwsFault
+from broker.sources.aws.profiles import shared_files
+from broker.sources.aws.self_reference import Ours, leads_to
 
 LIMIT_S = 3.0
 """All of it: who waits for the refusal waits for this."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from broker.lease import Refused, SourceError, Stale, Unavailable
-from broker.sources.aws_errors import AwsFault, passing_fault, said
+from broker.sources.aws.errors import AwsFault, passing_fault, said
 from broker.sources.quoting import shown
 
 _ENDED = frozenset({"ExpiredToken", "InvalidClientTokenId", "UnrecognizedClient"})

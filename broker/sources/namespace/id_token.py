@@ -3,9 +3,9 @@
 from broker.clock import Clock
 from broker.credentials import IdToken, NamespaceToken, session_name_for
 from broker.lease import Lease, Refused, Renewable, Stale, Unavailable
-from broker.sources.iam import NamespaceIam, Tenant
-from broker.sources.identity import IdentitySource, identity_source
-from broker.sources.tokens import Claims, NotAToken, begin_of, claims_of
+from broker.sources.jwt import Claims, NotAToken, begin_of, claims_of
+from broker.sources.namespace.api import NamespaceIam, Tenant
+from broker.sources.namespace.identity import IdentitySource, identity_source
 from broker.sources.web import open_session
 
 __all__ = [

@@ -9,8 +9,8 @@ from typing import Final
 from urllib.parse import unquote
 
 from broker.lease import Refused, SourceError, Stale, Unavailable
+from broker.sources.jwt import json_object, text_in
 from broker.sources.quoting import shown
-from broker.sources.tokens import json_object, text_in
 from broker.sources.web import Reply
 
 CODES: Final[Mapping[str, int]] = {

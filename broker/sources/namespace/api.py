@@ -9,8 +9,8 @@ from yarl import URL
 
 from broker import __version__
 from broker.lease import Unavailable
-from broker.sources.rpc_errors import sorted_error
-from broker.sources.tokens import json_object, text_in
+from broker.sources.jwt import json_object, text_in
+from broker.sources.namespace.errors import sorted_error
 from broker.sources.web import ATTEMPT_LIMIT_S, Reply, ask, origin
 
 API_VERSION = 162

@@ -12,8 +12,8 @@ from typing import Protocol
 from broker.clock import Clock
 from broker.credentials import NamespaceToken
 from broker.lease import Lease, Refused, Source, Stale, Unavailable, backoff_s
-from broker.sources.ambient import Ambient
-from broker.sources.aws_tokens import (
+from broker.sources.aws.credential_chain import Ambient
+from broker.sources.aws.web_identity import (
     ALGORITHM,
     AUDIENCE,
     DEVELOPER_PROVIDER,
@@ -24,9 +24,9 @@ from broker.sources.aws_tokens import (
     WebIdentityTokenFor,
     pool_named,
 )
-from broker.sources.iam import NamespaceIam, Tenant, TenantToken
+from broker.sources.jwt import NotAToken, issued_lease
+from broker.sources.namespace.api import NamespaceIam, Tenant, TenantToken
 from broker.sources.quoting import shown
-from broker.sources.tokens import NotAToken, issued_lease
 
 OPAQUE_TOKEN_LIFE = timedelta(hours=1)
 """How long a token that does not say when it ends is kept: it is exchanged anew at half of that."""

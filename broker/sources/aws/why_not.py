@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from broker import policy
 from broker.credentials import IdToken, Role
 from broker.lease import Refused
-from broker.sources.aws_errors import NotAdmitted, presented, provider_arn
+from broker.sources.aws.errors import NotAdmitted, presented, provider_arn
+from broker.sources.aws.explain import RoleDocument
+from broker.sources.jwt import NotAToken, payload_of
 from broker.sources.quoting import shown
-from broker.sources.role_documents import RoleDocument
-from broker.sources.tokens import NotAToken, payload_of
 
 _LONGEST = 1200
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from yarl import URL
 
-from broker.sources.tokens import json_object, text_in
+from broker.sources.jwt import json_object, text_in
 from broker.sources.web import may_be_plain
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from broker.credentials import IdToken, Role
 from broker.lease import Refused, SourceError, Stale, Unavailable
-from broker.sources.durations import DurationTooLong
+from broker.sources.aws.durations import DurationTooLong
 from broker.sources.quoting import shown
 
 _PASSING: Final = frozenset(

@@ -10,9 +10,9 @@ import aiohttp
 from yarl import URL
 
 from broker.lease import Refused, SourceError, Unavailable
-from broker.sources.aws_errors import AwsFault
+from broker.sources.aws.errors import AwsFault
+from broker.sources.namespace.errors import retry_after_s
 from broker.sources.quoting import shown
-from broker.sources.rpc_errors import retry_after_s
 from broker.sources.web import ask, open_session, origin
 
 

@@ -13,12 +13,12 @@ from typing import Any, Final, Self
 from broker.clock import Clock
 from broker.credentials import AwsCredentials, IdToken, Role
 from broker.lease import Lease, Refused, Source, Stale, Unavailable
-from broker.sources.aws_call import client_settings, sorted_call
-from broker.sources.aws_errors import NotAdmitted, sorted_fault
-from broker.sources.durations import HOUR_S, Longest, Wanted
+from broker.sources.aws.call import client_settings, sorted_call
+from broker.sources.aws.durations import HOUR_S, Longest, Wanted
+from broker.sources.aws.errors import NotAdmitted, sorted_fault
+from broker.sources.aws.explain import RoleReader
+from broker.sources.aws.why_not import explained
 from broker.sources.quoting import shown
-from broker.sources.role_documents import RoleReader
-from broker.sources.why_not import explained
 
 CALL_LIMIT_S = 15.0
 """The whole call, making the client included."""
