@@ -24,7 +24,7 @@ from broker.sockets import hosts_of
 from broker.starting import Misconfigured, explained
 from broker.surfaces.kept_tokens import KeptTokens
 from broker.surfaces.session_tokens import SigningKeys
-from broker.surfaces.spec_secrets import MASTER_BYTES, SpecSecrets, kept_spec_secrets
+from broker.surfaces.token_spec import MASTER_BYTES, SpecSecrets, kept_spec_secrets
 from broker.telemetry.audit import AuditLog, Holder, auditing, sink_for
 from broker.telemetry.log import Telemetry
 

@@ -12,7 +12,7 @@ from broker.http.message import Surface
 from broker.pipelines import Clouds, Parts, Pipelines, wire
 from broker.sockets import Sockets, endpoints_of, sockets_of
 from broker.surfaces.control import Endpoints
-from broker.surfaces.token_files import TokenFile
+from broker.surfaces.token_file import TokenFile
 from broker.telemetry.log import Telemetry
 from broker.ways_out import (
     Kept,

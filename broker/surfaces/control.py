@@ -18,7 +18,7 @@ from broker.lease import NotReady
 from broker.surfaces.documents import credentials_document, handed_out
 from broker.surfaces.namespace import handed_token
 from broker.surfaces.ops import json_answer, lease_facts, lease_named, readiness, rfc3339
-from broker.surfaces.spec_secrets import SpecSecrets, spec_for
+from broker.surfaces.token_spec import SpecSecrets, spec_for
 
 Asked = Mapping[str, str]
 """What stands in the query."""

@@ -13,7 +13,7 @@ from broker.http.guard import Guard
 from broker.http.message import Answer, Handed, Request
 from broker.lease import Lease
 from broker.surfaces.documents import Held, handed_out, iam_info, imds_credentials, servable
-from broker.surfaces.imds_paths import LISTED_VERSIONS, Place, Route, route_of, text_at, tree_of
+from broker.surfaces.imds_tree import LISTED_VERSIONS, Place, Route, route_of, text_at, tree_of
 from broker.surfaces.problem import EC2_SERVER, not_allowed, page
 from broker.surfaces.session_tokens import LONGEST_TTL_S, SessionTokens
 

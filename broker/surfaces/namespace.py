@@ -19,7 +19,7 @@ from broker.surfaces.container import admission, bearer
 from broker.surfaces.container_tokens import ContainerTokens
 from broker.surfaces.documents import written
 from broker.surfaces.problem import problem
-from broker.surfaces.spec_secrets import SpecSecrets
+from broker.surfaces.token_spec import SpecSecrets
 
 T_co = TypeVar("T_co", covariant=True)
 

@@ -38,7 +38,7 @@ from broker.keeper import (
     RenewalRefused,
     Renewed,
 )
-from broker.surfaces.token_files import FileEvent, NotWritten, ShortLived
+from broker.surfaces.token_file import FileEvent, NotWritten, ShortLived
 from broker.telemetry.audit import AuditEvent, Dropped, Failing, Restored
 
 PREFIX = "namespace_broker"

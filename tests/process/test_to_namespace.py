@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from broker.sandbox import Sandbox, sandbox_in_thread
-from broker.surfaces.spec_secrets import spec_for
+from broker.surfaces.token_spec import spec_for
 from tests.namespace_readers.claims import NotLoggedIn, claims_of
 from tests.namespace_readers.cli import decoded_spec
 from tests.process.broker_process import LIMIT_S, get, until

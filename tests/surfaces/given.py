@@ -14,7 +14,7 @@ from broker.surfaces.container import Container
 from broker.surfaces.container_tokens import ContainerTokens
 from broker.surfaces.documents import Held
 from broker.surfaces.imds import TOKEN_HEADER, TTL_HEADER, Imds
-from broker.surfaces.imds_paths import Place
+from broker.surfaces.imds_tree import Place
 from broker.surfaces.session_tokens import SessionTokens, SigningKeys
 from tests.fakes import START, some_credentials
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.surfaces.imds_paths import (
+from broker.surfaces.imds_tree import (
     Place,
     identity_document,
     instance_id_from,

@@ -24,7 +24,7 @@ from broker.lease import Lease, NotReady
 from broker.surfaces.container_tokens import ContainerTokens
 from broker.surfaces.namespace import Holds, NamespaceTokens
 from broker.surfaces.routed import Routed
-from broker.surfaces.spec_secrets import SpecSecrets, spec_for
+from broker.surfaces.token_spec import SpecSecrets, spec_for
 from tests.contract.sdk import get_container, raw
 from tests.contract.wire import Served, served, wire_to
 from tests.fakes import START, FakeClock, ScriptedSource, holding, running

@@ -22,8 +22,8 @@ import pytest
 from broker.credentials import NamespaceToken
 from broker.keeper import Keeper
 from broker.lease import Lease, Unavailable
-from broker.surfaces.token_files import FileEvent, NotWritten, ShortLived, TokenFile
-from broker.surfaces.token_forms import BareJwt, TokenJson, end_of
+from broker.surfaces.token_file import FileEvent, NotWritten, ShortLived, TokenFile
+from broker.surfaces.token_formats import BareJwt, TokenJson, end_of
 from tests.fakes import START, FakeClock, ScriptedSource, running, settled
 from tests.namespace_readers.claims import NotLoggedIn, claims_of
 from tests.namespace_readers.cli import Nsc

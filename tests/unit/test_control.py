@@ -17,7 +17,7 @@ from broker.http.message import Request
 from broker.keeper import Keeper
 from broker.lease import Refused
 from broker.surfaces.control import Control, Endpoints, Handing
-from broker.surfaces.spec_secrets import SpecSecrets
+from broker.surfaces.token_spec import SpecSecrets
 from tests.fakes import FakeClock, holding, lease_of, some_credentials
 
 OWNER = Caller(uid=1000)

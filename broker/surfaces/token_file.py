@@ -12,7 +12,7 @@ from broker.files.own_file import OwnFile
 from broker.keeper import NAP_S, Keeper
 from broker.lease import Lease, NotReady, backoff_s
 from broker.surfaces.container_tokens import gid_of
-from broker.surfaces.token_forms import Form, end_of
+from broker.surfaces.token_formats import Form, end_of
 
 T = TypeVar("T")
 
