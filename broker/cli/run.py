@@ -32,10 +32,10 @@ def run(options: Options) -> NoReturn:
     # To collect garbage while modules are imported takes a fifth of the start, and finds none.
     gc.disable()
     try:
-        from broker import daemon
         from broker.cli.broker_flags import broker_flags
         from broker.cli.offline import configured, misuse
         from broker.config import ConfigError, load
+        from broker.daemon.main import main
     finally:
         gc.freeze()
         gc.enable()
@@ -44,7 +44,7 @@ def run(options: Options) -> NoReturn:
         config = configured(flags)
     except ConfigError as error:
         raise misuse(error) from error
-    leave(daemon.main(config, lambda: load(flags, os.environ)))
+    leave(main.main(config, lambda: load(flags, os.environ)))
 
 
 def leave(code: int) -> NoReturn:

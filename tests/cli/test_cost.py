@@ -35,7 +35,7 @@ DEAR = {
     "aiohttp",
     "botocore",
     "broker.config",
-    "broker.daemon",
+    "broker.daemon.main",
     "broker.credentials",
     "broker.lease",
 }

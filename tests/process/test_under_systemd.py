@@ -149,7 +149,7 @@ def test_nothing_heavy_is_imported_before_what_was_kept_is_served(systemd: Stand
         broker.stop()
 
     log = (systemd.folder / "log-1").read_text()
-    assert "broker.daemon" in log
+    assert "broker.daemon.main" in log
     assert "botocore" not in log
 
 

@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from broker.secrecy import keep_memory_private
+from broker.daemon.process import keep_memory_private
 
 SOMEBODY = 4242
 PR_SET_DUMPABLE = 4

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from broker import host
 from broker.clock import LOOK_S
-from broker.clones import renew_after_clones
+from broker.daemon.main import host
+from broker.daemon.resume import renew_after_clones
 from broker.keeper import Keeper
 from broker.surfaces.session_tokens import SessionTokens, SigningKeys
 from tests.fakes import FakeClock, ScriptedSource, an_hour_of, running, settled

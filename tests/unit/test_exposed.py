@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.exposed import exposed
+from broker.daemon.exposed import exposed
 
 
 @pytest.fixture

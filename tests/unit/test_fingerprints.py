@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from broker import fingerprints
 from broker.config import IdentityConfig, IdTokenConfig, RoleConfig, Upstream
 from broker.credentials import Role
+from broker.daemon.main import fingerprints
 
 UPSTREAM = Upstream(iam_endpoint="https://iam.example")
 ROLE = RoleConfig(

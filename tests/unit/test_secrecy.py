@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from broker.secrecy import told_of
+from broker.daemon.process import told_of
 
 ROOT = Path(__file__).parents[2]
 

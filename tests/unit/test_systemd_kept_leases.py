@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from broker.credentials import AwsCredentials, IdToken, NamespaceToken
-from broker.keeper import Keeper
-from broker.kept_leases import (
+from broker.daemon.handover import (
     Kept,
     KeptLeases,
     Unreadable,
@@ -18,6 +17,7 @@ from broker.kept_leases import (
     read,
     written,
 )
+from broker.keeper import Keeper
 from broker.lease import Lease, Refused
 from tests.fakes import (
     FakeClock,

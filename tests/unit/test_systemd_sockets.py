@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import pytest
 
 from broker.config import Address
-from broker.sockets import covers, hosts_of, is_listening, is_reachable
+from broker.daemon.listeners import covers, hosts_of, is_listening, is_reachable
 from broker.systemd import Inherited
 
 

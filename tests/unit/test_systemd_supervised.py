@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from broker.credentials import AwsCredentials, NamespaceToken
+from broker.daemon.handover import Kept, KeptLeases, read, written
+from broker.daemon.supervision import BEAT_S, Supervised, told
+from broker.daemon.wiring import Parts, Pipelines
 from broker.keeper import Keeper
-from broker.kept_leases import Kept, KeptLeases, read, written
 from broker.lease import Lease, Refused, SourceError
-from broker.pipelines import Parts, Pipelines
-from broker.supervised import BEAT_S, Supervised, told
 from broker.systemd import Inherited, Notifier
 from broker.telemetry.log import logger
 from tests.fakes import FakeClock, ScriptedSource, lease_of, running, settled, some_credentials

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from broker.upkeep import upkeep
+from broker.daemon.tasks import upkeep
 from tests.fakes import settled
 
 

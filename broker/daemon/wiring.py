@@ -9,14 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from broker import fingerprints, host
 from broker.access.caller import held_as
 from broker.access.rules import Rule
 from broker.clock import Clock, SystemClock
 from broker.config import Config, IdentityConfig, IdTokenConfig, RoleConfig, Upstream
 from broker.credentials import AwsCredentials, IdToken, NamespaceToken
+from broker.daemon.fingerprints import FROM_AWS
+from broker.daemon.main import fingerprints, host
+from broker.daemon.tasks import Upkeep, upkeep
 from broker.files.watch import watch
-from broker.fingerprints import FROM_AWS
 from broker.keeper import Event, Keeper, Obtained, Renewed
 from broker.lease import Lease, NotReady, Refused, Source, Unavailable
 from broker.sources.aws.assume_role import AssumedRole, Sts
@@ -37,7 +38,6 @@ from broker.sources.namespace.id_token import (
 )
 from broker.systemd import Inherited, Notifier
 from broker.telemetry.log import Log, logger
-from broker.upkeep import Upkeep, upkeep
 
 T = TypeVar("T")
 

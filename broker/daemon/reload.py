@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 from broker.config import Config, ConfigError
 from broker.config.model import LogConfig
-from broker.differences import followed
-from broker.running import Running
-from broker.starting import CannotStart
+from broker.daemon.differences import followed
+from broker.daemon.errors import CannotStart
+from broker.daemon.lifecycle import Running
 from broker.telemetry.log import Log
 
 Load = Callable[[], Config]

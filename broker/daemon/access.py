@@ -14,14 +14,14 @@ from broker.access.rules import ExplainedRules, FirstMatch, OwnerOnly
 from broker.access.usage import Usage
 from broker.access.users import People
 from broker.config import Config
-from broker.http.guard import Guard
-from broker.http.message import Exchange
-from broker.pipelines import (
+from broker.daemon.errors import Misconfigured, explained
+from broker.daemon.listeners import hosts_of
+from broker.daemon.wiring import (
     Parts,
     Pipelines,
 )
-from broker.sockets import hosts_of
-from broker.starting import Misconfigured, explained
+from broker.http.guard import Guard
+from broker.http.message import Exchange
 from broker.surfaces.kept_tokens import KeptTokens
 from broker.surfaces.session_tokens import SigningKeys
 from broker.surfaces.token_spec import MASTER_BYTES, SpecSecrets, kept_spec_secrets

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from broker.clock import Clock
+from broker.daemon.handover import given_back, held_by, newest, written
+from broker.daemon.wiring import Parts, Pipelines
 from broker.keeper import Event, Keeper, Obtained, Renewed
-from broker.kept_leases import given_back, held_by, newest, written
-from broker.pipelines import Parts, Pipelines
 from broker.systemd import Notifier, Store
 
 BEAT_S = 10.0

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from broker import __version__
 from broker.config import Address, Config
+from broker.daemon.errors import CannotStart, explained
+from broker.daemon.wiring import Parts
 from broker.files import locations
 from broker.files.private_file import write_private
 from broker.http.bind import AddressLacking, ListenError, bind, bind_unix, unlink_own
 from broker.http.guard import METADATA_ADDRESSES
-from broker.pipelines import Parts
-from broker.starting import CannotStart, explained
 from broker.surfaces.control import Endpoints
 from broker.systemd import Inherited, device_of
 

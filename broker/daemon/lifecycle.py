@@ -10,25 +10,33 @@ from typing import Any
 
 from broker.access.caller import PLAIN_TOKEN, Caller
 from broker.access.peer import Peers
-from broker.clones import renew_after_clones
 from broker.config import Config
-from broker.differences import differences
-from broker.doors import Company, Doors
-from broker.exposed import exposed
+from broker.daemon.access import note_use
+from broker.daemon.differences import differences
+from broker.daemon.doors import Company, Doors
+from broker.daemon.exposed import exposed
+from broker.daemon.generation import Generation, Lasting, made_from
+from broker.daemon.listeners import announce, announced, is_listening, prepare_runtime_dir
+from broker.daemon.resume import renew_after_clones
+from broker.daemon.supervision import Supervised
+from broker.daemon.surfaces import handing_on, limits_of
+from broker.daemon.tasks import Upkeep, upkeep
+from broker.daemon.wiring import (
+    Parts,
+    Pipelines,
+    Settles,
+    first_leases,
+    keep,
+    listen_to,
+    opened_clouds,
+)
 from broker.files.watch import watch
-from broker.gate import note_use
-from broker.generation import Generation, Lasting, made_from
 from broker.http.limits import Crowd
 from broker.http.message import Exchange
 from broker.keeper import Event, Keeper
 from broker.lease import NotReady
-from broker.pipelines import Parts, Pipelines, Settles, first_leases, keep, listen_to, opened_clouds
-from broker.sockets import announce, announced, is_listening, prepare_runtime_dir
-from broker.supervised import Supervised
 from broker.surfaces.control import Endpoints, client_facts
 from broker.telemetry.log import Metrics, Telemetry
-from broker.upkeep import Upkeep, upkeep
-from broker.ways_out import handing_on, limits_of
 
 CREDENTIALS = ("imds", "container")
 """The surfaces that open when there is something to serve."""

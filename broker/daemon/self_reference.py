@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 from broker.config import Config, IdentityConfig
-from broker.fingerprints import FROM_AWS
+from broker.daemon.errors import Misconfigured
+from broker.daemon.fingerprints import FROM_AWS
 from broker.sources.aws.self_reference import Ours, identity_leads_to, leads_to
-from broker.starting import Misconfigured
 from broker.surfaces.control import Endpoints
 
 

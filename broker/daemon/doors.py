@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from broker.access.caller import Caller
 from broker.clock import Clock
+from broker.daemon.errors import explained
 from broker.http.limits import Crowd
 from broker.http.message import Exchange, Surface
 from broker.http.server import Limits, Server, leave, serving
-from broker.starting import explained
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

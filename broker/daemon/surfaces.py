@@ -7,22 +7,22 @@ from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from broker import host
 from broker.access.caller import PLAIN_TOKEN
 from broker.access.caller_lookup import Subjects
 from broker.clock import Clock
 from broker.config import Config
 from broker.credentials import IdToken
-from broker.gate import Access
+from broker.daemon.access import Access
+from broker.daemon.errors import Misconfigured
+from broker.daemon.main import host
+from broker.daemon.wiring import (
+    Parts,
+    Pipelines,
+)
 from broker.http.message import Surface
 from broker.http.server import Limits
 from broker.keeper import Keeper
 from broker.lease import NotReady
-from broker.pipelines import (
-    Parts,
-    Pipelines,
-)
-from broker.starting import Misconfigured
 from broker.surfaces.container import Container
 from broker.surfaces.control import Control, Endpoints, Handing
 from broker.surfaces.imds import Imds

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 
 from broker.config import Config
-from broker.generation import Generation
+from broker.daemon.generation import Generation
 
 BY_A_START = ("runtime_dir", "state_dir", "upstream")
 """Where our own secrets and sockets are, and where the clouds are: by the latter every lease would

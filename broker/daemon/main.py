@@ -16,7 +16,12 @@ from broker import __version__
 from broker.access.peer import why_unaskable
 from broker.config import Address, Config
 from broker.config.model import LogConfig
-from broker.pipelines import (
+from broker.daemon.errors import CannotStart, Misconfigured
+from broker.daemon.lifecycle import Running, serving_all
+from broker.daemon.process import keep_memory_private
+from broker.daemon.reload import Load, Speak, reloads
+from broker.daemon.threads import Unawaited
+from broker.daemon.wiring import (
     Parts,
     exchange,
     obtain,
@@ -24,13 +29,8 @@ from broker.pipelines import (
     obtain_id_token,
     obtain_namespace_token,
 )
-from broker.reload import Load, Speak, reloads
-from broker.running import Running, serving_all
-from broker.secrecy import keep_memory_private
-from broker.starting import CannotStart, Misconfigured
 from broker.systemd import Notifier, NotServable, inherited
 from broker.telemetry.log import Voice
-from broker.threads import Unawaited
 
 __all__ = [
     "CannotStart",

@@ -5,16 +5,11 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from broker.circles import refuse_circles
 from broker.config import Config
-from broker.gate import Access, Audit, access_of, audit_of
-from broker.http.message import Surface
-from broker.pipelines import Clouds, Parts, Pipelines, wire
-from broker.sockets import Sockets, endpoints_of, sockets_of
-from broker.surfaces.control import Endpoints
-from broker.surfaces.token_file import TokenFile
-from broker.telemetry.log import Telemetry
-from broker.ways_out import (
+from broker.daemon.access import Access, Audit, access_of, audit_of
+from broker.daemon.listeners import Sockets, endpoints_of, sockets_of
+from broker.daemon.self_reference import refuse_circles
+from broker.daemon.surfaces import (
     Kept,
     container_surface,
     control_surface,
@@ -22,6 +17,11 @@ from broker.ways_out import (
     ops_surface,
     token_files,
 )
+from broker.daemon.wiring import Clouds, Parts, Pipelines, wire
+from broker.http.message import Surface
+from broker.surfaces.control import Endpoints
+from broker.surfaces.token_file import TokenFile
+from broker.telemetry.log import Telemetry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
