@@ -3,8 +3,8 @@
 Standard library only: what is read here is served before anything heavy is imported.
 """
 
-from broker.systemd.inherited import Inherited, NotServable, device_of, inherited
+from broker.systemd.fdstore import Store
+from broker.systemd.listen_fds import Inherited, NotServable, device_of, inherited
 from broker.systemd.notify import Notifier
-from broker.systemd.store import Store
 
 __all__ = ["Inherited", "NotServable", "Notifier", "Store", "device_of", "inherited"]

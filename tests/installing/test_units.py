@@ -3,7 +3,7 @@
 import pytest
 
 from broker.installing import places, units
-from broker.systemd.inherited import SURFACES
+from broker.systemd.listen_fds import SURFACES
 
 
 def unit(name: str) -> list[tuple[str, str]]:

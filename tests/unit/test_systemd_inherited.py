@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from broker.systemd import Inherited, NotServable, device_of, inherited
-from broker.systemd.store import sealed
+from broker.systemd import Inherited, NotServable, device_of, listen_fds
+from broker.systemd.fdstore import sealed
 from tests.unit.systemd_socket import in_a_row
 
 PID = 4242

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from broker.systemd import Notifier
+from broker.systemd.fdstore import sealed
 from broker.systemd.notify import UNSENT_MOST
-from broker.systemd.store import sealed
 from tests.unit.systemd_socket import Heard, hearing
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from broker.systemd import Notifier, Store
-from broker.systemd.store import LEASES, SEALS, content_of, sealed
+from broker.systemd.fdstore import LEASES, SEALS, content_of, sealed
 from tests.unit.systemd_socket import Heard, hearing
 
 

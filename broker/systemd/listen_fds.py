@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, TypeVar
 
-from broker.systemd.store import LEASES, content_of
+from broker.systemd.fdstore import LEASES, content_of
 
 T = TypeVar("T")
 
