@@ -5,7 +5,7 @@ from pathlib import Path
 
 from broker.cli.failure import Failure, Misuse
 from broker.cli.flags import Options
-from broker.installing.token_copy import NotCopied, keep_copy
+from broker.installer.token_copy import NotCopied, keep_copy
 from broker.systemd.notify import Notifier
 
 DESCRIPTION = """Copy a token file for the service, again as long as it changes, and leave.

@@ -13,11 +13,11 @@ from broker.cli.offline import misuse, warn
 from broker.config import Config, ConfigError
 from broker.config.checks import region as checked_region
 from broker.config.roles import flag_roles
-from broker.installing import addresses, places
-from broker.installing.config_text import Allowed, Identity, Wanted
-from broker.installing.host import Host, Refusal
-from broker.installing.install import Installed, Planned, install, planned
-from broker.installing.systemctl import Systemctl
+from broker.installer import addresses, places
+from broker.installer.config_text import Allowed, Identity, Wanted
+from broker.installer.host import Host, Refusal
+from broker.installer.install import Installed, Planned, install, planned
+from broker.installer.systemctl import Systemctl
 
 DESCRIPTION = """Make the broker a service of systemd, so that every AWS client of the users who may
 finds credentials at EC2's own address, with nothing configured.

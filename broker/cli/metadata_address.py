@@ -6,7 +6,7 @@ from pathlib import Path
 
 from broker.cli.failure import Failure, Misuse
 from broker.cli.flags import Options
-from broker.installing import addresses
+from broker.installer import addresses
 
 DESCRIPTION = """Put EC2's metadata addresses on the loopback device, or take them away.
 

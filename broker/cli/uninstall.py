@@ -2,8 +2,8 @@
 
 from broker.cli.flags import Options
 from broker.cli.install import failure_of, say, this_host
-from broker.installing.host import Refusal
-from broker.installing.uninstall import uninstall
+from broker.installer.host import Refusal
+from broker.installer.uninstall import uninstall
 
 DESCRIPTION = """Stop the service, and take back what install made: units, addresses, sockets.
 

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from broker.installing.config_text import Allowed, Identity, Wanted
-from broker.installing.host import Host
-from broker.installing.install import Installed, install, planned
-from broker.installing.places import SERVICE, SOCKETS, TOKEN_SOURCE
-from broker.installing.systemctl import Ended, Systemctl
+from broker.installer.config_text import Allowed, Identity, Wanted
+from broker.installer.host import Host
+from broker.installer.install import Installed, install, planned
+from broker.installer.places import SERVICE, SOCKETS, TOKEN_SOURCE
+from broker.installer.systemctl import Ended, Systemctl
 
 PROGRAM = Path("/opt/namespace-broker/bin/namespace-broker")
 ARN = "arn:aws:iam::123456789012:role/deploy"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.installing.addresses import CannotAdd, add, answers, remove
+from broker.installer.addresses import CannotAdd, add, answers, remove
 
 V4, V6 = "169.254.169.254/32", "fd00:ec2::254/128"
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from broker.installing.config_text import Identity
-from broker.installing.host import Host, Refusal
-from broker.installing.install import install, planned
-from broker.installing.places import (
+from broker.installer.config_text import Identity
+from broker.installer.host import Host, Refusal
+from broker.installer.install import install, planned
+from broker.installer.places import (
     ADDRESS,
     CONFIG,
     SERVICE,
@@ -17,7 +17,7 @@ from broker.installing.places import (
     TOKEN_SERVICE,
     UNITS,
 )
-from broker.installing.uninstall import uninstall
+from broker.installer.uninstall import uninstall
 from tests.installing.given import ARN, PROGRAM, FakeSystemd, host_in, installed, tree, wanted
 
 WRITTEN = "etc/systemd/system"

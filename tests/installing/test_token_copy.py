@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.installing.token_copy import LOOK_S, NotCopied, keep_copy
+from broker.installer.token_copy import LOOK_S, NotCopied, keep_copy
 
 FIRST, SECOND = '{"bearer_token": "nsct_first"}', '{"bearer_token": "nsct_second"}'
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from broker.installing import places, units
+from broker.installer import places, units
 from broker.systemd.listen_fds import SURFACES
 
 

@@ -4,12 +4,12 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from broker.installing import host as hosts
-from broker.installing import places
-from broker.installing.changes import Changes
-from broker.installing.host import Host, Refusal
-from broker.installing.install import ours_on
-from broker.installing.systemctl import SystemdFailed
+from broker.installer import host as hosts
+from broker.installer import places
+from broker.installer.changes import Changes
+from broker.installer.host import Host, Refusal
+from broker.installer.install import ours_on
+from broker.installer.systemctl import SystemdFailed
 
 KEPT = (places.STATE, places.STATE.parent / "private" / places.STATE.name)
 LOGGED = (places.LOGS, places.LOGS.parent / "private" / places.LOGS.name)

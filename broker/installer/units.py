@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from broker.installing import places
+from broker.installer import places
 
 PACKAGE = Path(__file__).parent.parent
 MARK = "# Written by `namespace-broker install`; to change it: systemctl edit"

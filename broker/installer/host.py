@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from broker.installing import places
-from broker.installing.addresses import ADDRESSES, LEAVE_IT, TAKEN
-from broker.installing.systemctl import Systemctl
+from broker.installer import places
+from broker.installer.addresses import ADDRESSES, LEAVE_IT, TAKEN
+from broker.installer.systemctl import Systemctl
 
 OLDEST_SYSTEMD = 247
 """The first with LoadCredential=."""

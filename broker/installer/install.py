@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from broker.config import Config, Flags, load
-from broker.installing import host as hosts
-from broker.installing import places, units
-from broker.installing.changes import Changes
-from broker.installing.config_text import Wanted, config_text, is_as_written, is_edited_from
-from broker.installing.host import Host, Refusal
-from broker.installing.systemctl import SystemdFailed
+from broker.installer import host as hosts
+from broker.installer import places, units
+from broker.installer.changes import Changes
+from broker.installer.config_text import Wanted, config_text, is_as_written, is_edited_from
+from broker.installer.host import Host, Refusal
+from broker.installer.systemctl import SystemdFailed
 
 SERVICE_ENVIRONMENT = {
     "RUNTIME_DIRECTORY": str(places.RUNTIME),

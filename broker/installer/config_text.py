@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from broker.installing import places
+from broker.installer import places
 
 HEAD = """\
 # Written by `namespace-broker install`, which writes it anew as long as nobody edits it.
