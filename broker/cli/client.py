@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 
-from broker.cli import running
-from broker.cli.failure import Failure
+from broker.cli import control_client
+from broker.cli.environment import (
+    Variables,
+    container_variables,
+    imds_variables,
+    namespace_variables,
+)
+from broker.cli.errors import Failure
 from broker.cli.obtain import denied
-from broker.cli.variables import Variables, container_variables, imds_variables, namespace_variables
 from broker.files import locations
 
 TYPE_CHECKING = False
@@ -27,7 +32,7 @@ def client_of(options: Options) -> Mapping[str, Any]:
         NotRunning, Failure: None runs; or it will not have us.
     """
     role = options.text("role")
-    reply = running.ask("/v1/client", options.text("runtime-dir"), {"role": role})
+    reply = control_client.ask("/v1/client", options.text("runtime-dir"), {"role": role})
     if reply.status != 200:
         raise denied(reply, role)
     return reply.document

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from broker import __version__
-from broker.cli.failure import MISUSED, Misuse
+from broker.cli.errors import MISUSED, Misuse
 from broker.cli.flags import (
     COMMANDS,
     DURATION,

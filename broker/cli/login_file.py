@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from broker.cli.failure import Failure, Misuse
+from broker.cli.errors import Failure, Misuse
 from broker.files import locations
 
 TOKEN_FILE = "token.json"  # noqa: S105 - the name of a file

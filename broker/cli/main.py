@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from broker.cli.failure import FAILED, Failure
+from broker.cli.errors import FAILED, Failure
 from broker.cli.plain import parsed
 
 INTERRUPTED = 130

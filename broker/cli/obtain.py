@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from broker.cli import running
-from broker.cli.failure import Failure, Misuse, NotRunning
+from broker.cli import control_client
+from broker.cli.errors import Failure, Misuse, NotRunning
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from broker.cli.control_client import Reply
     from broker.cli.flags import Options
-    from broker.cli.running import Reply
 
 
 def credentials_for(options: Options) -> tuple[Mapping[str, Any], str | None]:
@@ -33,7 +33,7 @@ def credentials_for(options: Options) -> tuple[Mapping[str, Any], str | None]:
 
 def held(options: Options) -> tuple[Mapping[str, Any], str | None]:
     runtime_dir, role = options.text("runtime-dir"), options.text("role")
-    reply = running.ask("/v1/credentials", runtime_dir, {"role": role})
+    reply = control_client.ask("/v1/credentials", runtime_dir, {"role": role})
     if reply.status != 200:
         raise denied(reply, role) if reply.roles else no_roles()
     return reply.document, None

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
-from broker.cli.failure import Failure, Misuse
+from broker.cli.errors import Failure, Misuse
 from broker.cli.flags import Options
 from broker.config import Config, ConfigError, Flags, NoRole, load, load_identity, load_roles
 from broker.credentials import AwsCredentials

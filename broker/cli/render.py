@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from broker.cli.failure import Failure
+from broker.cli.errors import Failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from broker.cli.variables import Variables
+    from broker.cli.environment import Variables
 
 
 def rendered(variables: Variables, how: str, environ: Mapping[str, str]) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from broker.cli.failure import Failure
+from broker.cli.errors import Failure
 
 PROGRAM_LIMIT_S = 45.0
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from broker.cli import login_file
-from broker.cli.failure import Failure
+from broker.cli.errors import Failure
 from broker.sandbox import Sandbox, sandbox_in_thread
 from tests.cli.fake_broker import Cli
 from tests.namespace_readers.cli import Nsc

@@ -6,10 +6,10 @@ import sys
 import pytest
 
 from broker import __version__
+from broker.cli.commands.setup.workflow import SOMETHING_TO_DO
 from broker.cli.flags import COMMANDS, SHOWN, Command
 from broker.cli.full import FAMILIES
 from broker.cli.manual import manual, typeset
-from broker.cli.setup import SOMETHING_TO_DO
 
 
 def section(name: str) -> str:

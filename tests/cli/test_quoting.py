@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.cli.failure import Failure
+from broker.cli.environment import Variables
+from broker.cli.errors import Failure
 from broker.cli.render import rendered, shell_quoted
-from broker.cli.variables import Variables
 
 ANY_VALUE = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30)
 TRICKY = [

@@ -14,7 +14,7 @@ ROLE = ("run", "--role-arn=arn:aws:iam::123456789012:role/deploy", "--region=eu-
 ALONE = ("--detach", "--network=none")
 
 UNCOMPILED = """
-import os, sys, broker.daemon.main, broker.cli.run, broker.sources.aws.assume_role
+import os, sys, broker.daemon.main, broker.cli.commands.run, broker.sources.aws.assume_role
 modules = [module for module in sys.modules.values() if getattr(module, "__cached__", None)]
 print(len(modules), [m.__name__ for m in modules if not os.path.exists(m.__cached__)])
 """

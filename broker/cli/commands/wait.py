@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 
-from broker.cli import running
-from broker.cli.failure import Failure
+from broker.cli import control_client
+from broker.cli.errors import Failure
 from broker.cli.obtain import unknown_role
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from broker.cli.control_client import Reply
     from broker.cli.flags import Options
-    from broker.cli.running import Reply
 
 DESCRIPTION = """Wait until the running broker has every credential that it was told to hold.
 
@@ -32,7 +32,9 @@ def run(options: Options) -> int:
     deadline = time.monotonic() + timeout_s
     while True:
         left_s = deadline - time.monotonic()
-        reason = unready(options, limit_s=min(running.ASK_LIMIT_S, max(left_s, SHORTEST_ASK_S)))
+        reason = unready(
+            options, limit_s=min(control_client.ASK_LIMIT_S, max(left_s, SHORTEST_ASK_S))
+        )
         if reason is None:
             return 0
         left_s = deadline - time.monotonic()
@@ -49,7 +51,7 @@ def unready(options: Options, *, limit_s: float) -> Failure | None:
     """
     role = options.text("role")
     try:
-        reply = running.ask(
+        reply = control_client.ask(
             "/v1/ready", options.text("runtime-dir"), {"role": role}, limit_s=limit_s
         )
     except Failure as failure:

@@ -5,7 +5,7 @@ Source: sdk-client-contract C-79 to C-86.
 
 from __future__ import annotations
 
-from broker.cli.failure import Failure, Misuse
+from broker.cli.errors import Failure, Misuse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,10 +4,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from broker.cli.failure import Failure, Misuse
-from broker.cli.flags import Options
-from broker.cli.offline import ends_at
-from broker.cli.setup import (
+from broker.cli.commands.setup.render import command_line, form_of, written
+from broker.cli.commands.setup.workflow import (
     AtHand,
     Work,
     account_of,
@@ -21,7 +19,9 @@ from broker.cli.setup import (
     waited_for,
     workspace_of,
 )
-from broker.cli.setup_render import command_line, form_of, written
+from broker.cli.errors import Failure, Misuse
+from broker.cli.flags import Options
+from broker.cli.offline import ends_at
 from broker.clock import SystemClock
 from broker.config import ConfigError, RoleConfig
 from broker.config.checks import partition_of

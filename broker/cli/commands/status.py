@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from broker.cli import running
+from broker.cli import control_client
 from broker.cli.columns import columns, span
-from broker.cli.failure import Failure
+from broker.cli.errors import Failure
 from broker.cli.flags import Options
 from broker.cli.obtain import denied
 from broker.cli.reasons import told_once
@@ -55,7 +55,7 @@ def watch(options: Options) -> None:
 
 
 def drawn(options: Options) -> str:
-    reply = running.ask("/v1/status", options.text("runtime-dir"), {})
+    reply = control_client.ask("/v1/status", options.text("runtime-dir"), {})
     if reply.status != 200:
         raise denied(reply, None)
     if options.switch("json"):

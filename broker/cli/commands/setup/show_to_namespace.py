@@ -5,9 +5,9 @@ import sys
 from collections.abc import Iterator
 
 from broker.cli.columns import columns, printable
+from broker.cli.commands.setup.to_namespace import HOLDS, Looked, looked_at, task_of
+from broker.cli.commands.setup.workflow import waited_for
 from broker.cli.flags import Options
-from broker.cli.setup import waited_for
-from broker.cli.setup_to_namespace import HOLDS, Looked, looked_at, task_of
 from broker.setup.plan import plan
 from broker.setup.steps import Plan
 from broker.setup.to_namespace_admission import Judged

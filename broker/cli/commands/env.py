@@ -7,10 +7,10 @@ import stat
 import sys
 
 from broker.cli.client import client_of, variables_for
-from broker.cli.failure import Failure, Misuse
+from broker.cli.environment import static_variables
+from broker.cli.errors import Failure, Misuse
 from broker.cli.obtain import credentials_for
 from broker.cli.render import rendered
-from broker.cli.variables import static_variables
 from broker.files import locations
 
 TYPE_CHECKING = False

@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from broker.cli.failure import Failure, Misuse
+from broker.cli.errors import Failure, Misuse
 from broker.cli.flags import Options
 from broker.installer import addresses
 

@@ -3,8 +3,8 @@
 import sys
 from types import ModuleType
 
-from broker.cli import setup_show_to_aws, setup_show_to_namespace
-from broker.cli.failure import Failure, Misuse
+from broker.cli.commands.setup import show_to_aws, show_to_namespace
+from broker.cli.errors import Failure, Misuse
 from broker.cli.flags import COMMANDS, Options
 from broker.cli.main import complain
 

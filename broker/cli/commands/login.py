@@ -8,7 +8,7 @@ from typing import Literal, cast
 
 from broker.cli import login_file
 from broker.cli.columns import printable, span
-from broker.cli.failure import Failure, Misuse
+from broker.cli.errors import Failure, Misuse
 from broker.cli.flags import Options
 from broker.cli.login_file import Found
 from broker.cli.offline import ends_at, explained, misuse, warn

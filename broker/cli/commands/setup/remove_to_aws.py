@@ -1,8 +1,8 @@
 """`setup remove to-aws`: take back what `setup to-aws` makes."""
 
+from broker.cli.commands.setup.to_aws import asked_of, hands, look
+from broker.cli.commands.setup.workflow import Work, aws_of, removed, waited_for
 from broker.cli.flags import Options
-from broker.cli.setup import Work, aws_of, removed, waited_for
-from broker.cli.setup_to_aws import asked_of, hands, look
 from broker.clock import SystemClock
 from broker.setup.apply import take_back
 from broker.setup.clouds import Aws, opened_aws

@@ -4,11 +4,20 @@ import os
 import shlex
 from dataclasses import dataclass, replace
 
-from broker.cli.failure import Failure, Misuse
+from broker.cli.commands.setup.render import command_line, form_of, written
+from broker.cli.commands.setup.workflow import (
+    Work,
+    account_of,
+    aws_of,
+    checked,
+    region_of,
+    say,
+    upstream,
+    waited_for,
+)
+from broker.cli.errors import Failure, Misuse
 from broker.cli.flags import Options
 from broker.cli.offline import warn
-from broker.cli.setup import Work, account_of, aws_of, checked, region_of, say, upstream, waited_for
-from broker.cli.setup_render import command_line, form_of, written
 from broker.clock import SystemClock
 from broker.config import Flags, IdentityConfig, load_identity
 from broker.config.checks import partition_of

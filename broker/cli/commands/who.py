@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 from typing import Any
 
-from broker.cli import running
+from broker.cli import control_client
 from broker.cli.columns import columns, printable
-from broker.cli.failure import Failure, Misuse
+from broker.cli.control_client import Reply
+from broker.cli.errors import Failure, Misuse
 from broker.cli.flags import Options
-from broker.cli.running import Reply
 
 DESCRIPTION = """Tell what a caller would get from the running broker, and by which rule.
 
@@ -34,7 +34,7 @@ FORMS = {
 
 def run(options: Options) -> int:
     name, text = subject(options)
-    reply = running.ask("/v1/who", options.text("runtime-dir"), {name: text})
+    reply = control_client.ask("/v1/who", options.text("runtime-dir"), {name: text})
     if reply.status != 200:
         raise denied(reply, name)
     if options.switch("json"):

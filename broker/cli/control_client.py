@@ -10,7 +10,7 @@ import os
 import socket
 import time
 
-from broker.cli.failure import Failure, NotRunning
+from broker.cli.errors import Failure, NotRunning
 from broker.files import locations
 
 TYPE_CHECKING = False

@@ -1,8 +1,8 @@
 """`setup remove to-namespace`: take back what `setup to-namespace` makes."""
 
+from broker.cli.commands.setup.to_namespace import look, task_of
+from broker.cli.commands.setup.workflow import Work, removed, waited_for
 from broker.cli.flags import Options
-from broker.cli.setup import Work, removed, waited_for
-from broker.cli.setup_to_namespace import look, task_of
 from broker.setup.apply import take_back
 from broker.setup.plan import removal
 from broker.setup.steps import Standing

@@ -6,7 +6,7 @@ import os
 import sys
 
 from broker.cli.client import client_of, variables_for
-from broker.cli.failure import NotRunning
+from broker.cli.errors import NotRunning
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

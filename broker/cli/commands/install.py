@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from broker.cli.failure import Failure, Misuse
+from broker.cli.errors import Failure, Misuse
 from broker.cli.flags import Options
 from broker.cli.offline import misuse, warn
 from broker.config import Config, ConfigError
@@ -159,13 +159,13 @@ def identity(options: Options, host: Host) -> Identity:
 
 def why_not_ready() -> str | None:
     """Wait until the broker has every credential, and return what it lacks after a minute."""
-    from broker.cli import running
-    from broker.cli.wait import waiting_for
+    from broker.cli import control_client
+    from broker.cli.commands.wait import waiting_for
 
     deadline = time.monotonic() + READY_WITHIN_S
     while True:
         try:
-            reply = running.ask("/v1/ready", str(places.RUNTIME), {})
+            reply = control_client.ask("/v1/ready", str(places.RUNTIME), {})
             reason = None if reply.status == 200 else waiting_for(reply)
         except Failure as failure:
             reason = failure.line

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from broker.cli.failure import Failure, Misuse
+from broker.cli.errors import Failure, Misuse
 from broker.cli.flags import Options
 from broker.installer.token_copy import NotCopied, keep_copy
 from broker.systemd.notify import Notifier

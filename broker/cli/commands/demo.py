@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from broker.cli.failure import Failure
+from broker.cli.environment import Variables, container_variables, imds_variables
+from broker.cli.errors import Failure
 from broker.cli.render import rendered
 from broker.cli.showing import output, python, say, until_interrupted
-from broker.cli.variables import Variables, container_variables, imds_variables
 
 if TYPE_CHECKING:
     from broker.cli.flags import Options
@@ -64,7 +64,7 @@ def run(options: Options) -> int:
         )
     stay = sys.stdout.isatty() and sys.stdin.isatty() and not options.switch("once")
     if options.switch("to-namespace"):
-        from broker.cli.demo_to_namespace import demonstrate as the_other_direction
+        from broker.cli.commands.demo_to_namespace import demonstrate as the_other_direction
 
         return asyncio.run(the_other_direction(stay=stay))
     return asyncio.run(demonstrate(stay=stay))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from broker.cli.columns import columns, printable
-from broker.cli.failure import Failure, Misuse
+from broker.cli.errors import Failure, Misuse
 from broker.cli.flags import Options
 from broker.cli.offline import explained, misuse, warn
 from broker.config import Config, ConfigError, Flags, Upstream, load_identity

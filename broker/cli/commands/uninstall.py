@@ -1,7 +1,7 @@
 """`uninstall`: takes back what `install` made."""
 
+from broker.cli.commands.install import failure_of, say, this_host
 from broker.cli.flags import Options
-from broker.cli.install import failure_of, say, this_host
 from broker.installer.host import Refusal
 from broker.installer.uninstall import uninstall
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from broker.cli.demo import RENEWAL_S
-from broker.cli.failure import Failure
+from broker.cli.commands.demo import RENEWAL_S
+from broker.cli.errors import Failure
 from broker.cli.showing import PROGRAM_LIMIT_S, python, say, until_interrupted
 
 if TYPE_CHECKING:

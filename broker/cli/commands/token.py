@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from broker.cli import running
+from broker.cli import control_client
 from broker.cli.columns import printable
-from broker.cli.failure import Failure, Misuse, NotRunning
+from broker.cli.commands.status import until
+from broker.cli.control_client import Reply
+from broker.cli.errors import Failure, Misuse, NotRunning
 from broker.cli.flags import Options
-from broker.cli.running import Reply
-from broker.cli.status import until
 
 DESCRIPTION = """Tell about the Namespace token that the running broker holds: whose it is, and
 until when. Where no broker runs, one is obtained once, from where the broker would have it.
@@ -77,7 +77,7 @@ def held(options: Options, path: str, **wanted: str | None) -> Mapping[str, Any]
     Raises:
         NotRunning, Failure: None runs; or it has none, or none for us.
     """
-    reply = running.ask(path, options.text("runtime-dir"), wanted)
+    reply = control_client.ask(path, options.text("runtime-dir"), wanted)
     if reply.status != 200:
         raise denied(reply, **wanted)
     return reply.document

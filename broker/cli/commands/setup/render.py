@@ -2,7 +2,7 @@
 
 import sys
 
-from broker.cli.failure import Misuse
+from broker.cli.errors import Misuse
 from broker.cli.flags import Options
 from broker.setup.render import Draft, rendered
 

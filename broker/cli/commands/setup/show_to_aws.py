@@ -5,9 +5,9 @@ import sys
 from collections.abc import Iterator
 
 from broker.cli.columns import columns, printable
+from broker.cli.commands.setup.to_aws import Looked, asked_of, look
+from broker.cli.commands.setup.workflow import AtHand, at_hand, aws_of, waited_for
 from broker.cli.flags import Options
-from broker.cli.setup import AtHand, at_hand, aws_of, waited_for
-from broker.cli.setup_to_aws import Looked, asked_of, look
 from broker.setup import to_aws
 from broker.setup.admission import Verdict
 from broker.setup.plan import plan
