@@ -19,6 +19,6 @@ async with Sandbox(empty=True) as sandbox:            # an account with neither 
 
 from broker.sandbox.calls import Call, VerifiedIdentity
 from broker.sandbox.faults import ErrorShape, Fault
-from broker.sandbox.world import Sandbox, sandbox_in_thread
+from broker.sandbox.sandbox import Sandbox, sandbox_in_thread
 
 __all__ = ["Call", "ErrorShape", "Fault", "Sandbox", "VerifiedIdentity", "sandbox_in_thread"]

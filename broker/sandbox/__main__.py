@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from broker.sandbox import Sandbox
-from broker.sandbox.aws import DEFAULT_ACCOUNT
+from broker.sandbox.aws.server import DEFAULT_ACCOUNT
 from broker.sandbox.keys import compact_json
 
 

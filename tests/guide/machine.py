@@ -11,7 +11,7 @@ from pathlib import Path
 
 from broker.cli.main import main
 from broker.sandbox import Sandbox
-from broker.sandbox.accounts import IssuedKeys
+from broker.sandbox.aws.accounts import IssuedKeys
 from tests.clients.client import SCRIPTS
 from tests.namespace_readers.cli import Nsc
 from tests.process.workload import workspace_of

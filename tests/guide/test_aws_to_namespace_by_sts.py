@@ -9,7 +9,7 @@ from pathlib import Path
 import jwt
 
 from broker.sandbox import Sandbox
-from broker.sandbox.aws import WEB_IDENTITY_POLICY_NAME
+from broker.sandbox.aws.server import WEB_IDENTITY_POLICY_NAME
 from tests.guide.credentials_endpoint import CONTAINER, credentials_endpoint
 from tests.guide.machine import Machine
 from tests.namespace_readers.claims import claims_of

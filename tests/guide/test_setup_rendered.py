@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from broker.sandbox import Sandbox, sandbox_in_thread
-from broker.sandbox.world import EC2_TRUST_POLICY
+from broker.sandbox.sandbox import EC2_TRUST_POLICY
 from tests.clients.client import SCRIPTS
 from tests.guide.machine import Done, Machine
 

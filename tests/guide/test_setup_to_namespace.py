@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from broker.sandbox import Sandbox, sandbox_in_thread
-from broker.sandbox.world import EC2_TRUST_POLICY
+from broker.sandbox.sandbox import EC2_TRUST_POLICY
 from tests.guide.machine import Machine
 from tests.process.broker_process import ANYWHERE, broker_process
 from tests.process.workload import workspace_of

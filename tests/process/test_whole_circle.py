@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from broker.sandbox import Sandbox, sandbox_in_thread
-from broker.sandbox.world import guide_trust_policy
+from broker.sandbox.sandbox import guide_trust_policy
 from tests.clients.client import BOTO3, Client
 from tests.process.broker_process import ANYWHERE
 from tests.process.workload import Workload, workload_by, workspace_of

@@ -15,7 +15,7 @@ from botocore import UNSIGNED
 from botocore.exceptions import ClientError
 
 from broker.sandbox import Sandbox
-from broker.sandbox.accounts import IssuedKeys
+from broker.sandbox.aws.accounts import IssuedKeys
 
 REGION = "eu-central-1"
 FEDERATION = "https://federation.namespaceapis.com"

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from broker.sandbox import Sandbox
-from broker.sandbox.world import utc_now
+from broker.sandbox.sandbox import utc_now
 from tests.fakes import FakeClock
 
 

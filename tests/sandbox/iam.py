@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from broker.sandbox import Sandbox
-from broker.sandbox.accounts import IssuedKeys
+from broker.sandbox.aws.accounts import IssuedKeys
 from tests.sandbox.clients import client
 
 ACCOUNT = "123456789012"

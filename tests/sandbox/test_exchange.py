@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from broker.sandbox import Sandbox
-from broker.sandbox.accounts import IssuedKeys
+from broker.sandbox.aws.accounts import IssuedKeys
 from tests.fakes import FakeClock
 from tests.sandbox.clients import (
     REGION,

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from broker.sandbox import Sandbox
-from broker.sandbox.accounts import IssuedKeys
+from broker.sandbox.aws.accounts import IssuedKeys
 from tests.sandbox.clients import REGION, client, refusal
 from tests.sandbox.iam import ACCOUNT, policy, statement
 

@@ -9,7 +9,7 @@ import jwt
 import pytest
 
 from broker.sandbox import Sandbox, sandbox_in_thread
-from broker.sandbox.accounts import IssuedKeys
+from broker.sandbox.aws.accounts import IssuedKeys
 from tests.fakes import FakeClock
 from tests.sandbox.clients import Refusal, claims_of, client, http, refusal, sts
 

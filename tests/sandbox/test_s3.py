@@ -14,9 +14,9 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from broker.sandbox import Sandbox, sandbox_in_thread
-from broker.sandbox.accounts import IssuedKeys
-from broker.sandbox.s3 import operation_name
-from broker.sandbox.sigv4 import Arrived
+from broker.sandbox.aws.accounts import IssuedKeys
+from broker.sandbox.aws.s3 import operation_name
+from broker.sandbox.aws.sigv4 import Arrived
 from tests.sandbox.clients import REGION, client
 
 

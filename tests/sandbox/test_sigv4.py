@@ -13,7 +13,7 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from broker.sandbox import Sandbox, sandbox_in_thread
-from broker.sandbox.accounts import IssuedKeys
+from broker.sandbox.aws.accounts import IssuedKeys
 from tests.fakes import FakeClock
 from tests.sandbox.clients import REGION, Answer, client, http, sts
 

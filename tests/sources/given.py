@@ -16,7 +16,7 @@ from broker.clock import Clock
 from broker.credentials import IdToken, NamespaceToken, Role
 from broker.lease import Lease
 from broker.sandbox import Sandbox
-from broker.sandbox.accounts import IssuedKeys
+from broker.sandbox.aws.accounts import IssuedKeys
 from broker.sources.aws.assume_role import AssumedRole, Sts
 from broker.sources.aws.credential_chain import Ambient
 from broker.sources.aws.web_identity import (

@@ -11,7 +11,7 @@ import pytest
 
 from broker.clock import SystemClock
 from broker.lease import Refused, SourceError, Unavailable
-from broker.sandbox.accounts import IssuedKeys
+from broker.sandbox.aws.accounts import IssuedKeys
 from broker.sources.aws.credential_chain import Ambient
 from tests.sources.given import Workload, answering, hanging, http_answer, key_variables
 

@@ -10,7 +10,7 @@ from broker.clock import SystemClock
 from broker.credentials import AwsCredentials
 from broker.lease import Refused
 from broker.sandbox import Sandbox
-from broker.sandbox.accounts import IssuedKeys
+from broker.sandbox.aws.accounts import IssuedKeys
 from broker.sources.aws.assume_role import AssumedRole
 from broker.sources.aws.explain import RoleDocument, RoleDocuments
 from tests.fakes import FakeClock

@@ -12,8 +12,8 @@ from broker.sandbox.calls import Call, CallRecord
 from broker.sandbox.faults import ErrorShape, Fault, Faults
 from broker.sandbox.keys import compact_json
 from broker.sandbox.listening import play, scripted_document
-from broker.sandbox.methods import PUBLIC, Anonymous, Document, Method, Params
-from broker.sandbox.rpc_errors import (
+from broker.sandbox.namespace.methods import PUBLIC, Anonymous, Document, Method, Params
+from broker.sandbox.namespace.rpc_errors import (
     CODES,
     RpcError,
     code_for_status,
@@ -21,7 +21,7 @@ from broker.sandbox.rpc_errors import (
     permission_denied,
     spelled,
 )
-from broker.sandbox.tokens import Bearer, Tokens, Unauthenticated
+from broker.sandbox.namespace.tokens import Bearer, Tokens, Unauthenticated
 
 
 class NamespaceHttp:

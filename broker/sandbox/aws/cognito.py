@@ -10,13 +10,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from threading import Lock
 
-from broker.sandbox import cognito_params as given
-from broker.sandbox.cognito_params import Params
-from broker.sandbox.identity_pools import IdentityPools, Pool
+from broker.sandbox.aws.cognito_params import Params
+from broker.sandbox.aws.identity_pools import IdentityPools, Pool
+from broker.sandbox.aws.operations import Signer
+from broker.sandbox.aws.query import AwsError
+from broker.sandbox.aws.server import cognito_params as given
 from broker.sandbox.issuers import Issuers
 from broker.sandbox.keys import SigningKey
-from broker.sandbox.operations import Signer
-from broker.sandbox.query import AwsError
 
 ISSUER = "https://cognito-identity.amazonaws.com"
 TARGET = "AWSCognitoIdentityService"

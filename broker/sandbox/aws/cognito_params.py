@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from broker.sandbox.constraints import complaint
-from broker.sandbox.query import AwsError
+from broker.sandbox.aws.constraints import complaint
+from broker.sandbox.aws.query import AwsError
 
 Params = Mapping[str, object]
 

@@ -12,9 +12,9 @@ from typing import Any
 from urllib.parse import quote
 
 from broker import policy
-from broker.sandbox.iam_records import Policy
+from broker.sandbox.aws.iam_records import Policy
+from broker.sandbox.aws.query import AwsError
 from broker.sandbox.keys import compact_json
-from broker.sandbox.query import AwsError
 
 TRUST_MOST_CHARACTERS = 2048
 INLINE_MOST_CHARACTERS = 10_240

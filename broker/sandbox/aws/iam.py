@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
-from broker.sandbox.accounts import Accounts
-from broker.sandbox.iam_providers import OidcProviders
-from broker.sandbox.iam_role_policies import RolePolicies
-from broker.sandbox.iam_roles import Roles
-from broker.sandbox.operations import Operation
+from broker.sandbox.aws.accounts import Accounts
+from broker.sandbox.aws.iam_providers import OidcProviders
+from broker.sandbox.aws.iam_role_policies import RolePolicies
+from broker.sandbox.aws.iam_roles import Roles
+from broker.sandbox.aws.operations import Operation
 
 VERSION = "2010-05-08"
 XML_NAMESPACE = "https://iam.amazonaws.com/doc/2010-05-08/"

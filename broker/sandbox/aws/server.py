@@ -27,15 +27,15 @@ from datetime import datetime
 
 from aiohttp import web
 
-from broker.sandbox import cognito, iam, s3, sts
-from broker.sandbox.accounts import ADMINISTRATOR, Accounts, IssuedKeys
-from broker.sandbox.aws_http import AwsHttp
+from broker.sandbox.aws.accounts import ADMINISTRATOR, Accounts, IssuedKeys
+from broker.sandbox.aws.http import AwsHttp
+from broker.sandbox.aws.iam_records import Policies, Provider, RoleRecord
+from broker.sandbox.aws.identity_pools import IdentityPools, Pool
+from broker.sandbox.aws.server import cognito, iam, s3, sts
+from broker.sandbox.aws.web_identity_issuer import Outbound
 from broker.sandbox.calls import Call, VerifiedIdentity
 from broker.sandbox.faults import Faults
-from broker.sandbox.iam_records import Policies, Provider, RoleRecord
-from broker.sandbox.identity_pools import IdentityPools, Pool
 from broker.sandbox.issuers import Issuers, Place
-from broker.sandbox.outbound import Outbound
 
 DEFAULT_ACCOUNT = "123456789012"
 DEFAULT_REGION = "us-east-1"

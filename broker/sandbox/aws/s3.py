@@ -13,8 +13,8 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
-from broker.sandbox.query import text
-from broker.sandbox.sigv4 import Arrived
+from broker.sandbox.aws.query import text
+from broker.sandbox.aws.sigv4 import Arrived
 
 if TYPE_CHECKING:
     from moto.server import ThreadedMotoServer

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from threading import RLock
 
-from broker.sandbox.iam_records import Policies, Policy, Provider, RoleRecord, UserRecord
-from broker.sandbox.versions import Versions
+from broker.sandbox.aws.eventual_consistency import Versions
+from broker.sandbox.aws.iam_records import Policies, Policy, Provider, RoleRecord, UserRecord
 
 _KEY_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 

@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
-from broker.sandbox.accounts import IssuedKeys
-from broker.sandbox.aws import DEFAULT_ACCOUNT, Aws, default_region
+from broker.sandbox.aws.accounts import IssuedKeys
+from broker.sandbox.aws.server import DEFAULT_ACCOUNT, Aws, default_region
 from broker.sandbox.faults import ErrorShape, Fault, Faults
 from broker.sandbox.keys import compact_json
 from broker.sandbox.listening import Listener
-from broker.sandbox.namespace import Namespace
+from broker.sandbox.namespace.server import Namespace
 
 ISSUER = "https://federation.namespaceapis.com"
 AUDIENCE = "sts.amazonaws.com"

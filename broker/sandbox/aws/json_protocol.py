@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
+from broker.sandbox.aws.query import AwsError
+from broker.sandbox.aws.sigv4 import Arrived
 from broker.sandbox.keys import compact_json
-from broker.sandbox.query import AwsError
-from broker.sandbox.sigv4 import Arrived
 
 _CODE_OF = {
     400: "InvalidParameterException",

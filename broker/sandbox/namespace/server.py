@@ -24,12 +24,13 @@ from pathlib import Path
 from aiohttp import web
 
 from broker.sandbox.calls import Call
-from broker.sandbox.exchange import Exchange
 from broker.sandbox.faults import ErrorShape, Faults
-from broker.sandbox.federation import Federation
 from broker.sandbox.issuers import discovery
 from broker.sandbox.keys import SigningKey, compact_json, unpadded_base64
-from broker.sandbox.methods import (
+from broker.sandbox.namespace.exchange import Exchange
+from broker.sandbox.namespace.federation import Federation
+from broker.sandbox.namespace.http import NamespaceHttp
+from broker.sandbox.namespace.methods import (
     PUBLIC,
     SIGNIN,
     TENANT_TOKENS,
@@ -41,10 +42,9 @@ from broker.sandbox.methods import (
     seconds,
     text,
 )
-from broker.sandbox.namespace_http import NamespaceHttp
-from broker.sandbox.relationships import Relationship
-from broker.sandbox.rpc_errors import RpcError
-from broker.sandbox.tokens import Bearer, Tokens
+from broker.sandbox.namespace.relationships import Relationship
+from broker.sandbox.namespace.rpc_errors import RpcError
+from broker.sandbox.namespace.tokens import Bearer, Tokens
 
 METADATA_PATH = "/metadata/v1"
 

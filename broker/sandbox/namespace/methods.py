@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from broker.sandbox.rpc_errors import RpcError
-from broker.sandbox.tokens import Bearer, Kind
+from broker.sandbox.namespace.rpc_errors import RpcError
+from broker.sandbox.namespace.tokens import Bearer, Kind
 
 TENANTS, SIGNIN = "nsl.tenants.TenantsService", "nsl.signin.SigninService"
 PUBLIC = "namespace.cloud.iam.v1beta"

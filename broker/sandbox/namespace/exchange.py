@@ -10,9 +10,9 @@ from datetime import datetime
 
 import aiohttp
 
-from broker.sandbox import relationships, relying
-from broker.sandbox.federation import Federation
-from broker.sandbox.methods import (
+from broker.sandbox import oidc_verifier
+from broker.sandbox.namespace.federation import Federation
+from broker.sandbox.namespace.methods import (
     TENANTS,
     Anonymous,
     Choices,
@@ -21,9 +21,10 @@ from broker.sandbox.methods import (
     optional_text,
     text,
 )
-from broker.sandbox.relationships import Relationship
-from broker.sandbox.rpc_errors import RpcError
-from broker.sandbox.tokens import Tokens
+from broker.sandbox.namespace.relationships import Relationship
+from broker.sandbox.namespace.rpc_errors import RpcError
+from broker.sandbox.namespace.server import relationships
+from broker.sandbox.namespace.tokens import Tokens
 
 COGNITO_ISSUER = "https://cognito-identity.amazonaws.com"
 
@@ -120,8 +121,8 @@ class Exchange:
 
     def _issuer_of(self, token: str) -> str:
         try:
-            return str(relying.unverified_claims(token).get("iss"))
-        except relying.NotAToken:
+            return str(oidc_verifier.unverified_claims(token).get("iss"))
+        except oidc_verifier.NotAToken:
             raise self._refused("the token is not a JWT") from None
 
     async def _verified(self, token: str, issuer: str) -> Mapping[str, object]:
@@ -130,18 +131,18 @@ class Exchange:
             raise self._refused("the token's issuer is not known")
         assert self._http is not None
         try:
-            claims = await relying.verified_claims(
+            claims = await oidc_verifier.verified_claims(
                 token,
                 issuer=issuer,
                 resolve_at=resolve_at,
                 session=self._http,
                 timeout_s=self._jwks_timeout_s,
             )
-        except relying.UnknownKey:
+        except oidc_verifier.UnknownKey:
             raise self._refused("the token's key is not one of its issuer's") from None
-        except relying.KeyUnavailable:
+        except oidc_verifier.KeyUnavailable:
             raise RpcError("UNAVAILABLE", "the issuer's keys could not be read") from None
-        except relying.BadSignature:
+        except oidc_verifier.BadSignature:
             raise self._refused("the token's signature is not valid") from None
         self._check_times(claims)
         return claims

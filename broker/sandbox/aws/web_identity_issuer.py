@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from threading import Lock
 
-from broker.sandbox import constraints
-from broker.sandbox.constraints import Params, check_length, invalid
+from broker.sandbox.aws.constraints import Params, check_length, invalid
+from broker.sandbox.aws.operations import Operation, Signer, signed
+from broker.sandbox.aws.query import AwsError, Result, members
+from broker.sandbox.aws.server import constraints
 from broker.sandbox.issuers import Issuers
 from broker.sandbox.keys import SigningKey, compact_json
-from broker.sandbox.operations import Operation, Signer, signed
-from broker.sandbox.query import AwsError, Result, members
 
 ALGORITHMS = ("ES384", "RS256")
 

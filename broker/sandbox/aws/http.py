@@ -12,15 +12,24 @@ from datetime import datetime
 
 from aiohttp import web
 
-from broker.sandbox import cognito, iam, json_protocol, outbound, query, s3, sigv4, sts
-from broker.sandbox.accounts import Accounts
+from broker.sandbox.aws.accounts import Accounts
+from broker.sandbox.aws.operations import Operation, QueryService, Signer
+from broker.sandbox.aws.query import AwsError
+from broker.sandbox.aws.server import (
+    cognito,
+    iam,
+    json_protocol,
+    query,
+    s3,
+    sigv4,
+    sts,
+    web_identity_issuer,
+)
+from broker.sandbox.aws.sigv4 import Arrived, SignatureError
 from broker.sandbox.calls import Call, CallRecord, VerifiedIdentity
 from broker.sandbox.faults import Fault, Faults
 from broker.sandbox.issuers import PUBLISHED_BELOW, Issuers
 from broker.sandbox.listening import play, scripted_document
-from broker.sandbox.operations import Operation, QueryService, Signer
-from broker.sandbox.query import AwsError
-from broker.sandbox.sigv4 import Arrived, SignatureError
 
 GLOBAL_HOSTS = frozenset({"sts.amazonaws.com"})
 
@@ -51,7 +60,7 @@ class AwsHttp:
         *,
         accounts: Accounts,
         token_service: sts.Sts,
-        federation: outbound.Outbound,
+        federation: web_identity_issuer.Outbound,
         iam_operations: Mapping[str, Operation],
         pools: cognito.Cognito,
         issuers: Issuers,

@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 
 from aiohttp import web
 
-from broker.sandbox.sigv4 import Arrived
+from broker.sandbox.aws.sigv4 import Arrived
 
 _STATUS_OF: Mapping[str, int] = {
     "AccessDenied": 403,

@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from broker.sandbox.constraints import Params, invalid, sized
-from broker.sandbox.query import AwsError, Result
+from broker.sandbox.aws.constraints import Params, invalid, sized
+from broker.sandbox.aws.query import AwsError, Result
 
 _MOST_AT_ONCE, _USUAL = 1000, 100
 

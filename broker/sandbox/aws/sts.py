@@ -14,13 +14,14 @@ from typing import Any
 import aiohttp
 
 from broker import policy
-from broker.sandbox import constraints, relying
-from broker.sandbox.accounts import Accounts, Identity
-from broker.sandbox.constraints import Params, invalid, named, sized
-from broker.sandbox.iam_records import Provider, RoleRecord
+from broker.sandbox import oidc_verifier
+from broker.sandbox.aws.accounts import Accounts, Identity
+from broker.sandbox.aws.constraints import Params, invalid, named, sized
+from broker.sandbox.aws.iam_records import Provider, RoleRecord
+from broker.sandbox.aws.operations import Operation, Signer
+from broker.sandbox.aws.query import AwsError, Result, members, structures
+from broker.sandbox.aws.server import constraints
 from broker.sandbox.issuers import Place
-from broker.sandbox.operations import Operation, Signer
-from broker.sandbox.query import AwsError, Result, members, structures
 
 XML_NAMESPACE = "https://sts.amazonaws.com/doc/2011-06-15/"
 VERSION = "2011-06-15"
@@ -101,8 +102,8 @@ class Sts:
     async def _vouched(self, token: str, *, account: str) -> tuple[Provider, dict[str, Any]]:
         """Return the claims, once the account's provider for their issuer vouches for them."""
         try:
-            issuer = relying.unverified_claims(token).get("iss")
-        except relying.NotAToken as error:
+            issuer = oidc_verifier.unverified_claims(token).get("iss")
+        except oidc_verifier.NotAToken as error:
             raise AwsError(
                 "InvalidIdentityToken", f"The ID Token provided is not a valid JWT: {error}"
             ) from error
@@ -114,20 +115,20 @@ class Sts:
             )
         assert self._http is not None
         try:
-            claims = await relying.verified_claims(
+            claims = await oidc_verifier.verified_claims(
                 token,
                 issuer=provider.issuer,
                 resolve_at=self._address_of(provider),
                 session=self._http,
                 timeout_s=self._jwks_timeout_s,
             )
-        except relying.KeyUnavailable as error:
+        except oidc_verifier.KeyUnavailable as error:
             raise AwsError(
                 "InvalidIdentityToken",
                 "Couldn't retrieve verification key from your identity provider, please "
                 "reference AssumeRoleWithWebIdentity documentation for requirements",
             ) from error
-        except relying.BadSignature as error:
+        except oidc_verifier.BadSignature as error:
             raise AwsError("InvalidIdentityToken", "Token signature is not valid") from error
         self._check_times(claims)
         if not isinstance(claims.get("sub"), str):
@@ -151,7 +152,7 @@ class Sts:
             )
         address = provider.resolve_at or (place.resolve_at if place else None)
         if address is None:
-            raise relying.KeyUnavailable(f"nobody knows where {provider.issuer} is")
+            raise oidc_verifier.KeyUnavailable(f"nobody knows where {provider.issuer} is")
         return address
 
     def _time_context(self) -> dict[str, object]:

@@ -14,8 +14,8 @@ from threading import Lock
 
 from broker import policy
 from broker.sandbox.keys import compact_json
-from broker.sandbox.methods import optional_text, text
-from broker.sandbox.rpc_errors import RpcError
+from broker.sandbox.namespace.methods import optional_text, text
+from broker.sandbox.namespace.rpc_errors import RpcError
 
 Relationship = Mapping[str, object]
 

@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from broker import policy
-from broker.sandbox.accounts import Identity
-from broker.sandbox.iam_records import Policies
-from broker.sandbox.query import AwsError, Result
+from broker.sandbox.aws.accounts import Identity
+from broker.sandbox.aws.iam_records import Policies
+from broker.sandbox.aws.query import AwsError, Result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

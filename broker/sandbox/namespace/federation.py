@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from broker.sandbox.methods import (
+from broker.sandbox.namespace.methods import (
     TENANT_TOKENS,
     TENANTS,
     Choices,
@@ -20,9 +20,9 @@ from broker.sandbox.methods import (
     optional_text,
     text,
 )
-from broker.sandbox.relationships import Relationships, Stale
-from broker.sandbox.rpc_errors import RpcError
-from broker.sandbox.tokens import Bearer
+from broker.sandbox.namespace.relationships import Relationships, Stale
+from broker.sandbox.namespace.rpc_errors import RpcError
+from broker.sandbox.namespace.tokens import Bearer
 
 _POOL_ID = re.compile(r"[\w-]+:[0-9a-f-]+", re.ASCII)
 _MANAGE = ("federation", "manage")  # what the right is called is not known

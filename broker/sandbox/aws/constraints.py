@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from broker.sandbox.query import AwsError, structures
+from broker.sandbox.aws.query import AwsError, structures
 
 Params = Mapping[str, str]
 
