@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from broker.access.caller import Caller
-from tests.access.given import ALICE, CONTAINER, NEIGHBOUR, ROOT
+from tests.support.access import ALICE, CONTAINER, NEIGHBOUR, ROOT
 
 
 @pytest.mark.parametrize(

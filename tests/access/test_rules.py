@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from broker.access.caller import NOTHING, Caller, Grant
 from broker.access.match import Account, Missed, Who
 from broker.access.rules import FirstMatch, OwnerOnly, Rule, Verdict
-from tests.access.given import (
+from tests.support.access import (
     ALICE,
     BOB,
     CONTAINER,

@@ -9,7 +9,7 @@ from broker.access.caller import Caller
 from broker.access.match import Account, Who
 from broker.access.rules import FirstMatch
 from broker.access.unreachable import unreachable
-from tests.access.given import CONTAINER, KNOWN, callers, rules_of, several_whos
+from tests.support.access import CONTAINER, KNOWN, callers, rules_of, several_whos
 
 CI = Account("ci", 1000)
 

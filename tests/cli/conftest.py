@@ -2,7 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cli.fake_broker import Cli, FakeBroker, running
+from tests.support.fake_broker import Cli, FakeBroker, running
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import broker
 from broker.cli import full, plain
 from broker.cli.flags import COMMANDS, SWITCH, Command, Flag, duration
 from broker.cli.main import guarded
-from tests.cli.fake_broker import Cli, FakeBroker
+from tests.support.fake_broker import Cli, FakeBroker
 
 VALUES = st.sampled_from(
     ["x", "json", "shell", "imds", "sts", "5", "0.5", "-1", "nan", "", "a=b", "--", "--x", "1h30m"]

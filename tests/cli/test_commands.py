@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import pytest
 
 from broker.files import locations
-from tests.cli.fake_broker import (
+from tests.support.fake_broker import (
     CLIENT,
     CREDENTIALS,
     FORBIDDEN,

@@ -9,7 +9,7 @@ from statistics import median
 
 import pytest
 
-from tests.cli.fake_broker import PATIENCE_S, Cli, FakeBroker
+from tests.support.fake_broker import PATIENCE_S, Cli, FakeBroker
 
 QUICK = {
     "credential-process": ["credential-process"],

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.fake_broker import Cli
+from tests.support.fake_broker import Cli
 
 ARN = "arn:aws:iam::123456789012:role/deploy"
 ROLE = ("--role-arn", ARN)

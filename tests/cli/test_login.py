@@ -11,9 +11,9 @@ import pytest
 from broker.cli import login_file
 from broker.cli.errors import Failure
 from broker.sandbox import Sandbox, sandbox_in_thread
-from tests.cli.fake_broker import Cli
-from tests.namespace_readers.cli import Nsc
-from tests.namespace_readers.sdk import load_defaults
+from tests.support.fake_broker import Cli
+from tests.support.namespace_sdk import load_defaults
+from tests.support.nsc import Nsc
 
 VIA_STS = ("login", "--via", "sts", "--workspace", "ws_1")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from broker.sandbox import Sandbox, sandbox_in_thread
-from tests.cli.fake_broker import FORBIDDEN, Cli, FakeBroker, variables_in
+from tests.support.fake_broker import FORBIDDEN, Cli, FakeBroker, variables_in
 
 
 @pytest.fixture(scope="module")

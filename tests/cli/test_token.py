@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from broker.sandbox import Sandbox, sandbox_in_thread
-from tests.cli.fake_broker import FORBIDDEN, Cli, FakeBroker
+from tests.support.fake_broker import FORBIDDEN, Cli, FakeBroker
 
 TOKEN = {
     "identity": "aws",

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from broker.sandbox import Sandbox, sandbox_in_thread
-from tests.clients.proof import Arrivals
-from tests.clients.world import World, make_bucket, world_of, world_with_nothing_to_serve
+from tests.support.client_sandbox import World, make_bucket, world_of, world_with_nothing_to_serve
+from tests.support.proof import Arrivals
 
 
 @pytest.fixture(scope="session")

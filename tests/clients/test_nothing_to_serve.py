@@ -5,9 +5,9 @@ Source: sdk-client-contract C-56, C-57, C-71.
 
 import pytest
 
-from tests.clients.client import CLIENTS, Client
-from tests.clients.proof import Arrivals
-from tests.clients.world import SURFACES, World
+from tests.support.client_sandbox import SURFACES, World
+from tests.support.clients import CLIENTS, Client
+from tests.support.proof import Arrivals
 
 SOON_S = 10.0
 """Of this botocore and JS spend four on tries of their own, and a process a second on its start."""

@@ -8,8 +8,8 @@ from contextlib import closing
 from pathlib import Path
 
 from broker.sandbox import Sandbox
-from tests.clients.broker_process import broker_process
-from tests.clients.world import REGION, namespace_identity
+from tests.support.client_broker_process import broker_process
+from tests.support.client_sandbox import REGION, namespace_identity
 
 LIST = "/latest/meta-data/iam/security-credentials/"
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.client import Ran, run
-from tests.clients.proof import Arrivals
-from tests.clients.world import SURFACES, World
+from tests.support.client_sandbox import SURFACES, World
+from tests.support.clients import Ran, run
+from tests.support.proof import Arrivals
 
 
 def up_and_down(folder: Path, bucket: str) -> str:

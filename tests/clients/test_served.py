@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.clients.client import CLIENTS, Client
-from tests.clients.proof import Arrivals
-from tests.clients.world import SURFACES, World
+from tests.support.client_sandbox import SURFACES, World
+from tests.support.clients import CLIENTS, Client
+from tests.support.proof import Arrivals
 
 
 @pytest.mark.parametrize("surface", SURFACES)

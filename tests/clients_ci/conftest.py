@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from broker.sandbox import Sandbox, sandbox_in_thread
-from tests.clients.client import Client
-from tests.clients.world import World, make_bucket, world_of, world_with_nothing_to_serve
 from tests.clients_ci.shared_time import SharedTime
+from tests.support.client_sandbox import World, make_bucket, world_of, world_with_nothing_to_serve
+from tests.support.clients import Client
 
 HERE = Path(__file__).parent
 INSTALL_LIMIT_S = 240

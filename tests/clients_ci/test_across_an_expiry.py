@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from broker.sandbox import Sandbox
-from tests.clients.broker_process import wait_for
-from tests.clients.client import AIOBOTOCORE, AWSCRT, BOTO3, OBSTORE, Client
-from tests.clients.proof import Arrivals
-from tests.clients.world import SURFACES, World
 from tests.clients_ci.lasting import Lasting, lasting
 from tests.clients_ci.shared_time import SharedTime
+from tests.support.client_broker_process import wait_for
+from tests.support.client_sandbox import SURFACES, World
+from tests.support.clients import AIOBOTOCORE, AWSCRT, BOTO3, OBSTORE, Client
+from tests.support.proof import Arrivals
 
 RENEWED_WITHIN_S = 10.0
 """Of real time, after a jump of the clock; the broker looks at its clock every five seconds."""

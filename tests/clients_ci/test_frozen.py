@@ -12,7 +12,7 @@ import pytest
 
 from broker.sandbox import Sandbox, sandbox_in_thread
 from tests.clients_ci.shared_time import SharedTime
-from tests.process.broker_process import (
+from tests.support.broker_process import (
     BrokerProcess,
     broker_process,
     get,

@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.clients.client import Client
-from tests.clients.proof import Arrivals
-from tests.clients.world import REGION, SURFACES, World
+from tests.support.client_sandbox import REGION, SURFACES, World
+from tests.support.clients import Client
+from tests.support.proof import Arrivals
 
 SOON_S = 10.0
 

@@ -9,12 +9,12 @@ import urllib.request
 from pathlib import Path
 
 from broker.sandbox import Sandbox
-from tests.clients.broker_process import BrokerProcess, broker_process
-from tests.clients.client import AWSCRT, OBSTORE, Client
-from tests.clients.proof import Arrivals
-from tests.clients.world import REGION, World, namespace_identity
 from tests.clients_ci.lasting import lasting
 from tests.clients_ci.shared_time import SharedTime
+from tests.support.client_broker_process import BrokerProcess, broker_process
+from tests.support.client_sandbox import REGION, World, namespace_identity
+from tests.support.clients import AWSCRT, OBSTORE, Client
+from tests.support.proof import Arrivals
 
 
 def asked_of_imds(broker: BrokerProcess) -> set[tuple[str, str]]:

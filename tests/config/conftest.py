@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.config.given import Given
+from tests.support.config import Given
 
 
 @pytest.fixture

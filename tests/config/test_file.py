@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from broker.config import ConfigError, Flags, load, tables
 from broker.config.file import LARGEST_BYTES
-from tests.config.given import ARN, NO_FILE, ROLE, Given
+from tests.support.config import ARN, NO_FILE, ROLE, Given
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from broker.config import IdTokenConfig, NamespaceTokenConfig, NoRole
-from tests.config.given import ARN, ROLE, Given
+from tests.support.config import ARN, ROLE, Given
 
 REGION = {"AWS_REGION": "eu-central-1"}
 

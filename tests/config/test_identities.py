@@ -12,7 +12,7 @@ from broker.config import (
     load_login,
     load_roles,
 )
-from tests.config.given import NO_FILE, ROLE, Given
+from tests.support.config import NO_FILE, ROLE, Given
 
 GUID = "6f0a1b2c-3d4e-5f60-7182-93a4b5c6d7e8"
 POOL = f"eu-west-1:{GUID}"

@@ -3,7 +3,7 @@
 import pytest
 
 from broker.config import IdentityConfig, NoRole
-from tests.config.given import ARN, ROLE, Given
+from tests.support.config import ARN, ROLE, Given
 
 
 def test_one_role_arn_is_a_whole_configuration(given: Given) -> None:

@@ -11,7 +11,7 @@ import pytest
 from broker.access.match import Account, Who
 from broker.access.rules import Rule
 from broker.config import Flags, load_roles
-from tests.config.given import ARN, NO_FILE, ROLE, Given
+from tests.support.config import ARN, NO_FILE, ROLE, Given
 
 ME = pwd.getpwuid(os.getuid())
 TWO = (

@@ -14,7 +14,7 @@ from broker.config import (
     LogConfig,
     OpsConfig,
 )
-from tests.config.given import ARN, ROLE, Given
+from tests.support.config import ARN, ROLE, Given
 
 FLAGS = {"role_arns": (ARN,)}
 

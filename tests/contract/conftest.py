@@ -10,8 +10,8 @@ from broker.credentials import AwsCredentials
 from broker.keeper import Keeper
 from broker.surfaces.container import Container
 from broker.surfaces.imds import Imds
-from tests.fakes import FakeClock, an_hour_of, holding, some_credentials
-from tests.surfaces.given import a_container, an_imds
+from tests.support.fakes import FakeClock, an_hour_of, holding, some_credentials
+from tests.support.surfaces import a_container, an_imds
 
 Keepers = dict[str, Keeper[AwsCredentials]]
 

@@ -11,9 +11,9 @@ from broker.http.message import Answer, Request, Surface
 from broker.http.server import serving
 from broker.surfaces.container import Container
 from broker.surfaces.imds import Imds
-from tests.contract.wire import Served, served, wire_to
-from tests.fakes import FakeClock
-from tests.surfaces.given import SECRET
+from tests.support.fakes import FakeClock
+from tests.support.surfaces import SECRET
+from tests.support.wire import Served, served, wire_to
 
 PUT_TOKEN = b"PUT /latest/api/token HTTP/1.1\r\nHost: 169.254.169.254\r\n"
 TTL = b"x-aws-ec2-metadata-token-ttl-seconds: 21600\r\n"

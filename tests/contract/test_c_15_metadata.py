@@ -3,10 +3,10 @@
 import json
 import re
 
-from tests.contract.sdk import v2, v2_text
-from tests.contract.wire import Wire, wire_to
-from tests.fakes import FakeClock
-from tests.surfaces.given import NOWHERE, ROLE_LIST, an_imds, nothing_held
+from tests.support.fakes import FakeClock
+from tests.support.sdk import v2, v2_text
+from tests.support.surfaces import NOWHERE, ROLE_LIST, an_imds, nothing_held
+from tests.support.wire import Wire, wire_to
 
 META_DATA = "/latest/meta-data/"
 PLACEMENT = "/latest/meta-data/placement/"

@@ -9,10 +9,9 @@ from broker.credentials import AwsCredentials
 from broker.keeper import Keeper
 from broker.lease import Unavailable
 from broker.surfaces.session_tokens import SigningKeys
-from tests.contract.sdk import put_token, raw, token_from, v2, with_token
-from tests.contract.wire import served, wire_to
-from tests.fakes import FakeClock, Hangs, ScriptedSource, holding, running
-from tests.surfaces.given import (
+from tests.support.fakes import FakeClock, Hangs, ScriptedSource, holding, running
+from tests.support.sdk import put_token, raw, token_from, v2, with_token
+from tests.support.surfaces import (
     ALICE,
     BOB,
     NOBODY,
@@ -22,6 +21,7 @@ from tests.surfaces.given import (
     an_imds,
     nothing_held,
 )
+from tests.support.wire import served, wire_to
 
 TTL = "x-aws-ec2-metadata-token-ttl-seconds"
 

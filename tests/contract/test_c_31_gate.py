@@ -1,9 +1,9 @@
 """Section C.4: the gate on GETs, C-31 to C-36."""
 
-from tests.contract.sdk import raw, token_from, v2, with_token
-from tests.contract.wire import wire_to
-from tests.fakes import FakeClock
-from tests.surfaces.given import DOCUMENT, EXTENDED_LIST, ROLE_LIST, an_imds
+from tests.support.fakes import FakeClock
+from tests.support.sdk import raw, token_from, v2, with_token
+from tests.support.surfaces import DOCUMENT, EXTENDED_LIST, ROLE_LIST, an_imds
+from tests.support.wire import wire_to
 
 PATHS = (
     "/",

@@ -4,10 +4,9 @@ import json
 from urllib.parse import quote
 
 from broker.access.caller import Grant
-from tests.contract.sdk import v2, v2_text
-from tests.contract.wire import wire_to
-from tests.fakes import FakeClock
-from tests.surfaces.given import (
+from tests.support.fakes import FakeClock
+from tests.support.sdk import v2, v2_text
+from tests.support.surfaces import (
     EXTENDED_LIST,
     NOBODY,
     ROLE_LIST,
@@ -16,6 +15,7 @@ from tests.surfaces.given import (
     an_imds,
     lease_for,
 )
+from tests.support.wire import wire_to
 
 EVERY_CHARACTER = "aZ09_+=,.@-"
 

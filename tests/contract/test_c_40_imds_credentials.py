@@ -8,10 +8,9 @@ from datetime import timedelta
 
 from broker.credentials import AwsCredentials
 from broker.lease import Lease
-from tests.contract.sdk import v2, v2_text
-from tests.contract.wire import wire_to
-from tests.fakes import START, FakeClock, some_credentials
-from tests.surfaces.given import (
+from tests.support.fakes import START, FakeClock, some_credentials
+from tests.support.sdk import v2, v2_text
+from tests.support.surfaces import (
     EXTENDED_LIST,
     ROLE_LIST,
     Holding,
@@ -21,6 +20,7 @@ from tests.surfaces.given import (
     lease_for,
     v2_get,
 )
+from tests.support.wire import wire_to
 
 DEPLOY = ROLE_LIST + "deploy"
 

@@ -6,9 +6,7 @@ from datetime import UTC, datetime, timedelta
 from broker.credentials import AwsCredentials
 from broker.http.message import Answer
 from broker.keeper import Keeper
-from tests.contract.sdk import get_container, v2, v2_text
-from tests.contract.wire import wire_to
-from tests.fakes import (
+from tests.support.fakes import (
     FakeClock,
     ScriptedSource,
     an_hour_of,
@@ -16,7 +14,8 @@ from tests.fakes import (
     running,
     some_credentials,
 )
-from tests.surfaces.given import (
+from tests.support.sdk import get_container, v2, v2_text
+from tests.support.surfaces import (
     ROLE_LIST,
     Holding,
     a_container,
@@ -25,6 +24,7 @@ from tests.surfaces.given import (
     lease_for,
     v2_get,
 )
+from tests.support.wire import wire_to
 
 DEPLOY = ROLE_LIST + "deploy"
 

@@ -6,9 +6,7 @@ from broker.credentials import AwsCredentials
 from broker.keeper import Keeper
 from broker.lease import Refused, Unavailable
 from broker.surfaces.imds import Imds
-from tests.contract.sdk import put_token, raw, token_from, v2, v2_text, with_token
-from tests.contract.wire import Reply, served, wire_to
-from tests.fakes import (
+from tests.support.fakes import (
     FakeClock,
     ScriptedSource,
     an_hour_of,
@@ -16,7 +14,8 @@ from tests.fakes import (
     running,
     some_credentials,
 )
-from tests.surfaces.given import (
+from tests.support.sdk import put_token, raw, token_from, v2, v2_text, with_token
+from tests.support.surfaces import (
     DOCUMENT,
     EXTENDED_LIST,
     NOBODY,
@@ -27,6 +26,7 @@ from tests.surfaces.given import (
     nothing_held,
     v2_get,
 )
+from tests.support.wire import Reply, served, wire_to
 
 DEPLOY = ROLE_LIST + "deploy"
 INFO = "/latest/meta-data/iam/info"

@@ -3,10 +3,10 @@
 import json
 from xml.etree import ElementTree as ET
 
-from tests.contract.sdk import get_container, put_token, raw, v2
-from tests.contract.wire import Reply, wire_to
-from tests.fakes import FakeClock
-from tests.surfaces.given import ROLE_LIST, a_container, an_imds, nothing_held
+from tests.support.fakes import FakeClock
+from tests.support.sdk import get_container, put_token, raw, v2
+from tests.support.surfaces import ROLE_LIST, a_container, an_imds, nothing_held
+from tests.support.wire import Reply, wire_to
 
 XHTML = "{http://www.w3.org/1999/xhtml}"
 

@@ -10,10 +10,9 @@ import pytest
 
 from broker.access.rules import OwnerOnly
 from broker.surfaces.container_tokens import container_token, new_container_token
-from tests.contract.sdk import get_container, raw, v2
-from tests.contract.wire import Reply, served, wire_to
-from tests.fakes import FakeClock, some_credentials
-from tests.surfaces.given import (
+from tests.support.fakes import FakeClock, some_credentials
+from tests.support.sdk import get_container, raw, v2
+from tests.support.surfaces import (
     BOB,
     NOBODY,
     ROLE_LIST,
@@ -24,6 +23,7 @@ from tests.surfaces.given import (
     lease_for,
     nothing_held,
 )
+from tests.support.wire import Reply, served, wire_to
 
 
 def members(reply: Reply) -> dict[str, str]:

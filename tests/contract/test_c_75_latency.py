@@ -21,9 +21,16 @@ from broker.keeper import Keeper
 from broker.surfaces.container import Container
 from broker.surfaces.imds import Imds
 from tests.contract.conftest import Keepers
-from tests.contract.wire import Reply, Served, Wire, served
-from tests.fakes import FakeClock, Hangs, ScriptedSource, an_hour_of, running, some_credentials
-from tests.surfaces.given import SECRET, a_container, an_imds
+from tests.support.fakes import (
+    FakeClock,
+    Hangs,
+    ScriptedSource,
+    an_hour_of,
+    running,
+    some_credentials,
+)
+from tests.support.surfaces import SECRET, a_container, an_imds
+from tests.support.wire import Reply, Served, Wire, served
 
 PUT_TOKEN = (
     b"PUT /latest/api/token HTTP/1.1\r\nHost: 169.254.169.254\r\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.fake_broker import CLIENT, TOKEN, Cli, FakeBroker, running, variables_in
+from tests.support.fake_broker import CLIENT, TOKEN, Cli, FakeBroker, running, variables_in
 
 METADATA_ADDRESSES = {
     "169.254.169.254",

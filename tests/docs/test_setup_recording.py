@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from broker.sandbox import sandbox_in_thread
-from tests.guide.machine import Machine
+from tests.support.guide_machine import Machine
 
 PAGE = Path(__file__).parents[2] / "docs" / "setup.md"
 COMMAND = ("setup", "to-aws", "--role-name", "deploy", "--dry-run")

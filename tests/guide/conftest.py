@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from broker.sandbox import Sandbox, sandbox_in_thread
-from tests.guide.machine import Machine
+from tests.support.guide_machine import Machine
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from broker.sandbox import Sandbox
-from tests.guide.machine import Machine
-from tests.namespace_readers.sdk import load_defaults
-from tests.process.broker_process import until
-from tests.process.workload import workload_by, workspace_of
+from tests.support.broker_process import until
+from tests.support.guide_machine import Machine
+from tests.support.namespace_sdk import load_defaults
+from tests.support.workload import workload_by, workspace_of
 
 REGION = "eu-central-1"
 

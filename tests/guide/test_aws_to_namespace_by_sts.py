@@ -10,11 +10,11 @@ import jwt
 
 from broker.sandbox import Sandbox
 from broker.sandbox.aws.server import WEB_IDENTITY_POLICY_NAME
-from tests.guide.credentials_endpoint import CONTAINER, credentials_endpoint
-from tests.guide.machine import Machine
-from tests.namespace_readers.claims import claims_of
-from tests.process.broker_process import until
-from tests.process.workload import workload_by, workspace_of
+from tests.support.broker_process import until
+from tests.support.credentials_endpoint import CONTAINER, credentials_endpoint
+from tests.support.guide_machine import Machine
+from tests.support.nsc_claims import claims_of
+from tests.support.workload import workload_by, workspace_of
 
 AUDIENCE = "https://federation.namespaceapis.com"
 LOGIN = ("login", "--via", "sts", "--workspace", "ws_1")

@@ -8,7 +8,7 @@ import shlex
 import pytest
 
 from broker.sandbox import Sandbox
-from tests.guide.machine import Machine
+from tests.support.guide_machine import Machine
 
 WRITE_ENV = ("env", "--static", "--write_env", "aws.env", "--role_arn")
 

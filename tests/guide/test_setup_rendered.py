@@ -9,8 +9,8 @@ import pytest
 
 from broker.sandbox import Sandbox, sandbox_in_thread
 from broker.sandbox.sandbox import EC2_TRUST_POLICY
-from tests.clients.client import SCRIPTS
-from tests.guide.machine import Done, Machine
+from tests.support.clients import SCRIPTS
+from tests.support.guide_machine import Done, Machine
 
 ACCOUNT = "123456789012"
 POLICY = {

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from broker.sandbox import Sandbox, sandbox_in_thread
-from tests.guide.machine import Machine
-from tests.process.broker_process import broker_process, get
+from tests.support.broker_process import broker_process, get
+from tests.support.guide_machine import Machine
 
 SETUP = ("setup", "to-aws", "--role-name", "deploy")
 SHOW = ("setup", "show", "to-aws", "--role-name", "deploy")

@@ -10,9 +10,9 @@ import pytest
 
 from broker.sandbox import Sandbox, sandbox_in_thread
 from broker.sandbox.sandbox import EC2_TRUST_POLICY
-from tests.guide.machine import Machine
-from tests.process.broker_process import ANYWHERE, broker_process
-from tests.process.workload import workspace_of
+from tests.support.broker_process import ANYWHERE, broker_process
+from tests.support.guide_machine import Machine
+from tests.support.workload import workspace_of
 
 ACCOUNT = "123456789012"
 BY_STS = ("--via", "sts", "--role-name", "builder")

@@ -10,7 +10,7 @@ from broker.clock import SystemClock
 from broker.http.bind import bind
 from broker.http.message import Exchange
 from broker.http.server import serving
-from tests.http.plain import Plain
+from tests.support.http_plain import Plain
 
 TO_SPARE = 20
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from broker.http.accepting import AT_ONCE, Accepting
-from tests.contract.wire import Served
-from tests.http.callers import until
-from tests.http.plain import GET
+from tests.support.http_callers import until
+from tests.support.http_plain import GET
+from tests.support.wire import Served
 
 ROOT = Path(__file__).parents[2]
 

@@ -4,9 +4,9 @@ import os
 
 from broker.access.caller import Caller
 from broker.http.message import Exchange
-from tests.contract.wire import wire_to
-from tests.fakes import FakeClock
-from tests.http.plain import GET, Plain
+from tests.support.fakes import FakeClock
+from tests.support.http_plain import GET, Plain
+from tests.support.wire import wire_to
 
 A_SECOND_LATER = b"Wed, 02 Jan 2030 03:04:06 GMT"
 

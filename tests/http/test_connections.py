@@ -16,8 +16,8 @@ from broker.clock import SystemClock
 from broker.http.bind import AddressInUse, bind, bind_unix
 from broker.http.message import Answer, Request
 from broker.http.server import Limits, serving
-from tests.contract.wire import Served, served, wire_to
-from tests.http.plain import GET, Plain
+from tests.support.http_plain import GET, Plain
+from tests.support.wire import Served, served, wire_to
 
 HASTY = Limits(header_timeout_s=0.05, idle_timeout_s=0.05)
 STRANGER = Caller(uid=os.getuid() + 1, address="127.0.0.1")

@@ -8,9 +8,9 @@ from broker.clock import SystemClock
 from broker.http.bind import bind
 from broker.http.limits import Crowd
 from broker.http.server import Limits, Server, leave, serving
-from tests.contract.wire import Served
-from tests.http.callers import by_address, until
-from tests.http.plain import GET, Plain
+from tests.support.http_callers import by_address, until
+from tests.support.http_plain import GET, Plain
+from tests.support.wire import Served
 
 SLOW = Limits(drain_s=20, quiet_s=20, last_s=20)
 """So long that a test that waited for it would fail."""

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from broker.http.server import Limits
 from broker.http.text import split_target
-from tests.contract.wire import served, wire_to
-from tests.http.plain import GET, Plain
+from tests.support.http_plain import GET, Plain
+from tests.support.wire import served, wire_to
 
 
 async def test_a_surface_sees_method_path_query_and_headers_in_order() -> None:

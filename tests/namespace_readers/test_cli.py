@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes import START
-from tests.namespace_readers.claims import NotLoggedIn
-from tests.namespace_readers.cli import Nsc, WouldMint, decoded_spec
-from tests.namespace_readers.tokens import bearer_of, jwt_of
+from tests.support.fakes import START
+from tests.support.namespace_tokens import bearer_of, jwt_of
+from tests.support.nsc import Nsc, WouldMint, decoded_spec
+from tests.support.nsc_claims import NotLoggedIn
 
 HOUR = START + timedelta(hours=1)
 GOOD = bearer_of(ends_at=HOUR)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.namespace_readers.claims import NotLoggedIn
-from tests.namespace_readers.sdk import WouldMint, load_defaults
+from tests.support.namespace_sdk import WouldMint, load_defaults
+from tests.support.nsc_claims import NotLoggedIn
 
 
 def write(path: Path, **members: str) -> Path:

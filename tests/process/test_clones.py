@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from broker.sandbox import Sandbox, sandbox_in_thread
-from tests.process.broker_process import broker_process, imds_get, imds_token
+from tests.support.broker_process import broker_process, imds_get, imds_token
 
 ROLE_LIST = "/latest/meta-data/iam/security-credentials/"
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from broker.sandbox import Sandbox, sandbox_in_thread
-from tests.process.broker_process import (
+from tests.support.broker_process import (
     BrokerProcess,
     broker_process,
     get,

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from broker.sandbox import Sandbox, sandbox_in_thread
-from tests.process.broker_process import LIMIT_S, imds_token
-from tests.process.stand_in_systemd import StandIn, stand_in
+from tests.support.broker_process import LIMIT_S, imds_token
+from tests.support.fake_systemd import StandIn, stand_in
 
 RESTARTS = 20
 CREDENTIALS = "/latest/meta-data/iam/security-credentials/deploy"

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from broker.sandbox import Sandbox, sandbox_in_thread
-from tests.process.broker_process import (
+from tests.support.broker_process import (
     ANYWHERE,
     BrokerProcess,
     broker_process,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from broker.sandbox import Sandbox, sandbox_in_thread
-from tests.process.broker_process import (
+from tests.support.broker_process import (
     ANYWHERE,
     broker_process,
     get,

@@ -16,10 +16,10 @@ import pytest
 
 from broker.sandbox import Sandbox, sandbox_in_thread
 from broker.surfaces.token_spec import spec_for
-from tests.namespace_readers.claims import NotLoggedIn, claims_of
-from tests.namespace_readers.cli import decoded_spec
-from tests.process.broker_process import LIMIT_S, get, until
-from tests.process.workload import Workload, handing_on, workload_by, workspace_of
+from tests.support.broker_process import LIMIT_S, get, until
+from tests.support.nsc import decoded_spec
+from tests.support.nsc_claims import NotLoggedIn, claims_of
+from tests.support.workload import Workload, handing_on, workload_by, workspace_of
 
 SHORT_S = 6
 """A life whose half, and whose end, a test can wait for."""

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from broker.sandbox import Sandbox, sandbox_in_thread
-from tests.process.broker_process import ANYWHERE, LIMIT_S, get, imds_get, imds_token, until
-from tests.process.stand_in_systemd import PROJECT, StandIn, stand_in
+from tests.support.broker_process import ANYWHERE, LIMIT_S, get, imds_get, imds_token, until
+from tests.support.fake_systemd import PROJECT, StandIn, stand_in
 
 ROLE_LIST = "/latest/meta-data/iam/security-credentials/"
 ALL = ("imds", "container", "ops", "control")

@@ -11,9 +11,9 @@ import pytest
 
 from broker.sandbox import Sandbox, sandbox_in_thread
 from broker.sandbox.sandbox import guide_trust_policy
-from tests.clients.client import BOTO3, Client
-from tests.process.broker_process import ANYWHERE
-from tests.process.workload import Workload, workload_by, workspace_of
+from tests.support.broker_process import ANYWHERE
+from tests.support.clients import BOTO3, Client
+from tests.support.workload import Workload, workload_by, workspace_of
 
 HERE, ELSEWHERE = "123456789012", "210987654321"
 

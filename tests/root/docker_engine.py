@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.clients.client import Ran, run
-from tests.process.broker_process import until
+from tests.support.broker_process import until
+from tests.support.clients import Ran, run
 
 BUSYBOX = Path("/bin/busybox")
 IMAGE = "bare"

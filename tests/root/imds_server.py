@@ -15,7 +15,7 @@ from broker.access.users import People
 from broker.clock import SystemClock
 from broker.http.bind import bind
 from broker.http.server import serving
-from tests.surfaces.given import Holding, an_imds, lease_for
+from tests.support.surfaces import Holding, an_imds, lease_for
 
 ADDRESS = "169.254.169.254"
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from broker.sandbox import Sandbox
-from tests.clients.client import Ran, program, run
-from tests.process.broker_process import BrokerProcess, broker_process
 from tests.root.own_network import CONTAINER, IMDS
+from tests.support.broker_process import BrokerProcess, broker_process
+from tests.support.clients import Ran, program, run
 
 ROLES = ("deploy", "audit", "backup")
 BOTO3 = program("with_boto3")

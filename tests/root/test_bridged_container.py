@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from broker.sandbox import Sandbox, sandbox_in_thread
-from tests.clients.client import Ran
-from tests.clients.proof import Arrivals
 from tests.root.docker_engine import DockerEngine, docker_engine
 from tests.root.metadata_host import BOTO3, MetadataHost, ask, metadata_host, role_of
 from tests.root.own_network import IMDS, own_network
+from tests.support.clients import Ran
+from tests.support.proof import Arrivals
 
 BRIDGE = "172.17.0.1"
 BRIDGED = "172.17.0.0/16"

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from tests.fakes import some_credentials
 from tests.root.imds_server import ADDRESS
 from tests.root.stage import (
     AS_4242,
@@ -18,6 +17,7 @@ from tests.root.stage import (
     started,
     two_networks,
 )
+from tests.support.fakes import some_credentials
 
 AS_4243 = ("--uid=4243",)
 UNIT = "broker-test-6.service"

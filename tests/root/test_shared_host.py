@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from broker.sandbox import sandbox_in_thread
-from tests.clients.client import Ran
-from tests.clients.proof import Arrivals
 from tests.root.metadata_host import MetadataHost, ask, metadata_host, role_of
 from tests.root.own_network import CONTAINER, IMDS, own_network
+from tests.support.clients import Ran
+from tests.support.proof import Arrivals
 
 ALICE, BOB, MALLORY, NOBODY_WE_KNOW = 4301, 4302, 4303, 4304
 ROOT = 0

@@ -6,7 +6,7 @@ import pytest
 
 from broker.sandbox import Sandbox
 from broker.sandbox.sandbox import utc_now
-from tests.fakes import FakeClock
+from tests.support.fakes import FakeClock
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 
 from broker.sandbox import Sandbox, sandbox_in_thread
 from broker.sandbox.aws.accounts import IssuedKeys
-from tests.fakes import FakeClock
-from tests.sandbox.clients import REGION, Refusal, claims_of, client, http, refusal
+from tests.support.fakes import FakeClock
+from tests.support.sandbox_clients import REGION, Refusal, claims_of, client, http, refusal
 
 ISSUER = "https://cognito-identity.amazonaws.com"
 ELSEWHERE = "eu-central-1:00000000-0000-0000-0000-000000000000"

@@ -8,8 +8,8 @@ import pytest
 
 from broker.sandbox import Sandbox
 from broker.sandbox.aws.accounts import IssuedKeys
-from tests.fakes import FakeClock
-from tests.sandbox.clients import (
+from tests.support.fakes import FakeClock
+from tests.support.sandbox_clients import (
     REGION,
     assume,
     claims_of,

@@ -15,7 +15,7 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 
 from broker.sandbox import Sandbox
-from tests.sandbox.clients import assume, client, http, refusal, rpc, web_identity_token
+from tests.support.sandbox_clients import assume, client, http, refusal, rpc, web_identity_token
 
 TENANT = "nsl.tenants.TenantsService/GetTenant"
 ASSUME = "AssumeRoleWithWebIdentity"

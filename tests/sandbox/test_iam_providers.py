@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from broker.sandbox import Sandbox
-from tests.fakes import FakeClock
-from tests.sandbox.clients import assume, refusal
-from tests.sandbox.iam import ISSUER, PROVIDER_ARN, THUMBPRINT, iam_of
+from tests.support.fakes import FakeClock
+from tests.support.sandbox_clients import assume, refusal
+from tests.support.sandbox_iam import ISSUER, PROVIDER_ARN, THUMBPRINT, iam_of
 
 
 @pytest.fixture

@@ -6,8 +6,16 @@ from typing import Any
 import pytest
 
 from broker.sandbox import Sandbox
-from tests.sandbox.clients import client, refusal
-from tests.sandbox.iam import ACCOUNT, ISSUER, THUMBPRINT, iam_of, policy, statement, trusting
+from tests.support.sandbox_clients import client, refusal
+from tests.support.sandbox_iam import (
+    ACCOUNT,
+    ISSUER,
+    THUMBPRINT,
+    iam_of,
+    policy,
+    statement,
+    trusting,
+)
 
 READ_S3 = "arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess"
 

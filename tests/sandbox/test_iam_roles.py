@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from broker.sandbox import Sandbox
-from tests.fakes import FakeClock
-from tests.sandbox.clients import REGION, assume, client, http, refusal
-from tests.sandbox.iam import ACCOUNT, PROVIDER_ARN, iam_of, policy, trusting
+from tests.support.fakes import FakeClock
+from tests.support.sandbox_clients import REGION, assume, client, http, refusal
+from tests.support.sandbox_iam import ACCOUNT, PROVIDER_ARN, iam_of, policy, trusting
 
 TRUST = json.dumps(policy(trusting()))
 

@@ -6,8 +6,8 @@ import pytest
 
 from broker.sandbox import Sandbox
 from broker.sandbox.aws.accounts import IssuedKeys
-from tests.sandbox.clients import REGION, client, refusal
-from tests.sandbox.iam import ACCOUNT, policy, statement
+from tests.support.sandbox_clients import REGION, client, refusal
+from tests.support.sandbox_iam import ACCOUNT, policy, statement
 
 NO_POOL = f"{REGION}:00000000-0000-0000-0000-000000000000"
 

@@ -11,8 +11,8 @@ import jwt
 import pytest
 
 from broker.sandbox import ErrorShape, Sandbox
-from tests.fakes import FakeClock
-from tests.sandbox.clients import http, rpc
+from tests.support.fakes import FakeClock
+from tests.support.sandbox_clients import http, rpc
 
 ISSUE = "nsl.tenants.TenantsService/IssueIdToken"
 TENANT = "nsl.tenants.TenantsService/GetTenant"

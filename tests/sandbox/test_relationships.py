@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from broker.sandbox import Sandbox
-from tests.sandbox.clients import rpc
+from tests.support.sandbox_clients import rpc
 
 LIST = "nsl.tenants.TenantsService/ListTrustRelationships"
 UPDATE = "nsl.tenants.TenantsService/UpdateTrustRelationships"

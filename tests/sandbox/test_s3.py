@@ -17,7 +17,7 @@ from broker.sandbox import Sandbox, sandbox_in_thread
 from broker.sandbox.aws.accounts import IssuedKeys
 from broker.sandbox.aws.s3 import operation_name
 from broker.sandbox.aws.sigv4 import Arrived
-from tests.sandbox.clients import REGION, client
+from tests.support.sandbox_clients import REGION, client
 
 
 @pytest.fixture(scope="module")

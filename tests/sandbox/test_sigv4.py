@@ -14,8 +14,8 @@ from botocore.exceptions import ClientError
 
 from broker.sandbox import Sandbox, sandbox_in_thread
 from broker.sandbox.aws.accounts import IssuedKeys
-from tests.fakes import FakeClock
-from tests.sandbox.clients import REGION, Answer, client, http, sts
+from tests.support.fakes import FakeClock
+from tests.support.sandbox_clients import REGION, Answer, client, http, sts
 
 FORM = "Action=GetCallerIdentity&Version=2011-06-15"
 

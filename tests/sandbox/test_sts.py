@@ -9,8 +9,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from broker.sandbox import Sandbox
-from tests.fakes import FakeClock
-from tests.sandbox.clients import assume, client, sts
+from tests.support.fakes import FakeClock
+from tests.support.sandbox_clients import assume, client, sts
 
 BROKEN = "Syntax errors in policy."
 NO_KEY = "Couldn't retrieve verification key from your identity provider"

@@ -9,7 +9,7 @@ from broker.clock import Clock, SystemClock
 from broker.sandbox import Sandbox, sandbox_in_thread
 from broker.setup.aws_api import Endpoints
 from broker.setup.clouds import Aws, OpenedAws, opened_aws
-from tests.setup.given import Open
+from tests.support.setup import Open
 
 
 @pytest.fixture

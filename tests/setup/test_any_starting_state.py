@@ -19,7 +19,7 @@ from broker.setup.roles import FoundRole
 from broker.setup.steps import Plan
 from broker.setup.to_aws import ToAws
 from broker.setup.wanted import Document
-from tests.setup.given import FOREIGN, HOST, PLACE, PROVIDER, READ_ONLY, Account, statement
+from tests.support.setup import FOREIGN, HOST, PLACE, PROVIDER, READ_ONLY, Account, statement
 
 OTHER = "arn:aws:iam::123456789012:policy/theirs"
 DOCUMENT: Document = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*"}]}

@@ -31,8 +31,8 @@ from broker.setup.to_namespace import (
 )
 from broker.setup.to_namespace_relationships import in_our_spelling
 from broker.setup.wanted import Document, Wanted
-from tests.setup.both_clouds import ISSUER, BothClouds
-from tests.setup.given import PLACE
+from tests.support.setup import PLACE
+from tests.support.setup_clouds import ISSUER, BothClouds
 
 ROLE = "arn:aws:iam::123456789012:role/ci/builder"
 ANY_ROLE = "arn:aws:iam::123456789012:role/*"

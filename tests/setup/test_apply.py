@@ -14,7 +14,7 @@ from broker.setup.providers import FoundProvider
 from broker.setup.steps import Plan, Standing, Step
 from broker.setup.to_aws import ToAws
 from broker.setup.wanted import Role
-from tests.setup.given import FOREIGN, PLACE, READ_ONLY, Account, found_role, statement
+from tests.support.setup import FOREIGN, PLACE, READ_ONLY, Account, found_role, statement
 
 ASKED = ToAws(role_name="deploy", policy_arns=(READ_ONLY,))
 

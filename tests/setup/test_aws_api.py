@@ -9,7 +9,7 @@ from broker.config import ConfigError
 from broker.lease import Refused, SourceError, Unavailable
 from broker.sandbox import Sandbox
 from broker.setup.aws_api import AwsApi, Endpoints, Service, code_of, services_in
-from tests.setup.given import Impatient, Open
+from tests.support.setup import Impatient, Open
 
 
 async def refused(api: AwsApi, operation: str, **said: Any) -> SourceError:

@@ -12,7 +12,7 @@ from broker.setup.documents import (
     with_statement,
     without_statement,
 )
-from tests.setup.given import FOREIGN, HOST, PROVIDER, statement
+from tests.support.setup import FOREIGN, HOST, PROVIDER, statement
 
 WANTED = statement()
 

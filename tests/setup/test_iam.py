@@ -15,7 +15,7 @@ from broker.setup.plan import plan, removal
 from broker.setup.steps import Plan
 from broker.setup.to_aws import ToAws
 from broker.setup.wanted import AttachedPolicy, InlinePolicy, OidcProvider, Role
-from tests.setup.given import (
+from tests.support.setup import (
     FOREIGN,
     PLACE,
     PROVIDER,

@@ -7,7 +7,7 @@ import pytest
 
 from broker.lease import Refused, Unavailable
 from broker.setup.proof import proven
-from tests.fakes import START, FakeClock, settled
+from tests.support.fakes import START, FakeClock, settled
 
 NOT_YET = Refused("role deploy does not admit this identity", word="access-denied")
 

@@ -6,7 +6,7 @@ from broker.setup.policies import FoundAttached, FoundInline
 from broker.setup.providers import FoundProvider
 from broker.setup.steps import Standing
 from broker.setup.wanted import Allowance, AttachedPolicy, InlinePolicy
-from tests.setup.given import (
+from tests.support.setup import (
     FOREIGN,
     PROVIDER,
     READ_ONLY,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from broker.setup.render import FORMS, rendered
 from broker.setup.render.draft import comment
 from broker.setup.to_namespace import BySts
-from tests.setup.drafts import DRAFTS, sts_draft, to_aws_draft
+from tests.support.setup_drafts import DRAFTS, sts_draft, to_aws_draft
 
 EVERY_FORM = pytest.mark.parametrize("form", sorted(FORMS))
 IN_COMMENTS = pytest.mark.parametrize("form", ["aws-cli", "cloudformation", "terraform"])

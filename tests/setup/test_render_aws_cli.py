@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from broker.setup.render import Draft, rendered
 from broker.setup.render.draft import Blank, shell_word
 from broker.setup.to_namespace import ByCognito, BySts
-from tests.clients.client import SCRIPTS
-from tests.setup.drafts import DRAFTS, POOL_ID, cognito_draft, sts_draft, to_aws_draft
-from tests.setup.given import FOREIGN
+from tests.support.clients import SCRIPTS
+from tests.support.setup import FOREIGN
+from tests.support.setup_drafts import DRAFTS, POOL_ID, cognito_draft, sts_draft, to_aws_draft
 
 TEXTS = st.text(
     st.characters(min_codepoint=1, exclude_categories=["Cs"]) | st.sampled_from("'\"`$\\\n!{}*")

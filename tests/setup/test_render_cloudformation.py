@@ -13,9 +13,9 @@ from broker.setup.documents import policy_of
 from broker.setup.render import rendered
 from broker.setup.render import yaml as our_yaml
 from broker.setup.wanted import InlinePolicy, OidcProvider, Role
-from tests.clients.client import SCRIPTS
-from tests.setup.drafts import DRAFTS, READING, cognito_draft, to_aws_draft
-from tests.setup.given import READ_ONLY
+from tests.support.clients import SCRIPTS
+from tests.support.setup import READ_ONLY
+from tests.support.setup_drafts import DRAFTS, READING, cognito_draft, to_aws_draft
 
 TAGS = [{"Key": "managed-by", "Value": "namespace-broker"}]
 GUID = {"Fn::Select": [1, {"Fn::Split": [":", {"Ref": "NamespacePool"}]}]}

@@ -6,8 +6,8 @@ from typing import Any
 from broker.setup.documents import policy_of
 from broker.setup.render import rendered
 from broker.setup.wanted import OidcProvider, Role
-from tests.setup.drafts import DRAFTS, READING
-from tests.setup.given import PROVIDER, READ_ONLY
+from tests.support.setup import PROVIDER, READ_ONLY
+from tests.support.setup_drafts import DRAFTS, READING
 
 
 def told(name: str) -> Any:

@@ -14,8 +14,8 @@ from broker.setup.documents import policy_of
 from broker.setup.render import hcl, rendered
 from broker.setup.render.draft import Blank
 from broker.setup.wanted import InlinePolicy, OidcProvider, Role
-from tests.setup.drafts import DRAFTS, READING, to_aws_draft
-from tests.setup.given import READ_ONLY
+from tests.support.setup import READ_ONLY
+from tests.support.setup_drafts import DRAFTS, READING, to_aws_draft
 
 TAGS = {"managed-by": "namespace-broker"}
 ROLE, POOL = "aws_iam_role.namespace", "aws_cognito_identity_pool.namespace"

@@ -9,7 +9,7 @@ from broker.setup.policies import FoundInline
 from broker.setup.steps import Standing
 from broker.setup.to_aws import ToAws
 from broker.setup.wanted import AttachedPolicy, InlinePolicy, Known, knowing
-from tests.setup.given import FOREIGN, READ_ONLY, found_role, statement, wanted_role
+from tests.support.setup import FOREIGN, READ_ONLY, found_role, statement, wanted_role
 
 OURS = statement()
 

@@ -21,7 +21,7 @@ from broker.setup.to_namespace_hands import (
 )
 from broker.setup.wanted import IdentityPool, OutboundFederation
 from broker.sources.aws.credential_chain import Ambient
-from tests.setup.given import PLACE
+from tests.support.setup import PLACE
 
 REGION = "eu-central-1"
 SWITCH = OutboundFederation(account="123456789012")

@@ -23,8 +23,8 @@ from broker.setup.to_namespace_proof import is_admitted, is_role, signed_in
 from broker.setup.wanted import Document
 from broker.sources.namespace.api import Tenant
 from broker.sources.namespace.exchange import Exchanged
-from tests.fakes import FakeClock
-from tests.setup.given import PLACE
+from tests.support.fakes import FakeClock
+from tests.support.setup import PLACE
 
 ROLE = "arn:aws:iam::123456789012:role/ci/builder"
 ISSUER = "https://3d1b.tokens.sts.global.api.aws"

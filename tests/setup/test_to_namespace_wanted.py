@@ -26,7 +26,7 @@ from broker.setup.wanted import (
     StsTrust,
     knowing,
 )
-from tests.setup.given import PLACE
+from tests.support.setup import PLACE
 
 ROLE = "arn:aws:iam::123456789012:role/ci/builder"
 GUIDES = {"Effect": "Allow", "Action": "sts:GetWebIdentityToken", "Resource": "*"}

@@ -13,8 +13,8 @@ from broker.sandbox import Sandbox
 from broker.sources.aws.assume_role import Sts
 from broker.sources.aws.credential_chain import Ambient
 from broker.sources.namespace.id_token import NamespaceIam, open_session
-from tests.fakes import FakeClock, ScriptedSource
-from tests.sources.given import (
+from tests.support.fakes import FakeClock, ScriptedSource
+from tests.support.sources import (
     REGION,
     Pipeline,
     Presenting,

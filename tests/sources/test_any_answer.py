@@ -19,8 +19,8 @@ from broker.sources.namespace.id_token import (
     identity_source,
     open_session,
 )
-from tests.fakes import ScriptedSource
-from tests.sources.given import (
+from tests.support.fakes import ScriptedSource
+from tests.support.sources import (
     REGION,
     Pipeline,
     answering,

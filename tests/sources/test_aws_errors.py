@@ -7,7 +7,7 @@ from hypothesis import strategies as some
 from broker.lease import Refused, SourceError, Stale, Unavailable
 from broker.sources.aws.durations import DurationTooLong
 from broker.sources.aws.errors import AwsFault, NotAdmitted, sorted_fault
-from tests.sources.given import jwt_of, some_id_token, some_role
+from tests.support.sources import jwt_of, some_id_token, some_role
 
 KEYS_NOT_READ = "Couldn't retrieve verification key from your identity provider, please reference"
 

@@ -13,8 +13,8 @@ from broker.sandbox import ErrorShape, Sandbox
 from broker.sources.namespace.errors import CODES
 from broker.sources.namespace.exchange import aws_identity_source, exchanged_once
 from broker.sources.namespace.id_token import NamespaceIam
-from tests.fakes import FakeClock
-from tests.sources.given import (
+from tests.support.fakes import FakeClock
+from tests.support.sources import (
     REGION,
     Presenting,
     Workload,

@@ -15,8 +15,8 @@ from broker.sandbox import Sandbox
 from broker.sources.aws.assume_role import AssumedRole, Sts
 from broker.sources.aws.credential_chain import Ambient
 from broker.sources.namespace.id_token import IdTokenFor, NamespaceIam
-from tests.fakes import FakeClock, running
-from tests.sources.given import REGION, Workload, key_variables, some_role
+from tests.support.fakes import FakeClock, running
+from tests.support.sources import REGION, Workload, key_variables, some_role
 
 BOTH = pytest.mark.parametrize("source", ["sts", "cognito"])
 OPERATIONS = {"sts": "GetWebIdentityToken", "cognito": "GetOpenIdTokenForDeveloperIdentity"}

@@ -7,7 +7,7 @@ import pytest
 from broker.credentials import NamespaceToken
 from broker.lease import Lease, Refused, Unavailable
 from broker.sandbox import Sandbox
-from tests.sources.given import Holding, Pipeline, jwt_of
+from tests.support.sources import Holding, Pipeline, jwt_of
 
 
 async def test_each_fetch_issues_a_fresh_short_token(pipeline: Pipeline, sandbox: Sandbox) -> None:

@@ -11,8 +11,8 @@ import pytest
 
 from broker.lease import Refused, SourceError, Unavailable
 from broker.sandbox import Sandbox
-from tests.fakes import FakeClock, settled
-from tests.sources.given import (
+from tests.support.fakes import FakeClock, settled
+from tests.support.sources import (
     Pipeline,
     answering,
     bearer_of,

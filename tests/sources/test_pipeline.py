@@ -11,8 +11,8 @@ from broker.lease import Lease, Refused
 from broker.sandbox import Sandbox
 from broker.sources.aws.assume_role import AssumedRole, Sts
 from broker.sources.namespace.id_token import IdTokenFor, NamespaceIam, identity_source
-from tests.fakes import FakeClock, running
-from tests.sources.given import Pipeline, some_role, write_token_file
+from tests.support.fakes import FakeClock, running
+from tests.support.sources import Pipeline, some_role, write_token_file
 
 IDENTITIES = {
     "a workload token in a file": ("nsc.instance=i-abc", "bearer_token", "workload_token"),

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from broker.sources.quoting import shown
-from tests.sources.given import jwt_of
+from tests.support.sources import jwt_of
 
 JWT = jwt_of({"sub": "ws_1/i-abc"})
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from broker.sources.namespace.token_spec import NotASpec, TokenSpec, decoded
-from tests.sources.given import spec_of
+from tests.support.sources import spec_of
 
 EXAMPLE = "eyJ2ZXJzaW9uIjoidjEiLCJtZXRhZGF0YV91cmwiOiJodHRwOi8vMTI3LjAuMC4xOjgxMjcvbnNjL3YxIn0"
 

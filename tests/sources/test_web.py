@@ -10,7 +10,7 @@ from yarl import URL
 
 from broker.lease import Unavailable
 from broker.sources.web import ask, may_be_plain, origin, proxy_for
-from tests.sources.given import answering, chunked_answer, http_answer
+from tests.support.sources import answering, chunked_answer, http_answer
 
 MIB = 1 << 20
 

@@ -6,7 +6,7 @@ from broker.credentials import IdToken, Role
 from broker.sources.aws.errors import NotAdmitted
 from broker.sources.aws.explain import RoleDocument
 from broker.sources.aws.why_not import explained
-from tests.sources.given import ROLE_ARN, jwt_of, some_id_token, some_role
+from tests.support.sources import ROLE_ARN, jwt_of, some_id_token, some_role
 
 HOST = "federation.namespaceapis.com"
 PROVIDER = f"arn:aws:iam::123456789012:oidc-provider/{HOST}"

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from broker.access.caller import Caller
 from broker.http.message import Answer, Request, Surface
 from broker.surfaces.imds import TOKEN_HEADER, TTL_HEADER
-from tests.fakes import START, some_credentials
-from tests.surfaces.given import (
+from tests.support.fakes import START, some_credentials
+from tests.support.surfaces import (
     ALICE,
     BOB,
     DOCUMENT,

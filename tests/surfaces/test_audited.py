@@ -7,8 +7,8 @@ import pytest
 from broker.access.caller import Caller
 from broker.http.message import Answer, Exchange
 from broker.telemetry.audit.lines import Entry, entry_of
-from tests.fakes import START
-from tests.surfaces.given import (
+from tests.support.fakes import START
+from tests.support.surfaces import (
     ALICE,
     BOB,
     ONLY_ALICE,

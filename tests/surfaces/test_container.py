@@ -6,8 +6,8 @@ import pytest
 
 from broker.access.caller import Caller, Grant
 from broker.access.rules import OwnerOnly
-from tests.fakes import START, some_credentials
-from tests.surfaces.given import (
+from tests.support.fakes import START, some_credentials
+from tests.support.surfaces import (
     ALICE,
     BOB,
     NOBODY,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from broker.surfaces.kept_tokens import KeptTokens
-from tests.fakes import FakeClock
+from tests.support.fakes import FakeClock
 
 
 @pytest.fixture

@@ -25,12 +25,11 @@ from broker.surfaces.container_tokens import ContainerTokens
 from broker.surfaces.namespace import Holds, NamespaceTokens
 from broker.surfaces.routed import Routed
 from broker.surfaces.token_spec import SpecSecrets, spec_for
-from tests.contract.sdk import get_container, raw
-from tests.contract.wire import Served, served, wire_to
-from tests.fakes import START, FakeClock, ScriptedSource, holding, running
-from tests.namespace_readers.cli import Nsc
-from tests.namespace_readers.tokens import id_token_lease, token_lease
-from tests.surfaces.given import (
+from tests.support.fakes import START, FakeClock, ScriptedSource, holding, running
+from tests.support.namespace_tokens import id_token_lease, token_lease
+from tests.support.nsc import Nsc
+from tests.support.sdk import get_container, raw
+from tests.support.surfaces import (
     ALICE,
     BOB,
     NOBODY,
@@ -39,6 +38,7 @@ from tests.surfaces.given import (
     a_container,
     request,
 )
+from tests.support.wire import Served, served, wire_to
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.surfaces.session_tokens import OVERLAP, SessionTokens, SigningKeys
-from tests.fakes import START
+from tests.support.fakes import START
 
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 KEYS = SigningKeys.in_memory(now=START)

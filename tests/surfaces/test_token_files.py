@@ -24,11 +24,11 @@ from broker.keeper import Keeper
 from broker.lease import Lease, Unavailable
 from broker.surfaces.token_file import FileEvent, NotWritten, ShortLived, TokenFile
 from broker.surfaces.token_formats import BareJwt, TokenJson, end_of
-from tests.fakes import START, FakeClock, ScriptedSource, running, settled
-from tests.namespace_readers.claims import NotLoggedIn, claims_of
-from tests.namespace_readers.cli import Nsc
-from tests.namespace_readers.sdk import load_local_token
-from tests.namespace_readers.tokens import bearer_of, id_token_lease, jwt_of, token_lease
+from tests.support.fakes import START, FakeClock, ScriptedSource, running, settled
+from tests.support.namespace_sdk import load_local_token
+from tests.support.namespace_tokens import bearer_of, id_token_lease, jwt_of, token_lease
+from tests.support.nsc import Nsc
+from tests.support.nsc_claims import NotLoggedIn, claims_of
 
 DEADLINE_S = 10
 PATIENCE_S = 60

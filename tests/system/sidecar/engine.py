@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.process.broker_process import until
+from tests.support.broker_process import until
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]

@@ -9,7 +9,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
-from tests.process.broker_process import until
+from tests.support.broker_process import until
 from tests.system.sidecar.certificates import write_certificates
 from tests.system.sidecar.engine import APP_IMAGE, HERE, ROOT, Engine, environment_of
 

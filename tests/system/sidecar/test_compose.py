@@ -3,7 +3,7 @@ credentials from the broker beside it, and nobody else has."""
 
 import pytest
 
-from tests.process.broker_process import until
+from tests.support.broker_process import until
 from tests.system.sidecar.engine import APP_IMAGE, Engine, environment_of
 from tests.system.sidecar.project import DEPLOY, NAME, UID, Project, app_once
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tests.process.broker_process import until
+from tests.support.broker_process import until
 from tests.system.sidecar.engine import IMAGE, Engine
 
 LARGEST_MB = 120

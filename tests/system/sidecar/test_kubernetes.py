@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.broker_process import until
+from tests.support.broker_process import until
 from tests.system.sidecar.engine import APP_IMAGE, IMAGE, ROOT
 from tests.system.sidecar.pod import change_secret, flags_of, make_volumes, pod_spec
 from tests.system.sidecar.project import NAME, UID, Project

@@ -1,0 +1,59 @@
+"""Jumps of the wall clock, and files that change, are noticed."""
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+
+from broker.clock import looks
+from broker.files.watch import watch
+from tests.support.fakes import FakeClock, settled
+
+
+async def test_a_jump_of_more_than_a_minute_is_told_in_either_direction() -> None:
+    clock = FakeClock()
+    seen: list[timedelta] = []
+
+    async def collect() -> None:
+        async for jump in looks(clock):
+            if jump:
+                seen.append(jump)
+
+    task = asyncio.create_task(collect())
+    await clock.advance(minutes=10)
+    clock.jump(seconds=59)
+    await clock.advance(minutes=1)
+    clock.jump(hours=3)
+    await clock.advance(seconds=6)
+    clock.jump(hours=-1)
+    await clock.advance(seconds=6)
+    task.cancel()
+
+    assert seen == [timedelta(hours=3), timedelta(hours=-1)]
+
+
+async def test_a_file_that_appears_changes_or_goes_is_told_within_a_second(
+    tmp_path: Path,
+) -> None:
+    clock = FakeClock()
+    told: list[str] = []
+    file = tmp_path / "token.json"
+    task = asyncio.create_task(watch(lambda: [file], lambda: told.append("changed"), clock=clock))
+    await settled()
+
+    file.write_text("one")
+    await clock.advance(seconds=1)
+    assert len(told) == 1
+
+    beside = tmp_path / "new"
+    beside.write_text("two")
+    beside.replace(file)
+    await clock.advance(seconds=1)
+    assert len(told) == 2
+
+    await clock.advance(seconds=10)
+    assert len(told) == 2
+
+    file.unlink()
+    await clock.advance(seconds=1)
+    assert len(told) == 3
+    task.cancel()

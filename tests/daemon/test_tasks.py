@@ -1,0 +1,67 @@
+"""What goes on in the background has one owner, which begins and ends it thing by thing."""
+
+import asyncio
+
+import pytest
+
+from broker.daemon.tasks import upkeep
+from tests.support.fakes import settled
+
+
+class Thing:
+    """Notes when its work begins and ends."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.ended = 0
+
+    async def work(self) -> None:
+        self.begun += 1
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            self.ended += 1
+
+
+async def test_each_thing_is_begun_once_and_ended_alone_or_with_all() -> None:
+    one, two = Thing(), Thing()
+    async with upkeep() as kept:
+        for thing in (one, two, one):
+            kept.begin(thing, thing.work, thing.work)
+        await settled()
+        assert (one.begun, two.begun) == (2, 2)
+
+        await kept.end([one, "never begun"])
+        assert (one.ended, two.ended) == (2, 0)
+
+        kept.begin(one, one.work)
+        await settled()
+        assert one.begun == 3
+
+    assert (one.ended, two.ended) == (3, 2)
+
+
+async def test_a_bug_in_one_ends_all() -> None:
+    thing = Thing()
+
+    async def bug() -> None:
+        raise ZeroDivisionError
+
+    async def until_then() -> None:
+        async with upkeep() as kept:
+            kept.begin(thing, thing.work)
+            await settled()
+            kept.begin("bug", bug)
+            await asyncio.get_running_loop().create_future()
+
+    with pytest.raises(ExceptionGroup) as raised:
+        await until_then()
+
+    assert raised.group_contains(ZeroDivisionError)
+    assert thing.ended == 1
+
+
+async def test_what_goes_wrong_in_the_block_itself_is_raised_as_it_is() -> None:
+    with pytest.raises(KeyError):
+        async with upkeep():
+            raise KeyError

@@ -1,0 +1,83 @@
+"""Several callers on one machine, told apart by the loopback address they come from."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from broker.access.caller import Caller
+from broker.clock import SystemClock
+from broker.http.bind import bind
+from broker.http.limits import Crowd
+from broker.http.message import Exchange, Surface
+from broker.http.server import Limits, serving
+from tests.support.wire import Wire
+
+ALICE, BOB, CAROL = "127.0.0.2", "127.0.0.3", "127.0.0.4"
+
+
+def by_address(transport: asyncio.BaseTransport) -> Caller:
+    return Caller(address=transport.get_extra_info("peername")[0])
+
+
+class Door:
+    """A surface on a free loopback port, where anybody may knock."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._open = AsyncExitStack()
+
+    async def __aenter__(self) -> "Door":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._open.aclose()
+
+    async def wire(self, address: str) -> Wire:
+        """Connect from *address*."""
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", self._port, local_addr=(address, 0)
+        )
+        self._open.push_async_callback(closed, writer)
+        return Wire(reader, writer)
+
+
+async def closed(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    await asyncio.gather(writer.wait_closed(), return_exceptions=True)
+
+
+async def hang_up(wire: Wire) -> None:
+    await closed(wire.writer)
+
+
+@asynccontextmanager
+async def door(
+    surface: Surface,
+    *,
+    crowd: Crowd,
+    limits: Limits | None = None,
+    on_exchange: Callable[[Exchange], None] = lambda _: None,
+) -> AsyncIterator[Door]:
+    """Serve *surface* to callers who are their addresses, as part of *crowd*, for the block."""
+    listener: socket.socket = bind("127.0.0.1", 0)
+    async with (
+        serving(
+            surface,
+            [listener],
+            clock=SystemClock(),
+            limits=limits or Limits(),
+            crowd=crowd,
+            on_exchange=on_exchange,
+            who=by_address,
+        ),
+        Door(listener.getsockname()[1]) as opened,
+    ):
+        yield opened
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Let the loop turn until that is so."""
+    async with asyncio.timeout(10):
+        while not holds():
+            await asyncio.sleep(0)

@@ -1,0 +1,192 @@
+"""One log line for one thing that happened, in the words of the interface."""
+
+import errno
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker.access.caller import Caller
+from broker.http.message import Answer, Exchange, Request
+from broker.keeper import Keeper
+from broker.lease import Refused, Unavailable
+from broker.telemetry.log import Metrics, Telemetry, Voice, logger
+from tests.support.fakes import FakeClock, ScriptedSource, an_hour_of, running
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def out() -> io.StringIO:
+    return io.StringIO()
+
+
+@pytest.fixture
+def telemetry(clock: FakeClock, out: io.StringIO) -> Telemetry:
+    log = logger(form="json", level="info", stream=out)
+    return Telemetry(log=log, metrics=Metrics([], clock=clock), clock=clock)
+
+
+def lines(out: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in out.getvalue().splitlines()]
+
+
+async def test_a_lease_tells_its_life_in_the_interfaces_words(
+    clock: FakeClock, out: io.StringIO, telemetry: Telemetry
+) -> None:
+    source = ScriptedSource(
+        an_hour_of("one", clock), an_hour_of("two", clock), Unavailable("sts is down")
+    )
+    keeper = Keeper("role/deploy", source, clock=clock, on_event=telemetry.on_event)
+
+    async with running(keeper):
+        await clock.advance(hours=2)
+        source.then(Refused("trust withdrawn"))
+        await clock.advance(minutes=2)
+
+    told = lines(out)
+    first = {line["event"]: line for line in reversed(told)}
+    assert set(first) == {
+        "lease.obtained",
+        "lease.renewed",
+        "lease.renewal_failed",
+        "lease.expired",
+        "lease.refused",
+    }
+    assert first["lease.renewal_failed"]["reason"] == "sts is down"
+    assert first["lease.renewal_failed"]["retry_in_s"] <= 1
+    assert first["lease.obtained"]["expires_in_s"] == 3600
+    assert {"event", "level", "timestamp", "lease"} <= set(first["lease.refused"])
+
+
+def test_what_a_client_sent_cannot_move_the_operators_cursor(out: io.StringIO) -> None:
+    logger(form="console", level="info", stream=out).info("x.happened", reason="a\x1b[2Jb\r\nc")
+
+    assert "\x1b[2J" not in out.getvalue()
+    assert out.getvalue().count("\n") == 1
+
+
+def test_a_want_of_descriptors_is_one_line_a_minute_and_no_traceback(
+    clock: FakeClock, out: io.StringIO, telemetry: Telemetry
+) -> None:
+    trouble = {"exception": OSError(errno.EMFILE, "Too many open files"), "socket": object()}
+
+    for _ in range(1000):
+        telemetry.on_loop_trouble(None, trouble)
+    clock.jump(seconds=61)
+    telemetry.on_loop_trouble(None, trouble)
+
+    told = lines(out)
+    assert [line["event"] for line in told] == ["loop.trouble", "loop.trouble"]
+    assert told[0]["reason"] == "Too many open files"
+
+
+def test_a_log_that_nobody_takes_harms_nobody() -> None:
+    with Path("/dev/full").open("w", buffering=1) as full_disk:
+        log = logger(form="json", level="info", stream=full_disk)
+        log.info("x.happened")
+        log.info("x.happened", long="x" * 100_000)
+        os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), full_disk.fileno())
+
+    log.info("x.happened", after="it was closed")
+
+
+def test_a_refused_caller_is_told_and_counted(out: io.StringIO, telemetry: Telemetry) -> None:
+    answer = Answer(status=403, route="token", refusal="forwarded")
+    caller = Caller(uid=1000, address="127.0.0.1")
+
+    telemetry.on_exchange(
+        Exchange(
+            surface="imds",
+            request=Request(method="PUT", path="/latest/api/token"),
+            caller=caller,
+            answer=answer,
+            took_s=0.001,
+        )
+    )
+
+    (line,) = lines(out)
+    assert line["event"] == "caller.refused"
+    assert (line["reason"], line["uid"], line["surface"]) == ("forwarded", 1000, "imds")
+    assert b'callers_refused_total{reason="forwarded",surface="imds"} 1.0' in (
+        telemetry.metrics.text()
+    )
+
+
+def test_an_ordinary_answer_writes_no_line(out: io.StringIO, telemetry: Telemetry) -> None:
+    answer = Answer(status=200, route="token")
+
+    telemetry.on_exchange(
+        Exchange(
+            surface="imds",
+            request=Request(method="PUT", path="/latest/api/token"),
+            caller=Caller(uid=0),
+            answer=answer,
+            took_s=0.001,
+        )
+    )
+
+    assert lines(out) == []
+
+
+def test_a_caller_that_is_refused_again_and_again_does_not_fill_the_disk(
+    clock: FakeClock, out: io.StringIO, telemetry: Telemetry
+) -> None:
+    refused = Exchange(
+        surface="imds",
+        request=Request(method="GET", path="/"),
+        caller=Caller(uid=1000),
+        answer=Answer(status=401, refusal="token-bad"),
+        took_s=0.001,
+    )
+
+    for _ in range(500):
+        telemetry.on_exchange(refused)
+    clock.jump(seconds=2)
+    telemetry.on_exchange(refused)
+
+    first, second = lines(out)
+    assert "not_told_before" not in first
+    assert second["not_told_before"] == 499
+
+
+def test_a_log_may_speak_otherwise_while_it_is_in_use(out: io.StringIO) -> None:
+    voice = Voice(form="json", level="info", stream=out)
+    log = voice.log
+
+    log.debug("before.happened")
+    voice.change(form="console", level="debug")
+    log.debug("now.happened")
+    voice.change(form="json", level="error")
+    log.warning("after.happened")
+
+    assert "before.happened" not in out.getvalue()
+    assert "now.happened" in out.getvalue()
+    assert not out.getvalue().startswith("{")
+    assert "after.happened" not in out.getvalue()
+
+
+async def test_what_was_counted_of_a_lease_goes_with_it(clock: FakeClock) -> None:
+    keepers = [
+        Keeper(name, ScriptedSource(an_hour_of("one", clock)), clock=clock)
+        for name in ("role/stays", "role/goes")
+    ]
+    metrics = Metrics(keepers, clock=clock)
+    telemetry = Telemetry(log=logger(form="json", level="error"), metrics=metrics, clock=clock)
+    for keeper in keepers:
+        keeper.on_event = telemetry.on_event
+        async with running(keeper):
+            pass
+
+    metrics.follow(keepers[:1])
+
+    text = metrics.text().decode()
+    assert 'lease_renewals_total{lease="role/stays",outcome="renewed"} 1.0' in text
+    assert 'lease_state{lease="role/stays",state="live"} 1.0' in text
+    assert "role/goes" not in text
