@@ -62,7 +62,9 @@ class Command:
     @property
     def module(self) -> str:
         """Where its ``DESCRIPTION`` and its ``run(options) -> int`` are."""
-        return PLACEHOLDER_MODULE
+        return "broker.cli.commands." + self.name.replace(" ", ".", 1).replace(" ", "_").replace(
+            "-", "_"
+        )
 
 
 class Options:

@@ -15,7 +15,7 @@ from broker.credentials import AwsCredentials
 from broker.lease import Lease, SourceError
 
 if TYPE_CHECKING:
-    from broker.daemon.main import Parts
+    from broker.daemon.wiring import Parts
 
 
 def configured(flags: Flags, how: Callable[[Flags, Mapping[str, str]], Config] = load) -> Config:
@@ -49,7 +49,7 @@ def explained(place: str) -> Iterator[None]:
     Raises:
         Failure: The clouds said no, or nothing; or a broker cannot start.
     """
-    from broker.daemon.main import CannotStart
+    from broker.daemon.errors import CannotStart
 
     try:
         yield
@@ -107,12 +107,12 @@ def obtained_once(options: Options) -> tuple[Mapping[str, Any], str | None]:
     role = role_in(config, options.text("role"))
     warn(config.warnings)
 
-    from broker.daemon.main import main
+    from broker.daemon.wiring import Parts, obtain
     from broker.telemetry.log import logger
 
-    parts = main.Parts(log=logger(form="auto", level="warning"))
+    parts = Parts(log=logger(form="auto", level="warning"))
     with explained(f"role/{role}"):
-        return document(asyncio.run(main.obtain(config, role, parts))), config.region
+        return document(asyncio.run(obtain(config, role, parts))), config.region
 
 
 def namespace_token_once(options: Options) -> Mapping[str, Any]:
@@ -123,10 +123,10 @@ def namespace_token_once(options: Options) -> Mapping[str, Any]:
     """
     config, identity, parts = for_identity(options)
 
-    from broker.daemon.main import main
+    from broker.daemon.wiring import obtain_namespace_token
 
     with explained(f"identity/{identity}"):
-        lease = asyncio.run(main.obtain_namespace_token(config, identity, parts))
+        lease = asyncio.run(obtain_namespace_token(config, identity, parts))
     token = lease.value
     return {
         "identity": identity,
@@ -143,23 +143,23 @@ def id_token_once(options: Options) -> Mapping[str, Any]:
     config, identity, parts = for_identity(options)
     audience = str(options.text("audience"))
 
-    from broker.daemon.main import main
+    from broker.daemon.wiring import obtain_id_token
 
     with explained("--audience"):
-        lease = asyncio.run(main.obtain_id_token(config, identity, audience, parts))
+        lease = asyncio.run(obtain_id_token(config, identity, audience, parts))
     return {"token": lease.value.jwt, "expires_at": ends_at(lease)}
 
 
 def for_identity(options: Options) -> tuple[Config, str, "Parts"]:
     """Return a configuration of one identity, that identity's name, and what to obtain it with."""
-    from broker.daemon.main import main
+    from broker.daemon.wiring import Parts
     from broker.telemetry.log import logger
 
     flags, wanted = Flags(config=options.text("config")), options.text("identity")
     config = configured(flags, lambda flags, environ: load_identity(flags, environ, wanted))
     warn(config.warnings)
     (identity,) = config.identities
-    return config, identity, main.Parts(log=logger(form="auto", level="warning"))
+    return config, identity, Parts(log=logger(form="auto", level="warning"))
 
 
 def document(lease: Lease[AwsCredentials]) -> Mapping[str, Any]:

@@ -106,12 +106,13 @@ async def served(config: Config, role: str | None, words: tuple[str, ...]) -> in
 async def served_until_it_ends(
     config: Config, role: str | None, words: tuple[str, ...], signals: Signals
 ) -> int:
-    from broker.daemon.main import main
+    from broker.daemon.main import private
+    from broker.daemon.wiring import Parts
     from broker.telemetry.log import logger
 
-    parts = main.Parts(log=logger(form="auto", level="warning"))
+    parts = Parts(log=logger(form="auto", level="warning"))
     with tempfile.TemporaryDirectory(prefix="namespace-broker-exec-") as directory:
-        async with main.private(config, parts) as running:
+        async with private(config, parts) as running:
             token_file = os.path.join(directory, TOKEN_FILE)
             locations.write_atomically(token_file, str(running.client["container_token"]))
             variables = container_variables(

@@ -29,7 +29,7 @@ from broker.daemon.wiring import (
     obtain_id_token,
     obtain_namespace_token,
 )
-from broker.systemd import Notifier, NotServable, listen_fds
+from broker.systemd import Notifier, NotServable, inherited
 from broker.telemetry.log import Voice
 
 __all__ = [

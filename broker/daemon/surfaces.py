@@ -12,9 +12,9 @@ from broker.access.caller_lookup import Subjects
 from broker.clock import Clock
 from broker.config import Config
 from broker.credentials import IdToken
+from broker.daemon import host
 from broker.daemon.access import Access
 from broker.daemon.errors import Misconfigured
-from broker.daemon.main import host
 from broker.daemon.wiring import (
     Parts,
     Pipelines,

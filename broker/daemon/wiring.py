@@ -14,8 +14,8 @@ from broker.access.rules import Rule
 from broker.clock import Clock, SystemClock
 from broker.config import Config, IdentityConfig, IdTokenConfig, RoleConfig, Upstream
 from broker.credentials import AwsCredentials, IdToken, NamespaceToken
+from broker.daemon import fingerprints, host
 from broker.daemon.fingerprints import FROM_AWS
-from broker.daemon.main import fingerprints, host
 from broker.daemon.tasks import Upkeep, upkeep
 from broker.files.watch import watch
 from broker.keeper import Event, Keeper, Obtained, Renewed

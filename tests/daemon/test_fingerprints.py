@@ -11,7 +11,7 @@ import pytest
 
 from broker.config import IdentityConfig, IdTokenConfig, RoleConfig, Upstream
 from broker.credentials import Role
-from broker.daemon.main import fingerprints
+from broker.daemon import fingerprints
 
 UPSTREAM = Upstream(iam_endpoint="https://iam.example")
 ROLE = RoleConfig(

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from broker.clock import LOOK_S
-from broker.daemon.main import host
+from broker.daemon import host
 from broker.daemon.resume import renew_after_clones
 from broker.keeper import Keeper
 from broker.surfaces.session_tokens import SessionTokens, SigningKeys

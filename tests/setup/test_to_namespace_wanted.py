@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from broker import policy
 from broker.config.errors import ConfigError
+from broker.policy import identity_may
 from broker.setup.documents import policy_of
 from broker.setup.policies import FoundInline, inline_step, merged_with
 from broker.setup.to_namespace import (
@@ -49,16 +49,14 @@ def by_cognito(**said: Any) -> tuple[IdentityPool, InlinePolicy, CognitoTrust]:
     return pool, policy, trusted
 
 
-def allows(policy: InlinePolicy, **context: object) -> bool:
+def allows(inline: InlinePolicy, **context: object) -> bool:
     usual: dict[str, object] = {
         "sts:IdentityTokenAudience": ["https://federation.namespaceapis.com"],
         "sts:SigningAlgorithm": "ES384",
         "sts:DurationSeconds": 300,
     }
     return bool(
-        policy.identity_may(
-            {"": policy.document}, action=GET_WEB_IDENTITY_TOKEN, context=usual | context
-        )
+        identity_may({"": inline.document}, action=GET_WEB_IDENTITY_TOKEN, context=usual | context)
     )
 
 
@@ -188,8 +186,8 @@ def test_cognitos_policy_is_for_that_pool_alone() -> None:
     arn = f"arn:aws:cognito-identity:us-west-2:123456789012:identitypool/us-west-2:{GUID}"
     policies = {policy.name: policy.document}
     assert policy.name == f"allow-developer-tokens-{GUID}"
-    assert policy.identity_may(policies, action=GET_DEVELOPER_TOKEN, resource=arn)
-    assert not policy.identity_may(policies, action=GET_DEVELOPER_TOKEN, resource=f"{arn}0")
+    assert identity_may(policies, action=GET_DEVELOPER_TOKEN, resource=arn)
+    assert not identity_may(policies, action=GET_DEVELOPER_TOKEN, resource=f"{arn}0")
 
 
 def test_what_only_a_new_pool_can_say_is_filled_in_once_it_stands() -> None:

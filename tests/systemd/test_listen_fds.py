@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.systemd import Inherited, NotServable, device_of, listen_fds
+from broker.systemd import Inherited, NotServable, device_of, inherited
 from broker.systemd.fdstore import sealed
 from tests.support.systemd_socket import in_a_row
 

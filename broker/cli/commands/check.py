@@ -119,12 +119,12 @@ def token_facts(config: Config) -> list[dict[str, Any]]:
 
 def obtained(config: Config) -> list[dict[str, Any]]:
     """Return what came of every lease: its end, or the reason why there is none."""
-    from broker.daemon.main import main
+    from broker.daemon.wiring import Parts, obtain_all
     from broker.telemetry.log import logger
 
-    parts = main.Parts(log=logger(form="auto", level="error"))
+    parts = Parts(log=logger(form="auto", level="error"))
     with explained("--live"):
-        outcomes = asyncio.run(main.obtain_all(config, parts))
+        outcomes = asyncio.run(obtain_all(config, parts))
     return [
         {"name": name, "ok": True, "expires_at": ends_at(outcome), "reason": None}
         if isinstance(outcome, Lease)

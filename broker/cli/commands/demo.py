@@ -21,7 +21,7 @@ from broker.cli.showing import output, python, say, until_interrupted
 if TYPE_CHECKING:
     from broker.cli.flags import Options
     from broker.credentials import AwsCredentials
-    from broker.daemon.main import Running
+    from broker.daemon.lifecycle import Running
     from broker.sandbox import Sandbox
 
 DESCRIPTION = """See it all work on this machine: no account, no root, nothing to configure.
@@ -71,7 +71,8 @@ def run(options: Options) -> int:
 
 
 async def demonstrate(*, stay: bool) -> int:
-    from broker.daemon.main import main
+    from broker.daemon.lifecycle import serving_all
+    from broker.daemon.wiring import Parts
     from broker.sandbox import Sandbox
     from broker.telemetry.log import logger
 
@@ -81,13 +82,13 @@ async def demonstrate(*, stay: bool) -> int:
             token = home / "token.json"
             sandbox.namespace.write_token_file(token)
             environ = {**sandbox.environment(), "NSC_TOKEN_FILE": str(token), "HOME": folder}
-            parts = main.Parts(
+            parts = Parts(
                 environ=environ,
                 log=logger(form="auto", level="warning"),
                 renew_within_s=RENEWAL_S,
             )
             config = loopback_config(sandbox, environ, home)
-            async with main.serving_all(config, parts) as running:
+            async with serving_all(config, parts) as running:
                 show = Show(sandbox=sandbox, running=running, home=home)
                 show.what_runs()
                 await show.proof()

@@ -16,7 +16,7 @@ from broker.cli.errors import Failure
 from broker.cli.showing import PROGRAM_LIMIT_S, python, say, until_interrupted
 
 if TYPE_CHECKING:
-    from broker.daemon.main import Running
+    from broker.daemon.lifecycle import Running
     from broker.sandbox import Sandbox
 
 WORKSPACE = "ws_1"
@@ -62,7 +62,8 @@ listen = ["127.0.0.1:0"]
 
 async def demonstrate(*, stay: bool) -> int:
     from broker.config import Flags, load
-    from broker.daemon.main import main
+    from broker.daemon.lifecycle import serving_all
+    from broker.daemon.wiring import Parts
     from broker.sandbox import Sandbox
     from broker.telemetry.log import logger
 
@@ -79,12 +80,12 @@ async def demonstrate(*, stay: bool) -> int:
                 CONFIG.format(workspace=WORKSPACE, region=aws["AWS_REGION"], file=file)
             )
             flags = Flags(config=str(config_file), runtime_dir=str(home / "run"))
-            parts = main.Parts(
+            parts = Parts(
                 environ=environ,
                 log=logger(form="auto", level="warning"),
                 renew_within_s=RENEWAL_S,
             )
-            async with main.serving_all(load(flags, environ), parts) as running:
+            async with serving_all(load(flags, environ), parts) as running:
                 show = Show(sandbox=sandbox, running=running, role_arn=role_arn, file=file)
                 show.what_runs()
                 await show.proof()

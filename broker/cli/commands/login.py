@@ -43,11 +43,11 @@ def run(options: Options) -> int:
         return 0
     warn(login.warnings)
     with explained("login"):
-        from broker.daemon.main import main
+        from broker.daemon.wiring import Parts, exchange
         from broker.telemetry.log import logger
 
-        parts = main.Parts(log=logger(form="auto", level="warning"))
-        exchanged = asyncio.run(main.exchange(login.upstream, login.identity, parts))
+        parts = Parts(log=logger(form="auto", level="warning"))
+        exchanged = asyncio.run(exchange(login.upstream, login.identity, parts))
     put(path, exchanged.lease.value.bearer, options)
     advice = login_file.advice(path, os.environ)
     say(f"{path}: written, good until {ends_at(exchanged.lease) or 'revoked'}{advice}")

@@ -44,7 +44,7 @@ def run(options: Options) -> NoReturn:
         config = configured(flags)
     except ConfigError as error:
         raise misuse(error) from error
-    leave(main.main(config, lambda: load(flags, os.environ)))
+    leave(main(config, lambda: load(flags, os.environ)))
 
 
 def leave(code: int) -> NoReturn:

@@ -10,11 +10,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from threading import Lock
 
+from broker.sandbox.aws import cognito_params as given
 from broker.sandbox.aws.cognito_params import Params
 from broker.sandbox.aws.identity_pools import IdentityPools, Pool
 from broker.sandbox.aws.operations import Signer
 from broker.sandbox.aws.query import AwsError
-from broker.sandbox.aws.server import cognito_params as given
 from broker.sandbox.issuers import Issuers
 from broker.sandbox.keys import SigningKey
 

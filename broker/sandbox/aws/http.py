@@ -12,10 +12,7 @@ from datetime import datetime
 
 from aiohttp import web
 
-from broker.sandbox.aws.accounts import Accounts
-from broker.sandbox.aws.operations import Operation, QueryService, Signer
-from broker.sandbox.aws.query import AwsError
-from broker.sandbox.aws.server import (
+from broker.sandbox.aws import (
     cognito,
     iam,
     json_protocol,
@@ -25,6 +22,9 @@ from broker.sandbox.aws.server import (
     sts,
     web_identity_issuer,
 )
+from broker.sandbox.aws.accounts import Accounts
+from broker.sandbox.aws.operations import Operation, QueryService, Signer
+from broker.sandbox.aws.query import AwsError
 from broker.sandbox.aws.sigv4 import Arrived, SignatureError
 from broker.sandbox.calls import Call, CallRecord, VerifiedIdentity
 from broker.sandbox.faults import Fault, Faults

@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
+from broker.sandbox.aws import constraints
 from broker.sandbox.aws.accounts import Accounts
 from broker.sandbox.aws.constraints import Params, check_length, sized
 from broker.sandbox.aws.iam_paging import page, tag_list, wire_time
 from broker.sandbox.aws.iam_records import Provider
 from broker.sandbox.aws.operations import Operation, Signer, signed
 from broker.sandbox.aws.query import AwsError, Result, members
-from broker.sandbox.aws.server import constraints
 
 _CLIENT_IDS, _THUMBPRINTS, _PROVIDERS = 100, 5, 100
 _THUMBPRINT = re.compile(r"[0-9a-fA-F]{40}", re.ASCII)

@@ -9,13 +9,13 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from broker.sandbox.aws import iam_documents
 from broker.sandbox.aws.accounts import Accounts
 from broker.sandbox.aws.constraints import NAME, Params, named, sized
 from broker.sandbox.aws.iam_paging import page
 from broker.sandbox.aws.iam_roles import DOCUMENT_MOST_CHARACTERS, found, modifiable
 from broker.sandbox.aws.operations import Operation, Signer, signed
 from broker.sandbox.aws.query import AwsError, Result
-from broker.sandbox.aws.server import iam_documents
 
 _ATTACHED = 20
 _POLICY_ARN = re.compile(r"arn:[a-z-]+:iam::(?:\d{12}|aws):policy/(?:[!-~]+/)?(?P<name>[^/\s]+)")

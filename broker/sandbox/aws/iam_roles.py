@@ -9,13 +9,13 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from broker.sandbox.aws import constraints, iam_documents
 from broker.sandbox.aws.accounts import Accounts
 from broker.sandbox.aws.constraints import Params, invalid, named, sized
 from broker.sandbox.aws.iam_paging import page, tag_list, wire_time
 from broker.sandbox.aws.iam_records import RoleRecord
 from broker.sandbox.aws.operations import Operation, Signer, signed
 from broker.sandbox.aws.query import AwsError, Result, members
-from broker.sandbox.aws.server import constraints, iam_documents
 
 ROLE_NAME = r"[\w+=,.@-]+"
 DOCUMENT_MOST_CHARACTERS = 131_072

@@ -27,11 +27,11 @@ from datetime import datetime
 
 from aiohttp import web
 
+from broker.sandbox.aws import cognito, iam, s3, sts
 from broker.sandbox.aws.accounts import ADMINISTRATOR, Accounts, IssuedKeys
 from broker.sandbox.aws.http import AwsHttp
 from broker.sandbox.aws.iam_records import Policies, Provider, RoleRecord
 from broker.sandbox.aws.identity_pools import IdentityPools, Pool
-from broker.sandbox.aws.server import cognito, iam, s3, sts
 from broker.sandbox.aws.web_identity_issuer import Outbound
 from broker.sandbox.calls import Call, VerifiedIdentity
 from broker.sandbox.faults import Faults

@@ -15,12 +15,12 @@ import aiohttp
 
 from broker import policy
 from broker.sandbox import oidc_verifier
+from broker.sandbox.aws import constraints
 from broker.sandbox.aws.accounts import Accounts, Identity
 from broker.sandbox.aws.constraints import Params, invalid, named, sized
 from broker.sandbox.aws.iam_records import Provider, RoleRecord
 from broker.sandbox.aws.operations import Operation, Signer
 from broker.sandbox.aws.query import AwsError, Result, members, structures
-from broker.sandbox.aws.server import constraints
 from broker.sandbox.issuers import Place
 
 XML_NAMESPACE = "https://sts.amazonaws.com/doc/2011-06-15/"

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from threading import Lock
 
+from broker.sandbox.aws import constraints
 from broker.sandbox.aws.constraints import Params, check_length, invalid
 from broker.sandbox.aws.operations import Operation, Signer, signed
 from broker.sandbox.aws.query import AwsError, Result, members
-from broker.sandbox.aws.server import constraints
 from broker.sandbox.issuers import Issuers
 from broker.sandbox.keys import SigningKey, compact_json
 

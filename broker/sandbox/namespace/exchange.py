@@ -11,6 +11,7 @@ from datetime import datetime
 import aiohttp
 
 from broker.sandbox import oidc_verifier
+from broker.sandbox.namespace import relationships
 from broker.sandbox.namespace.federation import Federation
 from broker.sandbox.namespace.methods import (
     TENANTS,
@@ -23,7 +24,6 @@ from broker.sandbox.namespace.methods import (
 )
 from broker.sandbox.namespace.relationships import Relationship
 from broker.sandbox.namespace.rpc_errors import RpcError
-from broker.sandbox.namespace.server import relationships
 from broker.sandbox.namespace.tokens import Tokens
 
 COGNITO_ISSUER = "https://cognito-identity.amazonaws.com"

@@ -20,9 +20,9 @@ Exit code 0: it would, in at least one direction; 1: in none.
 
 
 def run(options: Options) -> int:
-    to_aws = shown("setup show to-aws", setup_show_to_aws, options)
+    to_aws = shown("setup show to-aws", show_to_aws, options)
     print()
-    to_namespace = shown("setup show to-namespace", setup_show_to_namespace, options)
+    to_namespace = shown("setup show to-namespace", show_to_namespace, options)
     return 0 if to_aws or to_namespace else 1
 
 

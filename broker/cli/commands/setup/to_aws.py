@@ -288,7 +288,7 @@ def proof_of(options: Options, asked: ToAws, looked: Looked, identity: AtHand | 
 
 
 async def obtained(asked: ToAws, looked: Looked, identity: AtHand) -> Lease[AwsCredentials]:
-    from broker.daemon.main import main
+    from broker.daemon.wiring import obtain
 
     name = to_aws.role_key(asked.role_name)
     role = Role(
@@ -300,7 +300,7 @@ async def obtained(asked: ToAws, looked: Looked, identity: AtHand) -> Lease[AwsC
     entry = RoleConfig(role=role, identity=identity.identity, audience=to_aws.AUDIENCE)
     config = replace(identity.config, roles=(entry,), default_role=name)
     return await proven(
-        lambda: main.obtain(config, name, parts()), clock=SystemClock(), waiting=tell_waiting
+        lambda: obtain(config, name, parts()), clock=SystemClock(), waiting=tell_waiting
     )
 
 

@@ -120,13 +120,13 @@ def at_hand(options: Options, *, audience: str) -> AtHand | None:
     Raises:
         Misuse, Failure: Wrong configuration; Namespace refuses it, or is not reached.
     """
-    from broker.daemon.main import main
+    from broker.daemon.wiring import obtain_id_token
 
     flags = Flags(config=options.text("config"))
     config = checked(lambda: load_identity(flags, os.environ, None))
     warn(config.warnings)
     (identity,) = config.identities
-    obtaining = main.obtain_id_token(config, identity, audience, parts())
+    obtaining = obtain_id_token(config, identity, audience, parts())
     try:
         lease = asyncio.run(obtaining)
     except SourceError as error:
@@ -138,10 +138,10 @@ def at_hand(options: Options, *, audience: str) -> AtHand | None:
 
 def parts() -> Any:
     """Return what pipelines are made with, for a command."""
-    from broker.daemon.main import main
+    from broker.daemon.wiring import Parts
     from broker.telemetry.log import logger
 
-    return main.Parts(log=logger(form="auto", level="warning"))
+    return Parts(log=logger(form="auto", level="warning"))
 
 
 def workspace_of(options: Options, *, audience: str) -> tuple[str, AtHand | None]:
