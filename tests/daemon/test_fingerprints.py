@@ -73,7 +73,7 @@ def test_what_an_identity_is_led_by_counts_where_it_is() -> None:
 
 def test_another_process_comes_to_the_same() -> None:
     program = """
-from broker import fingerprints
+from broker.daemon import fingerprints
 from broker.config import IdentityConfig, Upstream
 upstream = Upstream(iam_endpoint="https://iam.example")
 print(fingerprints.of_identity(IdentityConfig(name="a"), upstream=upstream, environ={}))

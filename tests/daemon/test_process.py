@@ -71,9 +71,9 @@ def caught(error: BaseException, *, cause: BaseException | None = None) -> BaseE
 def test_what_an_error_came_from_is_told_too() -> None:
     told = told_of(caught(ValueError("secret"), cause=caught(KeyError("secret"))))
 
-    assert "ValueError at test_secrecy.py:" in told
-    assert "; after KeyError at test_secrecy.py:" in told
-    assert "secret" not in told.replace("test_secrecy", "")
+    assert "ValueError at test_process.py:" in told
+    assert "; after KeyError at test_process.py:" in told
+    assert "secret" not in told.replace("test_process", "")
 
 
 def test_of_a_group_each_error_is_told() -> None:
@@ -81,7 +81,7 @@ def test_of_a_group_each_error_is_told() -> None:
 
     told = told_of(caught(group))
 
-    assert "(ValueError at test_secrecy.py:" in told
+    assert "(ValueError at test_process.py:" in told
     assert "(KeyError at an unknown place)" in told
 
 
