@@ -1,13 +1,36 @@
-"""Callers as a person names them, and what a person is told of a caller. Decides nothing."""
+"""Look up what this host knows of a caller: user name, groups, process, or the caller itself."""
 
 from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Any
 
 from broker.access.caller import Caller
-from broker.access.facts import HostFacts
 from broker.access.peer import may_be_ours
-from broker.access.process import caller_of_process
+from broker.access.process import Process, Processes, caller_of_process
+from broker.access.users import People
+
+
+class HostFacts:
+    """The `Facts` of this host, for rules and for the audit."""
+
+    def __init__(self, *, people: People, processes: Processes) -> None:
+        self._people = people
+        self._processes = processes
+
+    def user_of(self, uid: int) -> str | None:
+        person = self._people.person(uid)
+        return None if person is None else person.name
+
+    def groups_of(self, uid: int) -> frozenset[int] | None:
+        person = self._people.person(uid)
+        return None if person is None else person.gids
+
+    def exe_of(self, caller: Caller) -> str | None:
+        return self.process_behind(caller).exe
+
+    def process_behind(self, caller: Caller) -> Process:
+        """Return pid and executable, as far as the process can be read."""
+        return self._processes.behind(caller)
 
 
 class Subjects:

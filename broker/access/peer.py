@@ -13,8 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from broker.access.caller import OVERFLOW_ID, Caller, known_id
-from broker.access.cgroup_paths import NOWHERE, Place
-from broker.access.cgroups import Cgroups
+from broker.access.cgroup import NOWHERE, Cgroups, Place
 from broker.access.process import place_of_process
 
 SO_PEERPIDFD = 77

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from broker.access.caller import Caller, known_id
-from broker.access.cgroup_paths import NOWHERE, Place, place_in
+from broker.access.cgroup import NOWHERE, Place, place_in
 from broker.access.rate_limit import Allowance
 
 PROC = Path("/proc")

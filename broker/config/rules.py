@@ -6,10 +6,8 @@ from typing import Any
 
 import msgspec
 
-from broker.access.match import Who
-from broker.access.naming import BadWho, who_of
-from broker.access.rules import Rule
-from broker.access.unreachable import unreachable
+from broker.access.match import BadWho, Who, who_of
+from broker.access.rules import Rule, unreachable
 from broker.config import checks, tables
 from broker.config.errors import ConfigError, shown
 from broker.config.model import IdTokenConfig, NamespaceTokenConfig, RoleConfig

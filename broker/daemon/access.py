@@ -7,8 +7,8 @@ from datetime import datetime
 from functools import partial
 
 from broker.access.caller import PLAIN_TOKEN, Caller
-from broker.access.cgroups import Cgroups
-from broker.access.facts import HostFacts
+from broker.access.caller_lookup import HostFacts
+from broker.access.cgroup import Cgroups
 from broker.access.process import Processes
 from broker.access.rules import ExplainedRules, FirstMatch, OwnerOnly
 from broker.access.usage import Usage
@@ -22,9 +22,9 @@ from broker.daemon.wiring import (
 )
 from broker.http.guard import Guard
 from broker.http.message import Exchange
-from broker.surfaces.kept_tokens import KeptTokens
+from broker.surfaces.container_tokens import KeptTokens
+from broker.surfaces.namespace import MASTER_BYTES, SpecSecrets, kept_spec_secrets
 from broker.surfaces.session_tokens import SigningKeys
-from broker.surfaces.token_spec import MASTER_BYTES, SpecSecrets, kept_spec_secrets
 from broker.telemetry.audit import AuditLog, Holder, auditing, sink_for
 from broker.telemetry.log import Telemetry
 

@@ -27,12 +27,10 @@ from broker.surfaces.container import Container
 from broker.surfaces.control import Control, Endpoints, Handing
 from broker.surfaces.imds import Imds
 from broker.surfaces.imds_tree import Place, instance_id_from
-from broker.surfaces.namespace import NamespaceTokens
+from broker.surfaces.namespace import NamespaceTokens, Routed
 from broker.surfaces.ops import Ops
-from broker.surfaces.routed import Routed
 from broker.surfaces.session_tokens import SessionTokens
-from broker.surfaces.token_file import TokenFile
-from broker.surfaces.token_formats import BareJwt, Form, TokenJson
+from broker.surfaces.token_file import BareJwt, Form, TokenFile, TokenJson
 from broker.telemetry.log import Metrics, Telemetry
 
 

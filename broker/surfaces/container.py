@@ -11,8 +11,7 @@ from broker.access.rules import Rules
 from broker.http.guard import Guard
 from broker.http.message import Answer, Request
 from broker.surfaces.container_tokens import ContainerTokens
-from broker.surfaces.documents import Held, credentials_document, handed_out, servable
-from broker.surfaces.problem import problem
+from broker.surfaces.documents import Held, credentials_document, handed_out, problem, servable
 
 DEFAULT_ROLE_PATHS = (
     ("v1", "credentials"),

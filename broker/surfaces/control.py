@@ -16,9 +16,8 @@ from broker.http.message import Answer, Request
 from broker.keeper import Keeper, Status
 from broker.lease import NotReady
 from broker.surfaces.documents import credentials_document, handed_out
-from broker.surfaces.namespace import handed_token
+from broker.surfaces.namespace import SpecSecrets, handed_token, spec_for
 from broker.surfaces.ops import json_answer, lease_facts, lease_named, readiness, rfc3339
-from broker.surfaces.token_spec import SpecSecrets, spec_for
 
 Asked = Mapping[str, str]
 """What stands in the query."""

@@ -12,9 +12,17 @@ from broker.credentials import AwsCredentials
 from broker.http.guard import Guard
 from broker.http.message import Answer, Handed, Request
 from broker.lease import Lease
-from broker.surfaces.documents import Held, handed_out, iam_info, imds_credentials, servable
+from broker.surfaces.documents import (
+    EC2_SERVER,
+    Held,
+    handed_out,
+    iam_info,
+    imds_credentials,
+    not_allowed,
+    page,
+    servable,
+)
 from broker.surfaces.imds_tree import LISTED_VERSIONS, Place, Route, route_of, text_at, tree_of
-from broker.surfaces.problem import EC2_SERVER, not_allowed, page
 from broker.surfaces.session_tokens import LONGEST_TTL_S, SessionTokens
 
 TOKEN_HEADER = "x-aws-ec2-metadata-token"  # noqa: S105 - a name, no secret

@@ -1,25 +1,88 @@
-"""Namespace and ID tokens over HTTP, as a function of what is asked and who asks. Fetches nothing;
-knows no HTTP library."""
+"""Serve Namespace and ID tokens over HTTP, and the token spec that points nsc to them."""
 
+import hmac
 import json
+import os
 import re
+from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
 from typing import Protocol, TypeVar
 from urllib.parse import parse_qs
 
 from broker.access.caller import Caller, Grant
 from broker.access.rules import Rules
 from broker.credentials import IdToken, NamespaceToken
+from broker.files.private_file import read_private, write_private
 from broker.http.guard import Guard
 from broker.http.message import Answer, Handed, Kind, Request
 from broker.lease import Lease, NotReady
-from broker.surfaces.container import admission, bearer
+from broker.surfaces.container import Container, admission, bearer
 from broker.surfaces.container_tokens import ContainerTokens
-from broker.surfaces.documents import written
-from broker.surfaces.problem import problem
-from broker.surfaces.token_spec import SpecSecrets
+from broker.surfaces.documents import problem, written
+
+MASTER_BYTES = 32
+UID_BYTES = 4
+SEAL_BYTES = 28
+
+
+class SpecSecrets:
+    """Makes each caller's segment and knows it again, without keeping any: the caller's uid and a
+    seal over it, 32 bytes in URL-safe characters."""
+
+    def __init__(self, master: bytes) -> None:
+        self._master = master
+
+    def segment_for(self, uid: int) -> str:
+        """Return that user's segment, always the same, 43 characters."""
+        named = uid.to_bytes(UID_BYTES, "big")
+        seal = hmac.digest(self._master, b"token-spec" + named, sha256)[:SEAL_BYTES]
+        return urlsafe_b64encode(named + seal).rstrip(b"=").decode("ascii")
+
+    def caller_uid(self, segment: str) -> int | None:
+        """Return whose segment that is, or None; compared in constant time."""
+        # As bytes: text that is not ASCII cannot be compared in constant time.
+        raw = segment.encode("utf-8", "surrogatepass")
+        try:
+            uid = int.from_bytes(urlsafe_b64decode(raw[:8])[:UID_BYTES], "big")
+        except ValueError:
+            return None
+        return uid if hmac.compare_digest(self.segment_for(uid).encode("ascii"), raw) else None
+
+
+def kept_spec_secrets(path: Path) -> SpecSecrets:
+    """Return the secrets made from the master in *path*, made 0600 where there is none: specs that
+    were handed out stay good as long as it is kept.
+
+    Raises:
+        ValueError: What is there may not be used; the sentence says what to do.
+        OSError: It can be neither read nor written.
+    """
+    try:
+        master = read_private(path, not_wider_than=0o600, at_most=MASTER_BYTES)
+    except FileNotFoundError:
+        master = os.urandom(MASTER_BYTES)
+        write_private(path, master)
+    if len(master) != MASTER_BYTES:
+        raise ValueError(
+            f"{path} holds {len(master)} bytes, not {MASTER_BYTES}; remove it and another is made"
+        )
+    return SpecSecrets(master)
+
+
+def spec_for(base_url: str, segment: str) -> str:
+    """Return what ``NSC_TOKEN_SPEC`` is set to, for the container endpoint at *base_url*: JSON in
+    base64 of the standard alphabet without padding. It is as secret as the token.
+
+    Source: namespace-api 5.
+    """
+    spec = {"version": "v1", "metadata_url": f"{base_url.rstrip('/')}/nsc/v1/{segment}"}
+    text = json.dumps(spec, separators=(",", ":")).encode("ascii")
+    return b64encode(text).rstrip(b"=").decode("ascii")
+
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -203,3 +266,36 @@ def _document(members: Mapping[str, str | None], *, route: str, handed: Handed) 
 def _absent(route: str, *, granted: bool) -> Answer:
     # In the same words whatever the reason: what there is beside is not this caller's business.
     return problem(404, "no such token", route=route, refusal=None if granted else "not-granted")
+
+
+class Routed:
+    """Namespace's paths to one, everything else to the other.
+
+    What could not be read, or was too long, may have been meant for either: nsc would take a body
+    for its token, and a prober must learn nothing, so the connection is closed.
+    """
+
+    name = "container"
+    takes_bodies = False
+    """Nobody is invited to send one: a prober of nsc's address gets not even that line."""
+
+    def __init__(self, *, namespace: NamespaceTokens, container: Container) -> None:
+        self._namespace = namespace
+        self._container = container
+        self._failed: NamespaceTokens | Container | None = None
+
+    def answer(self, request: Request, caller: Caller, *, now: datetime) -> Answer:
+        ours = self._namespace.is_for(request)
+        surface = self._namespace if ours else self._container
+        try:
+            return surface.answer(request, caller, now=now)
+        except Exception:
+            self._failed = surface  # whose nothing is asked for next, before any other request
+            raise
+
+    def nothing(self) -> Answer:
+        failed, self._failed = self._failed, None
+        return (failed or self._namespace).nothing()
+
+    def unreadable(self) -> Answer:
+        return self._namespace.unreadable()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.access.cgroup_paths import NOWHERE, Place, is_handed_on, place_in
+from broker.access.cgroup import NOWHERE, Place, is_handed_on, place_in
 
 ID = "0123456789abcdef" * 4
 USERS = "/user.slice/user-1000.slice/user@1000.service"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from broker.access.caller import Caller
-from broker.access.cgroup_paths import NOWHERE, place_in
+from broker.access.cgroup import NOWHERE, place_in
 from broker.access.process import (
     KEPT_S,
     UNKNOWN,

@@ -7,8 +7,7 @@ from hypothesis import given
 
 from broker.access.caller import Caller
 from broker.access.match import Account, Who
-from broker.access.rules import FirstMatch
-from broker.access.unreachable import unreachable
+from broker.access.rules import FirstMatch, unreachable
 from tests.support.access import CONTAINER, KNOWN, callers, rules_of, several_whos
 
 CI = Account("ci", 1000)

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from broker.sandbox import Sandbox, sandbox_in_thread
-from broker.surfaces.token_spec import spec_for
+from broker.surfaces.namespace import spec_for
 from tests.support.broker_process import LIMIT_S, get, until
 from tests.support.nsc import decoded_spec
 from tests.support.nsc_claims import NotLoggedIn, claims_of

@@ -5,9 +5,9 @@ import asyncio
 import json
 import sys
 
-from broker.access.cgroups import Cgroups
-from broker.access.facts import HostFacts
-from broker.access.naming import who_of
+from broker.access.caller_lookup import HostFacts
+from broker.access.cgroup import Cgroups
+from broker.access.match import who_of
 from broker.access.peer import Peers
 from broker.access.process import Processes
 from broker.access.rules import FirstMatch, Rule

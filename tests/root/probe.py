@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from broker.access.caller import Caller
-from broker.access.cgroups import Cgroups
+from broker.access.cgroup import Cgroups
 from broker.access.peer import Peers, in_its_place, unix_caller
 from broker.access.process import Processes
 from broker.http.bind import bind, bind_unix

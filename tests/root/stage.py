@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from broker.access.cgroups import mounted_root
+from broker.access.cgroup import mounted_root
 
 ROOT = Path(__file__).parents[2]
 RUN = (sys.executable, "-m")

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from broker.access.caller import Caller
-from broker.access.caller_lookup import Subjects
-from broker.access.facts import HostFacts
+from broker.access.caller_lookup import HostFacts, Subjects
 from broker.access.process import Processes
 from broker.access.rules import OwnerOnly
 from broker.access.usage import Usage
@@ -17,7 +16,7 @@ from broker.http.message import Request
 from broker.keeper import Keeper
 from broker.lease import Refused
 from broker.surfaces.control import Control, Endpoints, Handing
-from broker.surfaces.token_spec import SpecSecrets
+from broker.surfaces.namespace import SpecSecrets
 from tests.support.fakes import FakeClock, holding, lease_of, some_credentials
 
 OWNER = Caller(uid=1000)

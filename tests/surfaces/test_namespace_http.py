@@ -22,9 +22,7 @@ from broker.http.message import Answer, Exchange
 from broker.keeper import Keeper
 from broker.lease import Lease, NotReady
 from broker.surfaces.container_tokens import ContainerTokens
-from broker.surfaces.namespace import Holds, NamespaceTokens
-from broker.surfaces.routed import Routed
-from broker.surfaces.token_spec import SpecSecrets, spec_for
+from broker.surfaces.namespace import Holds, NamespaceTokens, Routed, SpecSecrets, spec_for
 from tests.support.fakes import START, FakeClock, ScriptedSource, holding, running
 from tests.support.namespace_tokens import id_token_lease, token_lease
 from tests.support.nsc import Nsc

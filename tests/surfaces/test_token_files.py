@@ -22,8 +22,15 @@ import pytest
 from broker.credentials import NamespaceToken
 from broker.keeper import Keeper
 from broker.lease import Lease, Unavailable
-from broker.surfaces.token_file import FileEvent, NotWritten, ShortLived, TokenFile
-from broker.surfaces.token_formats import BareJwt, TokenJson, end_of
+from broker.surfaces.token_file import (
+    BareJwt,
+    FileEvent,
+    NotWritten,
+    ShortLived,
+    TokenFile,
+    TokenJson,
+    end_of,
+)
 from tests.support.fakes import START, FakeClock, ScriptedSource, running, settled
 from tests.support.namespace_sdk import load_local_token
 from tests.support.namespace_tokens import bearer_of, id_token_lease, jwt_of, token_lease

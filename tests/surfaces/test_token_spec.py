@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from broker.surfaces.token_spec import SpecSecrets, kept_spec_secrets, spec_for
+from broker.surfaces.namespace import SpecSecrets, kept_spec_secrets, spec_for
 from tests.support.nsc import decoded_spec
 
 SECRETS = SpecSecrets(b"m" * 32)

@@ -4,7 +4,7 @@ import os
 import socket
 
 from broker.access.caller import Caller
-from broker.access.facts import HostFacts
+from broker.access.caller_lookup import HostFacts
 from broker.access.process import Processes
 from broker.access.users import People, Person
 

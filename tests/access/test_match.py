@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.access.match import KEYS, Account, Who
-from broker.access.naming import READINGS, BadWho, who_of
+from broker.access.match import KEYS, READINGS, Account, BadWho, Who, who_of
 
 ROOT = pwd.getpwuid(0)
 ROOTS = grp.getgrgid(ROOT.pw_gid)

@@ -5,8 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from broker.access.cgroup_paths import NOWHERE, Place
-from broker.access.cgroups import MISSING_FOR_S, MOST_HANDED_ON, Cgroups, mounted_root, paths_below
+from broker.access.cgroup import (
+    MISSING_FOR_S,
+    MOST_HANDED_ON,
+    NOWHERE,
+    Cgroups,
+    Place,
+    mounted_root,
+    paths_below,
+)
 from broker.access.rate_limit import Allowance
 
 USERS = "user.slice/user-1000.slice/user@1000.service"

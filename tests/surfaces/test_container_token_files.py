@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.surfaces.kept_tokens import KeptTokens
+from broker.surfaces.container_tokens import KeptTokens
 from tests.support.fakes import FakeClock
 
 
