@@ -31,7 +31,7 @@ class SystemClock:
         await asyncio.sleep(seconds)
 
 
-async def looks(clock: Clock) -> AsyncIterator[timedelta]:
+async def clock_steps(clock: Clock) -> AsyncIterator[timedelta]:
     """Look at the wall clock again and again; yield each time how much further it moved than was
     slept, zero where that counts as nothing."""
     while True:

@@ -94,13 +94,13 @@ class Grant:
         """Whether it grants anything at all."""
         return bool(self.roles or self.namespace_tokens or self.id_token_audiences)
 
-    def held_as(self, role: str) -> str:
+    def lease_key(self, role: str) -> str:
         """Return the name under which this caller's lease of *role* is held: two callers with
         different policies or tags never share a session."""
-        return held_as(role, self.rule) if self.narrowed else role
+        return lease_key(role, self.rule) if self.narrowed else role
 
 
-def held_as(role: str, rule: str) -> str:
+def lease_key(role: str, rule: str) -> str:
     """Return what a rule's own lease of *role* is called; no configured role can be called so."""
     return f"{role} {rule}"
 

@@ -15,7 +15,7 @@ from broker.credentials import AwsCredentials
 from broker.lease import Lease, SourceError
 
 if TYPE_CHECKING:
-    from broker.daemon.wiring import Parts
+    from broker.daemon.wiring import Runtime
 
 
 def configured(flags: Flags, how: Callable[[Flags, Mapping[str, str]], Config] = load) -> Config:
@@ -107,12 +107,12 @@ def obtained_once(options: Options) -> tuple[Mapping[str, Any], str | None]:
     role = role_in(config, options.text("role"))
     warn(config.warnings)
 
-    from broker.daemon.wiring import Parts, obtain
+    from broker.daemon.wiring import Runtime, obtain
     from broker.telemetry.log import logger
 
-    parts = Parts(log=logger(form="auto", level="warning"))
+    runtime = Runtime(log=logger(form="auto", level="warning"))
     with explained(f"role/{role}"):
-        return document(asyncio.run(obtain(config, role, parts))), config.region
+        return document(asyncio.run(obtain(config, role, runtime))), config.region
 
 
 def namespace_token_once(options: Options) -> Mapping[str, Any]:
@@ -121,12 +121,12 @@ def namespace_token_once(options: Options) -> Mapping[str, Any]:
     Raises:
         Misuse, Failure: Wrong configuration; or the clouds said no, or nothing.
     """
-    config, identity, parts = for_identity(options)
+    config, identity, runtime = for_identity(options)
 
     from broker.daemon.wiring import obtain_namespace_token
 
     with explained(f"identity/{identity}"):
-        lease = asyncio.run(obtain_namespace_token(config, identity, parts))
+        lease = asyncio.run(obtain_namespace_token(config, identity, runtime))
     token = lease.value
     return {
         "identity": identity,
@@ -140,26 +140,26 @@ def namespace_token_once(options: Options) -> Mapping[str, Any]:
 
 def id_token_once(options: Options) -> Mapping[str, Any]:
     """Return an ID token for ``--audience`` as the running broker would. Raises as above."""
-    config, identity, parts = for_identity(options)
+    config, identity, runtime = for_identity(options)
     audience = str(options.text("audience"))
 
     from broker.daemon.wiring import obtain_id_token
 
     with explained("--audience"):
-        lease = asyncio.run(obtain_id_token(config, identity, audience, parts))
+        lease = asyncio.run(obtain_id_token(config, identity, audience, runtime))
     return {"token": lease.value.jwt, "expires_at": ends_at(lease)}
 
 
-def for_identity(options: Options) -> tuple[Config, str, "Parts"]:
+def for_identity(options: Options) -> tuple[Config, str, "Runtime"]:
     """Return a configuration of one identity, that identity's name, and what to obtain it with."""
-    from broker.daemon.wiring import Parts
+    from broker.daemon.wiring import Runtime
     from broker.telemetry.log import logger
 
     flags, wanted = Flags(config=options.text("config")), options.text("identity")
     config = configured(flags, lambda flags, environ: load_identity(flags, environ, wanted))
     warn(config.warnings)
     (identity,) = config.identities
-    return config, identity, Parts(log=logger(form="auto", level="warning"))
+    return config, identity, Runtime(log=logger(form="auto", level="warning"))
 
 
 def document(lease: Lease[AwsCredentials]) -> Mapping[str, Any]:

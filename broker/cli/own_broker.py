@@ -107,16 +107,16 @@ async def served_until_it_ends(
     config: Config, role: str | None, words: tuple[str, ...], signals: Signals
 ) -> int:
     from broker.daemon.main import private
-    from broker.daemon.wiring import Parts
+    from broker.daemon.wiring import Runtime
     from broker.telemetry.log import logger
 
-    parts = Parts(log=logger(form="auto", level="warning"))
+    runtime = Runtime(log=logger(form="auto", level="warning"))
     with tempfile.TemporaryDirectory(prefix="namespace-broker-exec-") as directory:
-        async with private(config, parts) as running:
+        async with private(config, runtime) as broker:
             token_file = os.path.join(directory, TOKEN_FILE)
-            locations.write_atomically(token_file, str(running.client["container_token"]))
+            locations.write_atomically(token_file, str(broker.client["container_token"]))
             variables = container_variables(
-                running.client, role=role, token_file=token_file, environ=os.environ
+                broker.client, role=role, token_file=token_file, environ=os.environ
             )
             return await child(words, variables.over(os.environ), signals)
 

@@ -17,8 +17,8 @@ from broker.config import Config
 from broker.daemon.errors import Misconfigured, explained
 from broker.daemon.listeners import hosts_of
 from broker.daemon.wiring import (
-    Parts,
     Pipelines,
+    Runtime,
 )
 from broker.http.guard import Guard
 from broker.http.message import Exchange
@@ -50,7 +50,7 @@ class Access:
 def access_of(
     config: Config,
     pipelines: Pipelines,
-    parts: Parts,
+    runtime: Runtime,
     undo: AsyncExitStack,
     *,
     before: Access | None = None,
@@ -62,7 +62,7 @@ def access_of(
         CannotStart: A file cannot be used; those made for nothing go with *undo*.
     """
     with explained("container: "):
-        tokens = tokens_of(config, parts, undo, before=before.tokens if before else None)
+        tokens = tokens_of(config, runtime, undo, before=before.tokens if before else None)
         spec_secrets = spec_secrets_of(config, before=before)
     cgroups = before.cgroups if before else Cgroups()
     facts = before.facts if before else host_facts(cgroups)
@@ -73,14 +73,14 @@ def access_of(
         usage=usage_of(config, before),
         cgroups=cgroups,
         spec_secrets=spec_secrets,
-        guard=Guard(allowed_hosts=[*allowed_hosts(config), *hosts_of(parts.inherited)]),
-        keys=before.keys if before else signing_keys(config, parts),
+        guard=Guard(allowed_hosts=[*allowed_hosts(config), *hosts_of(runtime.inherited)]),
+        keys=before.keys if before else signing_keys(config, runtime),
         tokens=tokens,
     )
 
 
 def tokens_of(
-    config: Config, parts: Parts, undo: AsyncExitStack, *, before: KeptTokens | None
+    config: Config, runtime: Runtime, undo: AsyncExitStack, *, before: KeptTokens | None
 ) -> KeptTokens:
     """Return the container tokens in their files, each made where there is none."""
     container = config.container
@@ -88,7 +88,9 @@ def tokens_of(
     for file in container.tokens.values():
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if before is None:
-        return KeptTokens(files, clock=parts.clock, group=container.token_group, warn=parts.warn)
+        return KeptTokens(
+            files, clock=runtime.clock, group=container.token_group, warn=runtime.warn
+        )
     if before.is_about(files, group=container.token_group):
         return before
     for file in files.values():
@@ -143,7 +145,7 @@ class Audit:
     closing: AsyncExitStack = field(default_factory=AsyncExitStack)
 
 
-async def audit_of(config: Config, access: Access, parts: Parts, telemetry: Telemetry) -> Audit:
+async def audit_of(config: Config, access: Access, runtime: Runtime, telemetry: Telemetry) -> Audit:
     """Begin to write the audit log, where one is configured.
 
     Raises:
@@ -157,7 +159,7 @@ async def audit_of(config: Config, access: Access, parts: Parts, telemetry: Tele
         raise Misconfigured(f"audit.to: {error}") from error
     log = auditing(
         sink,
-        clock=parts.clock,
+        clock=runtime.clock,
         # Its own, because it is asked in the log's thread.
         holder_of=partial(holder_of, facts=host_facts(access.cgroups)),
         on_event=telemetry.on_audit,
@@ -189,14 +191,14 @@ def note_use(exchange: Exchange, access: Access, *, now: datetime) -> None:
         access.usage.served(answer.role, caller, rule=rule, at=now)
 
 
-def signing_keys(config: Config, parts: Parts) -> SigningKeys:
+def signing_keys(config: Config, runtime: Runtime) -> SigningKeys:
     if config.state_dir is None:
-        return SigningKeys.in_memory(now=parts.clock.now(), on=parts.incarnation())
+        return SigningKeys.in_memory(now=runtime.clock.now(), on=runtime.boot_id())
     return SigningKeys.kept(
         config.state_dir / "imds-keys.json",
-        now=parts.clock.now(),
-        on=parts.incarnation(),
-        warn=parts.warn,
+        now=runtime.clock.now(),
+        on=runtime.boot_id(),
+        warn=runtime.warn,
     )
 
 

@@ -2,33 +2,35 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
-from broker.config import Config
+from broker.config import Config, IdentityConfig
 from broker.daemon.access import Access, Audit, access_of, audit_of
+from broker.daemon.errors import Misconfigured
+from broker.daemon.fingerprints import FROM_AWS
 from broker.daemon.listeners import Sockets, endpoints_of, sockets_of
-from broker.daemon.self_reference import refuse_circles
 from broker.daemon.surfaces import (
-    Kept,
+    FileKey,
     container_surface,
     control_surface,
     imds_surface,
     ops_surface,
     token_files,
 )
-from broker.daemon.wiring import Clouds, Parts, Pipelines, wire
+from broker.daemon.wiring import Clouds, Pipelines, Runtime, wire
 from broker.http.message import Surface
+from broker.sources.aws.self_reference import Ours, identity_leads_to, leads_to
 from broker.surfaces.control import Endpoints
 from broker.surfaces.token_file import TokenFile
 from broker.telemetry.log import Telemetry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lasting:
+class Shared:
     """What outlives every configuration."""
 
-    parts: Parts
+    runtime: Runtime
     clouds: Clouds
     telemetry: Telemetry
     is_open: Callable[[], bool]
@@ -40,29 +42,29 @@ class Generation:
 
     config: Config
     pipelines: Pipelines
-    files: Mapping[Kept, TokenFile[Any]]
+    files: Mapping[FileKey, TokenFile[Any]]
     sockets: Sockets
     endpoints: Endpoints
     access: Access
     audit: Audit
 
-    def surfaces(self, lasting: Lasting) -> dict[str, Surface]:
+    def surfaces(self, shared: Shared) -> dict[str, Surface]:
         """Return who is to answer, by the name of the sockets."""
         config, pipelines, access = self.config, self.pipelines, self.access
-        metrics = lasting.telemetry.metrics
+        metrics = shared.telemetry.metrics
         return {
             "ops": ops_surface(pipelines, access, metrics),
             "control": control_surface(
-                config, pipelines, access, self.endpoints, is_open=lasting.is_open
+                config, pipelines, access, self.endpoints, is_open=shared.is_open
             ),
-            "imds": imds_surface(config, pipelines, access, lasting.parts),
+            "imds": imds_surface(config, pipelines, access, shared.runtime),
             "container": container_surface(config, pipelines, access),
         }
 
 
-async def made_from(
+async def build(
     config: Config,
-    lasting: Lasting,
+    shared: Shared,
     undo: AsyncExitStack,
     *,
     before: Generation | None = None,
@@ -74,19 +76,19 @@ async def made_from(
         CannotStart: A port is taken, a file or directory cannot be used, or we would be our own
             client.
     """
-    parts = lasting.parts
-    pipelines = wire(config, lasting.clouds, before=before.pipelines if before else None)
+    runtime = shared.runtime
+    pipelines = wire(config, shared.clouds, before=before.pipelines if before else None)
     files = token_files(
-        config, pipelines, parts, lasting.telemetry, undo, before=before.files if before else {}
+        config, pipelines, runtime, shared.telemetry, undo, before=before.files if before else {}
     )
-    sockets = sockets_of(config, parts, undo, before=before.sockets if before else None)
+    sockets = sockets_of(config, runtime, undo, before=before.sockets if before else None)
     endpoints = endpoints_of(config, sockets)
-    refuse_circles(config, endpoints, parts.environ)
-    access = access_of(config, pipelines, parts, undo, before=before.access if before else None)
+    refuse_self_reference(config, endpoints, runtime.environ)
+    access = access_of(config, pipelines, runtime, undo, before=before.access if before else None)
     if before is not None and before.config.audit == config.audit:
         audit = before.audit
     else:
-        audit = await audit_of(config, access, parts, lasting.telemetry)
+        audit = await audit_of(config, access, runtime, shared.telemetry)
         undo.push_async_callback(audit.closing.aclose)
     return Generation(
         config=config,
@@ -97,3 +99,67 @@ async def made_from(
         access=access,
         audit=audit,
     )
+
+
+def refuse_self_reference(config: Config, endpoints: Endpoints, environ: Mapping[str, str]) -> None:
+    """Raise where an identity of *config* would be had from ourselves.
+
+    Raises:
+        Misconfigured: A source would read what we serve or write; names both.
+    """
+    ours = Ours(
+        urls={
+            **dict.fromkeys(endpoints.imds, "imds.listen"),
+            **dict.fromkeys(endpoints.container, "container.listen"),
+            **dict.fromkeys(endpoints.ops, "ops.listen"),
+        },
+        files={
+            **{
+                each.file: f"namespace_tokens.{each.identity}.file"
+                for each in config.namespace_tokens
+                if each.file
+            },
+            **{each.file: f"id_tokens.{each.name}.file" for each in config.id_tokens if each.file},
+        },
+    )
+    for name, identity in config.identities.items():
+        if found := self_reference_of(identity, ours, environ):
+            raise Misconfigured(f"identities.{name}: {found}")
+
+
+def self_reference_of(
+    identity: IdentityConfig, ours: Ours, environ: Mapping[str, str]
+) -> str | None:
+    if identity.source in FROM_AWS:
+        return leads_to(environ, ours=ours, profile=identity.profile)
+    return identity_leads_to(
+        environ,
+        ours=ours,
+        source=identity.source,
+        token_file=identity.token_file,
+        token_spec=identity.token_spec,
+    )
+
+
+def differences(before: Generation, now: Generation) -> Mapping[str, list[str]]:
+    """Return what was put in force, as the fields of a log line."""
+    had, has = before.pipelines.fingerprints, now.pipelines.fingerprints
+    listened, listens = _urls(before), _urls(now)
+    return {
+        "changed": [
+            field.name
+            for field in fields(Config)
+            if field.name != "warnings"
+            and getattr(before.config, field.name) != getattr(now.config, field.name)
+        ],
+        "leases_added": [name for name in has if name not in had],
+        "leases_changed": [name for name in has if had.get(name, has[name]) != has[name]],
+        "leases_removed": [name for name in had if name not in has],
+        "listeners_opened": [url for url in listens if url not in listened],
+        "listeners_closed": [url for url in listened if url not in listens],
+    }
+
+
+def _urls(generation: Generation) -> tuple[str, ...]:
+    endpoints = generation.endpoints
+    return (*endpoints.imds, *endpoints.container, *endpoints.ops)

@@ -15,7 +15,7 @@ def machine_id() -> str:
     return _line_in(MACHINE_ID) or socket.gethostname()
 
 
-def incarnation() -> str:
+def boot_id() -> str:
     """Return what another machine has otherwise, a clone of this one too, and this one once it is
     started again. A hash: the machine's id is not for everybody (machine-id(5))."""
     both = f"{machine_id()} {_line_in(BOOT_ID)}"

@@ -10,20 +10,25 @@ from typing import Any
 
 from broker.access.caller import PLAIN_TOKEN, Caller
 from broker.access.peer import Peers
+from broker.clock import Clock, clock_steps
 from broker.config import Config
 from broker.daemon.access import note_use
-from broker.daemon.differences import differences
-from broker.daemon.doors import Company, Doors
-from broker.daemon.exposed import exposed
-from broker.daemon.generation import Generation, Lasting, made_from
-from broker.daemon.listeners import announce, announced, is_listening, prepare_runtime_dir
-from broker.daemon.resume import renew_after_clones
-from broker.daemon.supervision import Supervised
+from broker.daemon.generation import Generation, Shared, build, differences
+from broker.daemon.handover import ServiceNotifier
+from broker.daemon.listeners import (
+    Listeners,
+    ServerContext,
+    announce,
+    announced,
+    is_listening,
+    prepare_runtime_dir,
+)
+from broker.daemon.process import exposed
 from broker.daemon.surfaces import handing_on, limits_of
-from broker.daemon.tasks import Upkeep, upkeep
+from broker.daemon.tasks import TaskRegistry, task_registry
 from broker.daemon.wiring import (
-    Parts,
     Pipelines,
+    Runtime,
     Settles,
     first_leases,
     keep,
@@ -36,6 +41,7 @@ from broker.http.message import Exchange
 from broker.keeper import Event, Keeper
 from broker.lease import NotReady
 from broker.surfaces.control import Endpoints, client_facts
+from broker.surfaces.session_tokens import SigningKeys
 from broker.telemetry.log import Metrics, Telemetry
 
 CREDENTIALS = ("imds", "container")
@@ -43,9 +49,9 @@ CREDENTIALS = ("imds", "container")
 
 
 @asynccontextmanager
-async def serving_all(
-    config: Config, parts: Parts, *, stop: asyncio.Event | None = None
-) -> AsyncIterator["Running"]:
+async def run_broker(
+    config: Config, runtime: Runtime, *, stop: asyncio.Event | None = None
+) -> AsyncIterator["Broker"]:
     """Run the whole broker for the block.
 
     Ops and control open first; the credential surfaces when the first leases are there, or after
@@ -56,40 +62,40 @@ async def serving_all(
     """
     async with AsyncExitStack() as stack:
         opened = asyncio.Event()
-        metrics = Metrics((), clock=parts.clock)
-        lasting = Lasting(
-            parts=parts,
-            clouds=await opened_clouds(config.upstream, parts, stack),
-            telemetry=Telemetry(log=parts.log, metrics=metrics, clock=parts.clock),
+        metrics = Metrics((), clock=runtime.clock)
+        shared = Shared(
+            runtime=runtime,
+            clouds=await opened_clouds(config.upstream, runtime, stack),
+            telemetry=Telemetry(log=runtime.log, metrics=metrics, clock=runtime.clock),
             is_open=opened.is_set,
         )
-        asyncio.get_running_loop().set_exception_handler(lasting.telemetry.on_loop_trouble)
-        prepare_runtime_dir(config.runtime_dir, parts.environ)
-        first = await made_from(config, lasting, stack)
+        asyncio.get_running_loop().set_exception_handler(shared.telemetry.on_loop_trouble)
+        prepare_runtime_dir(config.runtime_dir, runtime.environ)
+        first = await build(config, shared, stack)
         peers = stack.enter_context(Peers(first.access.cgroups))
-        running = Running(first, lasting, peers=peers, stop=stop)
-        stack.push_async_callback(running.end_audit)
-        running.kept = await stack.enter_async_context(upkeep())
-        await running.start(stack)
+        broker = Broker(first, shared, peers=peers, stop=stop)
+        stack.push_async_callback(broker.end_audit)
+        broker.kept = await stack.enter_async_context(task_registry())
+        await broker.start(stack)
         opened.set()
-        yield running
+        yield broker
 
 
-class Running:
+class Broker:
     """A broker that serves, for who started it in this process."""
 
-    kept: Upkeep
+    kept: TaskRegistry
     """Everything that goes on in the background."""
 
     def __init__(
-        self, first: Generation, lasting: Lasting, *, peers: Peers, stop: asyncio.Event | None
+        self, first: Generation, shared: Shared, *, peers: Peers, stop: asyncio.Event | None
     ) -> None:
         self.now = first
         """What is in force."""
-        self.supervised = Supervised(lasting.parts, pipelines=lambda: self.now.pipelines)
-        self._lasting = lasting
-        self._parts = lasting.parts
-        self._telemetry = lasting.telemetry
+        self.service = ServiceNotifier(shared.runtime, pipelines=lambda: self.now.pipelines)
+        self._shared = shared
+        self._runtime = shared.runtime
+        self._telemetry = shared.telemetry
         self._stop = stop
         guard = first.config.guard
         self._crowd = Crowd(
@@ -97,9 +103,9 @@ class Running:
         )
         self._telemetry.metrics.count_connections(self._crowd)
         self._telemetry.metrics.follow(first.pipelines.keepers)
-        self._doors = Doors(
-            Company(
-                clock=self._parts.clock,
+        self._listeners = Listeners(
+            ServerContext(
+                clock=self._runtime.clock,
                 crowd=self._crowd,
                 who=peers.caller_of,
                 on_exchange=self._on_exchange,
@@ -118,7 +124,7 @@ class Running:
     @property
     def restored(self) -> tuple[str, ...]:
         """The leases that it began with, by name: those of the process before it."""
-        return tuple(self.supervised.restored)
+        return tuple(self.service.restored)
 
     @property
     def client(self) -> Mapping[str, Any]:
@@ -138,35 +144,35 @@ class Running:
         Raises:
             CannotStart: Another program listens there, or a file cannot be written.
         """
-        now, doors, sockets = self.now, self._doors, self.now.sockets.all
-        self.supervised.restore()
+        now, listeners, sockets = self.now, self._listeners, self.now.sockets.all
+        self.service.restore()
         self._warn_of_exposed()
         self._keep(now.pipelines, now.config)
         self._keep_secrets(now)
-        self.kept.begin(self, self._renew_after_clones)
-        self.kept.begin(self.supervised, self.supervised.beat)
-        stack.push_async_callback(doors.close_all)
+        self.kept.begin(self, self._renew_after_resume)
+        self.kept.begin(self.service, self.service.beat)
+        stack.push_async_callback(listeners.close_all)
         self._answer_by(now)
         for name in ("ops", "control"):
-            await doors.open(name, sockets[name])
+            await listeners.open(name, sockets[name])
         stack.enter_context(announced(now.config, now.endpoints, now.sockets))
         # systemd's own sockets listen already: who waits there gets an answer now.
         for name in CREDENTIALS:
-            await doors.open(name, filter(is_listening, sockets[name]))
+            await listeners.open(name, filter(is_listening, sockets[name]))
         if all(is_listening(sock) for name in CREDENTIALS for sock in sockets[name]):
-            self.supervised.ready()
+            self.service.ready()
         await self._settled(now.pipelines.keepers)
         # What IMDS tells of the machine may be known only now.
         self._answer_by(now)
         for name in CREDENTIALS:
-            await doors.open(name, sockets[name])
-        stack.push_async_callback(doors.close_all)
-        stack.callback(self.supervised.stopping)
-        self.supervised.ready()
+            await listeners.open(name, sockets[name])
+        stack.push_async_callback(listeners.close_all)
+        stack.callback(self.service.stopping)
+        self.service.ready()
         # Whoever waited for us must find what we write, too.
         await self._settled(now.files.values())
 
-    async def follow(self, config: Config) -> Mapping[str, list[str]]:
+    async def apply(self, config: Config) -> Mapping[str, list[str]]:
         """Put *config* in force in place of what is, and return what is different.
 
         What is bought, kept or listened on in the same way goes on. New leases are waited for, as
@@ -177,15 +183,15 @@ class Running:
         """
         before = self.now
         async with AsyncExitStack() as undo:
-            now = await made_from(config, self._lasting, undo, before=before)
+            now = await build(config, self._shared, undo, before=before)
             new = _without(now.pipelines.keepers, before.pipelines.keepers)
             undo.callback(self._listen, before.pipelines, before.config)
             undo.push_async_callback(self.kept.end, new)
             self._keep(now.pipelines, now.config)
             await self._settled(new)
-            undo.push_async_callback(self._doors.close, _sockets_without(now, before))
+            undo.push_async_callback(self._listeners.close, _sockets_without(now, before))
             for name, sockets in now.sockets.all.items():
-                await self._doors.open(name, sockets)
+                await self._listeners.open(name, sockets)
             announce(now.config, now.endpoints, now.sockets)
             undo.pop_all()
         # Nothing is waited for from here to the end of the switch.
@@ -209,7 +215,7 @@ class Running:
         self._keep_secrets(now)
         await self.kept.end(_without(before.pipelines.keepers, now.pipelines.keepers))
         self._telemetry.metrics.follow(now.pipelines.keepers)
-        await self._doors.close(_sockets_without(before, now))
+        await self._listeners.close(_sockets_without(before, now))
         if before.audit is not now.audit:
             await before.audit.closing.aclose()
         self._warn_of_exposed()
@@ -226,14 +232,14 @@ class Running:
     def _keep(self, pipelines: Pipelines, config: Config) -> None:
         """Keep the leases of *pipelines*, those that are not kept yet."""
         self._listen(pipelines, config)
-        keep(pipelines, self.kept, self._parts.clock)
+        keep(pipelines, self.kept, self._runtime.clock)
 
     def _listen(self, pipelines: Pipelines, config: Config) -> None:
-        listen_to(pipelines, config, told_to(self._telemetry.on_event, self.supervised.on_event))
+        listen_to(pipelines, config, told_to(self._telemetry.on_event, self.service.on_event))
 
     def _keep_secrets(self, generation: Generation) -> None:
         """Keep the files with tokens in them, those that are not kept yet."""
-        tokens, clock = generation.access.tokens, self._parts.clock
+        tokens, clock = generation.access.tokens, self._runtime.clock
         self.kept.begin(tokens, partial(watch, tokens.watched, tokens.look_again, clock=clock))
         for file in generation.files.values():
             self.kept.begin(file, file.keep)
@@ -243,36 +249,38 @@ class Running:
         self._crowd.resize(
             connections=guard.max_connections, per_caller=guard.max_connections_per_caller
         )
-        self._doors.change(generation.surfaces(self._lasting), limits=limits_of(generation.config))
+        self._listeners.change(
+            generation.surfaces(self._shared), limits=limits_of(generation.config)
+        )
 
     async def _settled(self, settling: Iterable[Settles]) -> None:
         await first_leases(
             settling,
-            clock=self._parts.clock,
+            clock=self._runtime.clock,
             limit_s=self.now.config.start_timeout_s,
             stop=self._stop,
         )
 
-    async def _renew_after_clones(self) -> None:
-        await renew_after_clones(
+    async def _renew_after_resume(self) -> None:
+        await renew_after_resume(
             lambda: self.now.pipelines.keepers,
             self.now.access.keys,
-            clock=self._parts.clock,
-            incarnation=self._parts.incarnation,
+            clock=self._runtime.clock,
+            boot_id=self._runtime.boot_id,
         )
 
     def _warn_of_exposed(self) -> None:
         """Tell of identities that others can read without any grant."""
         for paths in self.now.pipelines.watched.values():
             for sentence in exposed(paths()):
-                self._parts.warn(sentence)
+                self._runtime.warn(sentence)
 
     def _on_exchange(self, exchange: Exchange) -> None:
         # The audit first: trouble in what follows must not cost its line.
         if self.now.audit.log is not None:
             self.now.audit.log.on_exchange(exchange)
         self._telemetry.on_exchange(exchange)
-        note_use(exchange, self.now.access, now=self._parts.clock.now())
+        note_use(exchange, self.now.access, now=self._runtime.clock.now())
 
 
 def told_to(*listeners: Callable[[Event], None]) -> Callable[[Event], None]:
@@ -300,3 +308,24 @@ def _has_lease(keeper: Keeper[Any]) -> bool:
     except NotReady:
         return False
     return True
+
+
+async def renew_after_resume(
+    keepers: Callable[[], Iterable[Keeper[Any]]],
+    keys: SigningKeys,
+    *,
+    clock: Clock,
+    boot_id: Callable[[], str],
+) -> None:
+    """Renew everything, with a signing key of our own, after the wall clock jumped or this became
+    another *boot_id*: it may be a thawed clone, whose twin holds the same leases and keys.
+
+    asyncio's clock stands still while a machine is suspended or snapshotted, and a clone wakes up
+    with everything that its twin holds.
+    """
+    async for jumped in clock_steps(clock):
+        found = boot_id()
+        if jumped or found != keys.made_on:
+            keys.add_key(clock.now(), on=found)
+            for keeper in keepers():
+                keeper.renew_now()

@@ -1,9 +1,10 @@
 """Every socket we serve on, and where our own commands find them. Serves nothing."""
 
+import asyncio
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,13 +12,18 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from broker import __version__
+from broker.access.caller import Caller
+from broker.clock import Clock
 from broker.config import Address, Config
 from broker.daemon.errors import CannotStart, explained
-from broker.daemon.wiring import Parts
+from broker.daemon.wiring import Runtime
 from broker.files import locations
 from broker.files.private_file import write_private
 from broker.http.bind import AddressLacking, ListenError, bind, bind_unix, unlink_own
 from broker.http.guard import METADATA_ADDRESSES
+from broker.http.limits import Crowd
+from broker.http.message import Exchange, Surface
+from broker.http.server import Limits, Server, leave, serving
 from broker.surfaces.control import Endpoints
 from broker.systemd import Inherited, device_of
 
@@ -75,7 +81,7 @@ def prepare_runtime_dir(path: Path, environ: Mapping[str, str]) -> None:
 
 
 def sockets_of(
-    config: Config, parts: Parts, stack: AsyncExitStack, *, before: Sockets | None = None
+    config: Config, runtime: Runtime, stack: AsyncExitStack, *, before: Sockets | None = None
 ) -> Sockets:
     """Return a socket for every configured address: systemd's, where one covers it, else our own.
     Those of systemd's that nobody configured are served too. What was open *before* stays, and what
@@ -86,18 +92,18 @@ def sockets_of(
     """
     # A neighbour on the link can reach what is bound on lo, unless no rule wants it to.
     wants_network = any(rule.who.cidr for rule in config.rules)
-    door = Bindings(stack, parts=parts, wants_network=wants_network, before=before)
+    listener = Bindings(stack, runtime=runtime, wants_network=wants_network, before=before)
     return Sockets(
-        control=door.control(config),
-        imds=door.both("imds", config.imds.listen, hops=config.imds.hop_limit_at),
+        control=listener.control(config),
+        imds=listener.both("imds", config.imds.listen, hops=config.imds.hop_limit_at),
         container=(
-            *door.both("container", config.container.listen, said=config.container.listen_said),
-            *door.taken("namespace"),
+            *listener.both("container", config.container.listen, said=config.container.listen_said),
+            *listener.taken("namespace"),
         ),
-        ops=door.both("ops", config.ops.listen, said=config.ops.listen_said, kept=False),
-        inherited=frozenset(parts.inherited.sockets),
-        taken=door.theirs,
-        bound=door.ours,
+        ops=listener.both("ops", config.ops.listen, said=config.ops.listen_said, kept=False),
+        inherited=frozenset(runtime.inherited.sockets),
+        taken=listener.theirs,
+        bound=listener.ours,
     )
 
 
@@ -106,12 +112,17 @@ class Bindings:
     there already."""
 
     def __init__(
-        self, stack: AsyncExitStack, *, parts: Parts, wants_network: bool, before: Sockets | None
+        self,
+        stack: AsyncExitStack,
+        *,
+        runtime: Runtime,
+        wants_network: bool,
+        before: Sockets | None,
     ) -> None:
         self.theirs: dict[str, tuple[socket.socket, ...]] = {}
         self.ours: dict[Place, Bound] = {}
         self._stack = stack
-        self._parts = parts
+        self._runtime = runtime
         self._wants_network = wants_network
         self._before = before
 
@@ -121,7 +132,7 @@ class Bindings:
         if theirs := self.taken("control"):
             return theirs[0]
         # A system service's socket is everybody's to speak to; who gets what, the rules say.
-        mode = 0o666 if "RUNTIME_DIRECTORY" in self._parts.environ else 0o600
+        mode = 0o666 if "RUNTIME_DIRECTORY" in self._runtime.environ else 0o600
         path = config.runtime_dir / "broker.sock"
         with explained("runtime_dir: "):
             control = self._stack.enter_context(bind_unix(path, mode=mode))
@@ -134,12 +145,12 @@ class Bindings:
         if self._before is not None:
             self.theirs[name] = self._before.taken.get(name, ())
             return self.theirs[name]
-        theirs = self._parts.inherited.of(name)
+        theirs = self._runtime.inherited.of(name)
         for sock in theirs:
             if name == "control" or self._wants_network:
                 continue
             if is_reachable(sock.getsockname()[0], device=device_of(sock)):
-                self._parts.warn(
+                self._runtime.warn(
                     f"{url_of(sock)}, which systemd listens on, can be reached by neighbours on "
                     "the link; write BindToDevice=lo into its socket unit"
                 )
@@ -176,7 +187,7 @@ class Bindings:
             try:
                 sock = bind(address.host, address.port, hop_limit=hops, device=device)
             except AddressLacking as error:
-                self._parts.log.warning(
+                self._runtime.log.warning(
                     "address.lacking", surface=name, address=str(address), reason=str(error)
                 )
                 return None
@@ -184,7 +195,7 @@ class Bindings:
                 raise CannotStart(f"{name}.listen: {error}") from error
             bound = Bound(self._stack.enter_context(sock), hops, device)
         elif (bound.hops, bound.device) != (hops, device):
-            self._parts.warn(
+            self._runtime.warn(
                 f"{name}.listen: {address} stays open as it was, with "
                 f"{bound.hops or 'no'} hops set and kept to {bound.device or 'no device'}; "
                 "other hops or another device take a restart"
@@ -287,3 +298,76 @@ def endpoints_file(config: Config) -> Path:
 def hosts_of(inherited: Inherited) -> list[str]:
     """Return the addresses that systemd listens on for us."""
     return [sock.getsockname()[0] for sock in inherited.of("imds", "container", "namespace", "ops")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerContext:
+    """What all doors have in common: the crowd, who knows everybody, who hears of everything."""
+
+    clock: Clock
+    crowd: Crowd
+    who: Callable[[asyncio.BaseTransport], Caller]
+    on_exchange: Callable[[Exchange], None]
+    on_error: Callable[[BaseException], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One socket that is served: whose, and the server, which ends with ``closing``."""
+
+    surface: str
+    server: Server
+    closing: AsyncExitStack
+
+
+class Listeners:
+    """Serves each socket by the surface of a name, whichever that is at the time."""
+
+    def __init__(self, context: ServerContext) -> None:
+        self._context = context
+        self._surfaces: dict[str, Surface] = {}
+        self._limits = Limits()
+        self._open: dict[socket.socket, Listener] = {}
+
+    def change(self, surfaces: Mapping[str, Surface], *, limits: Limits) -> None:
+        """Have *surfaces* answer from the next request on, also on connections that are there."""
+        self._surfaces.update(surfaces)
+        self._limits = limits
+        for listener in self._open.values():
+            listener.server.change(self._surfaces[listener.surface], limits=limits)
+
+    async def open(self, surface: str, sockets: Iterable[socket.socket]) -> None:
+        """Serve *sockets*, ours from here on, by the surface of that name. What is open stays so.
+
+        Raises:
+            CannotStart: Another program listens there since the socket was bound.
+        """
+        for sock in sockets:
+            if sock not in self._open:
+                closing = AsyncExitStack()
+                with explained(f"{surface}.listen: "):
+                    server = await closing.enter_async_context(self._served(surface, sock))
+                self._open[sock] = Listener(surface, server, closing)
+
+    async def close(self, sockets: Iterable[socket.socket]) -> None:
+        """Close those of *sockets* that are open, all at once: a slow one keeps nobody waiting."""
+        listeners = [self._open.pop(sock) for sock in tuple(sockets) if sock in self._open]
+        await leave([listener.server for listener in listeners])
+        for listener in listeners:
+            await listener.closing.aclose()
+
+    async def close_all(self) -> None:
+        await self.close(self._open)
+
+    def _served(self, surface: str, sock: socket.socket):  # type: ignore[no-untyped-def]
+        context = self._context
+        return serving(
+            self._surfaces[surface],
+            [sock],
+            clock=context.clock,
+            limits=self._limits,
+            crowd=context.crowd,
+            who=context.who,
+            on_exchange=context.on_exchange,
+            on_error=context.on_error,
+        )

@@ -17,12 +17,11 @@ from broker.access.peer import why_unaskable
 from broker.config import Address, Config
 from broker.config.model import LogConfig
 from broker.daemon.errors import CannotStart, Misconfigured
-from broker.daemon.lifecycle import Running, serving_all
-from broker.daemon.process import keep_memory_private
-from broker.daemon.reload import Load, Speak, reloads
-from broker.daemon.threads import Unawaited
+from broker.daemon.lifecycle import Broker, run_broker
+from broker.daemon.process import AbandonableExecutor, keep_memory_private
+from broker.daemon.reload import Load, SetLog, reload_on
 from broker.daemon.wiring import (
-    Parts,
+    Runtime,
     exchange,
     obtain,
     obtain_all,
@@ -33,9 +32,9 @@ from broker.systemd import Notifier, NotServable, inherited
 from broker.telemetry.log import Voice
 
 __all__ = [
+    "Broker",
     "CannotStart",
-    "Parts",
-    "Running",
+    "Runtime",
     "exchange",
     "main",
     "obtain",
@@ -44,7 +43,7 @@ __all__ = [
     "obtain_namespace_token",
     "private",
     "run",
-    "serving_all",
+    "run_broker",
 ]
 
 
@@ -54,50 +53,50 @@ def raise_open_files_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def _speak_as_before(_: LogConfig) -> None: ...
+def _keep_log(_: LogConfig) -> None: ...
 
 
 async def run(
     config: Config,
-    parts: Parts,
+    runtime: Runtime,
     stop: asyncio.Event,
     *,
     reload: asyncio.Event | None = None,
     load: Load | None = None,
-    speak: Speak = _speak_as_before,
+    set_log: SetLog = _keep_log,
 ) -> None:
     """Be the daemon until *stop*. Whenever *reload* is set, put in force what *load* returns then;
-    *speak* changes the log's form and level.
+    *set_log* changes the log's form and level.
 
     Raises:
         CannotStart: A port is taken, or a file or directory cannot be used.
     """
-    warnings = (*parts.inherited.warnings, *config.warnings, why_unaskable())
+    warnings = (*runtime.inherited.warnings, *config.warnings, why_unaskable())
     for warning in filter(None, warnings):
-        parts.log.warning("config.warning", reason=warning)
+        runtime.log.warning("config.warning", reason=warning)
     raise_open_files_limit()
-    async with serving_all(config, parts, stop=stop) as running, asyncio.TaskGroup() as tasks:
+    async with run_broker(config, runtime, stop=stop) as broker, asyncio.TaskGroup() as tasks:
         if not stop.is_set():
-            parts.log.info(
+            runtime.log.info(
                 "daemon.ready",
                 version=__version__,
-                imds=running.endpoints.imds,
-                container=running.endpoints.container,
-                ops=running.endpoints.ops,
-                roles=list(running.pipelines.roles),
-                restored=running.restored,
+                imds=broker.endpoints.imds,
+                container=broker.endpoints.container,
+                ops=broker.endpoints.ops,
+                roles=list(broker.pipelines.roles),
+                restored=broker.restored,
             )
         reloading = tasks.create_task(
-            reloads(
-                running,
+            reload_on(
+                broker,
                 reload or asyncio.Event(),
                 load=load or (lambda: config),
-                log=parts.log,
-                speak=speak,
+                log=runtime.log,
+                set_log=set_log,
             )
         )
         await stop.wait()
-        parts.log.info("daemon.stopping")
+        runtime.log.info("daemon.stopping")
         reloading.cancel()
 
 
@@ -113,8 +112,8 @@ def main(config: Config, load: Load | None = None) -> int:
     try:
         # Taken out of the environment before it is copied: they are for this process alone.
         handed = handed_by_systemd()
-        parts = Parts(log=voice.log, **handed)
-        asyncio.run(_until_signalled(config, parts, load=load, voice=voice))
+        runtime = Runtime(log=voice.log, **handed)
+        asyncio.run(_until_signalled(config, runtime, load=load, voice=voice))
     except CannotStart as error:
         print(f"namespace-broker: {error}", file=sys.stderr)  # noqa: T201 - an error is one line
         return error.exit_code
@@ -122,7 +121,7 @@ def main(config: Config, load: Load | None = None) -> int:
 
 
 def handed_by_systemd() -> dict[str, Any]:
-    """Return as `Parts` what systemd gave this process, and forget that it did.
+    """Return as `Runtime` what systemd gave this process, and forget that it did.
 
     Raises:
         Misconfigured: A socket that nothing can be served on.
@@ -136,11 +135,11 @@ def handed_by_systemd() -> dict[str, Any]:
 
 
 async def _until_signalled(
-    config: Config, parts: Parts, *, load: Load | None, voice: Voice
+    config: Config, runtime: Runtime, *, load: Load | None, voice: Voice
 ) -> None:
     stop, reload = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
-    loop.set_default_executor(Unawaited())
+    loop.set_default_executor(AbandonableExecutor())
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     hung_up = stop if ends_with_its_terminal() else reload
@@ -149,11 +148,11 @@ async def _until_signalled(
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
     await run(
         config,
-        parts,
+        runtime,
         stop,
         reload=reload,
         load=load,
-        speak=lambda log: voice.change(form=log.format, level=log.level),
+        set_log=lambda log: voice.change(form=log.format, level=log.level),
     )
 
 
@@ -165,26 +164,26 @@ def ends_with_its_terminal() -> bool:
 
 
 @asynccontextmanager
-async def private(config: Config, parts: Parts) -> AsyncIterator[Running]:
+async def private(config: Config, runtime: Runtime) -> AsyncIterator[Broker]:
     """Run a broker of one's own for the block, on free loopback ports, beside any other.
 
     It touches none of the secrets that the host's broker keeps. *config* has nothing but roles.
     """
     with tempfile.TemporaryDirectory(prefix="namespace-broker-") as folder:
         anywhere = (Address(host="127.0.0.1", port=0),)
-        runtime = Path(folder)
+        folder_path = Path(folder)
         own = replace(
             config,
-            runtime_dir=runtime,
+            runtime_dir=folder_path,
             state_dir=None,
             imds=replace(config.imds, listen=anywhere),
             container=replace(
                 config.container,
                 listen=anywhere,
-                token_file=runtime / "container-token",
+                token_file=folder_path / "container-token",
                 token_group=None,
             ),
             ops=replace(config.ops, listen=()),
         )
-        async with serving_all(own, parts) as running:
-            yield running
+        async with run_broker(own, runtime) as broker:
+            yield broker

@@ -8,6 +8,8 @@ import resource
 import sys
 import threading
 import traceback
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -72,3 +74,46 @@ def _tell(
     text = kind.__name__ if error is None else told_of(error)
     with suppress(OSError, ValueError):
         print(f"namespace-broker: a bug: {text}", file=out, flush=True)
+
+
+MOST = 32
+"""More than asyncio has by itself on a small machine: those that hang must not keep the others."""
+
+
+class AbandonableExecutor(ThreadPoolExecutor):
+    """Threads that nobody waits for at the end: whatever must be whole is awaited by who began it.
+
+    The process has to end itself then: Python would wait for them once more (`os._exit`).
+    """
+
+    def __init__(self) -> None:
+        super().__init__(MOST, thread_name_prefix="may-hang")
+
+    def shutdown(self, wait: bool = False, *, cancel_futures: bool = True) -> None:
+        """Begin nothing more, and leave what is under way, whatever is asked for."""
+        super().shutdown(wait=False, cancel_futures=True)
+
+
+OTHERS_READ, OTHERS_PASS = 0o004, 0o001
+GROUP_READS = 0o040
+
+
+def exposed(paths: Iterable[Path]) -> Iterator[str]:
+    """Yield a sentence for each file that other users of this host can read: whoever has the
+    Namespace token needs no grant of ours."""
+    for path in paths:
+        try:
+            mode = path.stat().st_mode & 0o777
+            reachable = all(above.stat().st_mode & OTHERS_PASS for above in path.absolute().parents)
+        except OSError:
+            continue
+        if mode & OTHERS_READ and reachable:
+            yield (
+                f"{path} can be read by every user of this host ({mode:04o}), and whoever reads it "
+                f"needs no grant here; chmod 0600 it, or its directory 0700"
+            )
+        elif mode & GROUP_READS:
+            yield (
+                f"{path} can be read by its group ({mode:04o}), whose members then need no grant "
+                f"here; chmod 0600 it, unless that is meant"
+            )

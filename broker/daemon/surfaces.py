@@ -16,8 +16,8 @@ from broker.daemon import host
 from broker.daemon.access import Access
 from broker.daemon.errors import Misconfigured
 from broker.daemon.wiring import (
-    Parts,
     Pipelines,
+    Runtime,
 )
 from broker.http.message import Surface
 from broker.http.server import Limits
@@ -63,13 +63,13 @@ def control_surface(
     )
 
 
-def imds_surface(config: Config, pipelines: Pipelines, access: Access, parts: Parts) -> Surface:
+def imds_surface(config: Config, pipelines: Pipelines, access: Access, runtime: Runtime) -> Surface:
     return Imds(
         pipelines.held,
         rules=access.rules,
         guard=access.guard,
         tokens=SessionTokens(access.keys),
-        place=place_of(config, pipelines, parts.clock),
+        place=place_of(config, pipelines, runtime.clock),
         v1=config.imds.v1,
     )
 
@@ -105,26 +105,26 @@ def handing_on(config: Config, access: Access) -> Handing:
     )
 
 
-Kept = tuple[Path, str | None, Keeper[Any]]
+FileKey = tuple[Path, str | None, Keeper[Any]]
 """Which file, for which group, and whose leases are in it."""
 
 
 def token_files(
     config: Config,
     pipelines: Pipelines,
-    parts: Parts,
+    runtime: Runtime,
     telemetry: Telemetry,
     undo: AsyncExitStack,
     *,
-    before: Mapping[Kept, TokenFile[Any]],
-) -> dict[Kept, TokenFile[Any]]:
+    before: Mapping[FileKey, TokenFile[Any]],
+) -> dict[FileKey, TokenFile[Any]]:
     """Open every configured token file's place, to be closed with *undo*; one that was kept in the
     same way *before* is kept on.
 
     Raises:
         Misconfigured: One must not be used.
     """
-    files: dict[Kept, TokenFile[Any]] = {}
+    files: dict[FileKey, TokenFile[Any]] = {}
     for path, group, keeper, form in wanted_files(config, pipelines):
         kept = (path, group, keeper)
         if kept in before:
@@ -135,7 +135,7 @@ def token_files(
                 path,
                 keeper=keeper,
                 form=form,
-                clock=parts.clock,
+                clock=runtime.clock,
                 group=group,
                 on_event=telemetry.on_file,
             )

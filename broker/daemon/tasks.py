@@ -8,7 +8,7 @@ from typing import Any
 Work = Callable[[], Coroutine[Any, Any, None]]
 
 
-class Upkeep:
+class TaskRegistry:
     """Begins the tasks of a thing, and ends them when that goes; a bug in one ends the group."""
 
     def __init__(self, tasks: asyncio.TaskGroup) -> None:
@@ -35,11 +35,11 @@ class Upkeep:
 
 
 @asynccontextmanager
-async def upkeep() -> AsyncIterator[Upkeep]:
+async def task_registry() -> AsyncIterator[TaskRegistry]:
     """Have things kept for the block; its end is theirs."""
     failure: Exception | None = None
     async with asyncio.TaskGroup() as tasks:
-        kept = Upkeep(tasks)
+        kept = TaskRegistry(tasks)
         try:
             yield kept
         except Exception as error:

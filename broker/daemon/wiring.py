@@ -9,14 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from broker.access.caller import held_as
+from broker.access.caller import lease_key
 from broker.access.rules import Rule
 from broker.clock import Clock, SystemClock
 from broker.config import Config, IdentityConfig, IdTokenConfig, RoleConfig, Upstream
 from broker.credentials import AwsCredentials, IdToken, NamespaceToken
 from broker.daemon import fingerprints, host
 from broker.daemon.fingerprints import FROM_AWS
-from broker.daemon.tasks import Upkeep, upkeep
+from broker.daemon.tasks import TaskRegistry, task_registry
 from broker.files.watch import watch
 from broker.keeper import Event, Keeper, Obtained, Renewed
 from broker.lease import Lease, NotReady, Refused, Source, Unavailable
@@ -49,7 +49,7 @@ KEPT_ID_TOKEN_S = 3600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
+class Runtime:
     """What pipelines are made with, so that tests and the demo can hand in their own."""
 
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
@@ -57,7 +57,7 @@ class Parts:
     log: Log = field(default_factory=lambda: logger(form="auto", level="info"))
     renew_within_s: float | None = None
     """Renew role leases, and identities that come from AWS, at least this often: for a demo."""
-    incarnation: Callable[[], str] = host.incarnation
+    boot_id: Callable[[], str] = host.boot_id
     """What is another on a clone of this machine, and after each start of it."""
     inherited: Inherited = field(default_factory=Inherited)
     supervisor: Notifier = field(default_factory=Notifier)
@@ -73,7 +73,7 @@ class Pipelines:
     identities: Mapping[str, Keeper[NamespaceToken]]
     roles: Mapping[str, Keeper[AwsCredentials]]
     narrowed: Mapping[str, Keeper[AwsCredentials]]
-    """The leases that a rule has for itself, by `held_as`."""
+    """The leases that a rule has for itself, by `lease_key`."""
     id_tokens: Mapping[str, Keeper[IdToken]]
     watched: Mapping[str, Callable[[], Iterable[Path]]]
     fingerprints: Mapping[str, str] = field(default_factory=dict)
@@ -98,10 +98,10 @@ class Pipelines:
 
 
 @asynccontextmanager
-async def wired(config: Config, parts: Parts) -> AsyncIterator[Pipelines]:
+async def wired(config: Config, runtime: Runtime) -> AsyncIterator[Pipelines]:
     """Wire the configured pipelines; their connections end with the block."""
     async with AsyncExitStack() as stack:
-        yield wire(config, await opened_clouds(config.upstream, parts, stack))
+        yield wire(config, await opened_clouds(config.upstream, runtime, stack))
 
 
 def wire(config: Config, clouds: "Clouds", *, before: Pipelines | None = None) -> Pipelines:
@@ -113,14 +113,14 @@ def wire(config: Config, clouds: "Clouds", *, before: Pipelines | None = None) -
     return Pipelines(
         identities,
         {
-            name: wiring.role(entry, bearer=identities[entry.identity], held_as=name)
+            name: wiring.role(entry, bearer=identities[entry.identity], lease_key=name)
             for name, entry in assumed.items()
         },
         {
-            held_as(name, rule.name): wiring.role(
+            lease_key(name, rule.name): wiring.role(
                 under(assumed[name], rule),
                 bearer=identities[assumed[name].identity],
-                held_as=held_as(name, rule.name),
+                lease_key=lease_key(name, rule.name),
             )
             for rule in config.rules
             if rule.grant.narrowed
@@ -150,7 +150,7 @@ class Wiring:
     def identity(self, identity: IdentityConfig) -> Keeper[NamespaceToken]:
         name, clouds = identity.name, self._clouds
         made_of = fingerprints.of_identity(
-            identity, upstream=clouds.upstream, environ=clouds.parts.environ
+            identity, upstream=clouds.upstream, environ=clouds.runtime.environ
         )
         if kept := self._same(f"identity/{name}", made_of):
             self.watched[name] = self._before.watched[name]
@@ -163,12 +163,12 @@ class Wiring:
         return self._heir(clouds.kept(f"identity/{name}", source, often=often))
 
     def role(
-        self, entry: RoleConfig, *, bearer: Keeper[NamespaceToken], held_as: str
+        self, entry: RoleConfig, *, bearer: Keeper[NamespaceToken], lease_key: str
     ) -> Keeper[AwsCredentials]:
         made_of = fingerprints.of_role(entry, bearer=self.fingerprints[bearer.name])
         source = self._clouds.assuming(entry, bearer=bearer)
-        return self._same(f"role/{held_as}", made_of, bearer) or self._heir(
-            self._clouds.kept(f"role/{held_as}", source, often=True)
+        return self._same(f"role/{lease_key}", made_of, bearer) or self._heir(
+            self._clouds.kept(f"role/{lease_key}", source, often=True)
         )
 
     def id_token(self, entry: IdTokenConfig, *, bearer: Keeper[NamespaceToken]) -> Keeper[IdToken]:
@@ -213,18 +213,18 @@ class Clouds:
     sts: Sts
     roles: RoleReader
     upstream: Upstream
-    parts: Parts
+    runtime: Runtime
 
     def id_token(
         self, audience: str, *, bearer: Keeper[NamespaceToken], duration_s: int | None = None
     ) -> IdTokenFor:
         life = {} if duration_s is None else {"duration_s": duration_s}
-        return IdTokenFor(audience, bearer=bearer, iam=self.iam, clock=self.parts.clock, **life)
+        return IdTokenFor(audience, bearer=bearer, iam=self.iam, clock=self.runtime.clock, **life)
 
     def kept(self, lease: str, source: Source[T], *, often: bool = False) -> Keeper[T]:
         """Return the keeper of one lease; *often*: renewed as often as a demo wants to show."""
-        renew_within_s = self.parts.renew_within_s if often else None
-        return Keeper(lease, source, clock=self.parts.clock, renew_within_s=renew_within_s)
+        renew_within_s = self.runtime.renew_within_s if often else None
+        return Keeper(lease, source, clock=self.runtime.clock, renew_within_s=renew_within_s)
 
     def assuming(self, entry: RoleConfig, *, bearer: Keeper[NamespaceToken]) -> AssumedRole:
         """Return the source of one role's credentials, every parameter of the call its own."""
@@ -232,15 +232,15 @@ class Clouds:
             entry.role,
             token=self.id_token(entry.audience, bearer=bearer),
             sts=self.sts,
-            warn=self.parts.warn,
-            clock=self.parts.clock,
+            warn=self.runtime.warn,
+            clock=self.runtime.clock,
             roles=self.roles,
         )
 
     def from_aws(self, identity: IdentityConfig, closing: AsyncExitStack) -> Exchange:
         """Return the source that buys *identity*'s token with one from AWS; what it holds open ends
         with *closing*."""
-        upstream, clock = self.upstream, self.parts.clock
+        upstream, clock = self.upstream, self.runtime.clock
         ambient = Ambient(clock=clock, profile=identity.profile, ca_bundle=upstream.ca_bundle)
         closing.push_async_callback(ambient.close)
         return aws_identity_source(
@@ -265,21 +265,21 @@ def _already_said(_: str) -> None:
     """That no workspace is named is among the warnings of the configuration."""
 
 
-async def opened_clouds(upstream: Upstream, parts: Parts, stack: AsyncExitStack) -> Clouds:
+async def opened_clouds(upstream: Upstream, runtime: Runtime, stack: AsyncExitStack) -> Clouds:
     http = await stack.enter_async_context(open_session())
-    sts = Sts(clock=parts.clock, endpoint=upstream.sts_endpoint, ca_bundle=upstream.ca_bundle)
+    sts = Sts(clock=runtime.clock, endpoint=upstream.sts_endpoint, ca_bundle=upstream.ca_bundle)
     return Clouds(
         iam=NamespaceIam(http, upstream.iam_endpoint),
         http=http,
         sts=await stack.enter_async_context(sts),
         roles=RoleDocuments(
-            environ=parts.environ,
-            clock=parts.clock,
+            environ=runtime.environ,
+            clock=runtime.clock,
             sts_endpoint=upstream.sts_endpoint,
             ca_bundle=upstream.ca_bundle,
         ),
         upstream=upstream,
-        parts=parts,
+        runtime=runtime,
     )
 
 
@@ -293,10 +293,10 @@ def identity_from(
         source=identity.source,
         token_file=identity.token_file,
         token_spec=identity.token_spec,
-        environ=clouds.parts.environ,
+        environ=clouds.runtime.environ,
         iam=clouds.iam,
         http=clouds.http,
-        clock=clouds.parts.clock,
+        clock=clouds.runtime.clock,
     )
 
 
@@ -337,14 +337,14 @@ def waking(
 
 
 @asynccontextmanager
-async def keeping(pipelines: Pipelines, clock: Clock) -> AsyncIterator[Upkeep]:
+async def keeping(pipelines: Pipelines, clock: Clock) -> AsyncIterator[TaskRegistry]:
     """Run every keeper and file watch for the block. A bug in one of them ends the block."""
-    async with upkeep() as kept:
+    async with task_registry() as kept:
         keep(pipelines, kept, clock)
         yield kept
 
 
-def keep(pipelines: Pipelines, kept: Upkeep, clock: Clock) -> None:
+def keep(pipelines: Pipelines, kept: TaskRegistry, clock: Clock) -> None:
     """Run every keeper and file watch that does not run yet."""
     for name, identity in pipelines.identities.items():
         look = partial(watch, pipelines.watched[name], identity.renew_now, clock=clock)
@@ -385,52 +385,52 @@ async def first_leases(
         await asyncio.gather(everything, *limits, return_exceptions=True)
 
 
-async def obtain(config: Config, role: str, parts: Parts) -> Lease[AwsCredentials]:
+async def obtain(config: Config, role: str, runtime: Runtime) -> Lease[AwsCredentials]:
     """Obtain one lease of *role*, without a daemon.
 
     Raises:
         Refused: A proper no, at once.
         Unavailable: Passing faults for 60 s.
     """
-    async with wired(config, parts) as pipelines, keeping(pipelines, parts.clock):
-        return await once(pipelines.roles[role], parts.clock)
+    async with wired(config, runtime) as pipelines, keeping(pipelines, runtime.clock):
+        return await once(pipelines.roles[role], runtime.clock)
 
 
 async def obtain_namespace_token(
-    config: Config, identity: str, parts: Parts
+    config: Config, identity: str, runtime: Runtime
 ) -> Lease[NamespaceToken]:
     """Obtain the token of one identity, without a daemon. Raises as `obtain`."""
-    async with wired(config, parts) as pipelines, keeping(pipelines, parts.clock):
-        return await once(pipelines.identities[identity], parts.clock)
+    async with wired(config, runtime) as pipelines, keeping(pipelines, runtime.clock):
+        return await once(pipelines.identities[identity], runtime.clock)
 
 
 async def obtain_id_token(
-    config: Config, identity: str, audience: str, parts: Parts
+    config: Config, identity: str, audience: str, runtime: Runtime
 ) -> Lease[IdToken]:
     """Obtain an ID token of one identity, without a daemon. Raises as `obtain`."""
     async with AsyncExitStack() as stack:
-        pipelines = await stack.enter_async_context(wired(config, parts))
-        clouds = await opened_clouds(config.upstream, parts, stack)
+        pipelines = await stack.enter_async_context(wired(config, runtime))
+        clouds = await opened_clouds(config.upstream, runtime, stack)
         source = clouds.id_token(audience, bearer=pipelines.identities[identity])
-        keeper = Keeper(f"id-token/{audience}", source, clock=parts.clock)
-        kept = await stack.enter_async_context(keeping(pipelines, parts.clock))
+        keeper = Keeper(f"id-token/{audience}", source, clock=runtime.clock)
+        kept = await stack.enter_async_context(keeping(pipelines, runtime.clock))
         kept.begin(keeper, keeper.run)
-        return await once(keeper, parts.clock)
+        return await once(keeper, runtime.clock)
 
 
-async def exchange(upstream: Upstream, identity: IdentityConfig, parts: Parts) -> Exchanged:
+async def exchange(upstream: Upstream, identity: IdentityConfig, runtime: Runtime) -> Exchanged:
     """Buy a Namespace token with an AWS identity, without a daemon; with its workspace. Raises as
     `obtain`."""
     async with AsyncExitStack() as stack:
-        clouds = await opened_clouds(upstream, parts, stack)
-        return await exchanged_once(clouds.from_aws(identity, stack), clock=parts.clock)
+        clouds = await opened_clouds(upstream, runtime, stack)
+        return await exchanged_once(clouds.from_aws(identity, stack), clock=runtime.clock)
 
 
-async def obtain_all(config: Config, parts: Parts) -> Sequence[tuple[str, Lease[Any] | str]]:
+async def obtain_all(config: Config, runtime: Runtime) -> Sequence[tuple[str, Lease[Any] | str]]:
     """Obtain every lease once; of each its name, and the lease or why there is none."""
-    async with wired(config, parts) as pipelines, keeping(pipelines, parts.clock):
+    async with wired(config, runtime) as pipelines, keeping(pipelines, runtime.clock):
         return [
-            (keeper.name, await _or_reason(once(keeper, parts.clock)))
+            (keeper.name, await _or_reason(once(keeper, runtime.clock)))
             for keeper in pipelines.keepers
         ]
 

@@ -63,7 +63,7 @@ class Container:
         if role not in grant.roles:
             # In the same words: which others there are is not this caller's business.
             return problem(404, "no such credentials", role=role, refusal="not-granted")
-        lease = servable(self._keepers[grant.held_as(role)], now=now)
+        lease = servable(self._keepers[grant.lease_key(role)], now=now)
         if lease is None:
             return replace(self.nothing(), role=role)
         return Answer(
@@ -91,7 +91,7 @@ class Container:
         may share an ARN and differ in their policies."""
         granted = [role for role in self._keepers if role in grant.roles]
         for role in sorted(granted, key=lambda role: role != grant.default_role):
-            lease = servable(self._keepers[grant.held_as(role)], now=now)
+            lease = servable(self._keepers[grant.lease_key(role)], now=now)
             if lease is not None and lease.value.role_arn == arn:
                 return role
         return None

@@ -187,7 +187,7 @@ class Control:
 
     def _status_for(self, grant: Grant, statuses: list[Status], *, ready: bool) -> Answer:
         """Answer a caller that is no owner: its own roles, and nothing of anybody else's."""
-        own = {f"role/{grant.held_as(role)}" for role in grant.roles}
+        own = {f"role/{grant.lease_key(role)}" for role in grant.roles}
         document = {
             "version": __version__,
             "pid": os.getpid(),
@@ -209,7 +209,7 @@ class Control:
         if name is None or name not in grant.roles:
             return self._refused(caller, route="credentials")
         try:
-            lease = self._held[grant.held_as(name)].current(now=now)
+            lease = self._held[grant.lease_key(name)].current(now=now)
         except NotReady as reason:
             return problem(404, "not-ready", f"role/{name}: {reason}", route="credentials")
         document = credentials_document(lease)

@@ -134,7 +134,7 @@ class Imds:
             return page(404, route=route.label)
         if route.role not in grant.roles:
             return page(404, route=route.label, role=role, refusal="not-granted")
-        lease = servable(self._keepers[grant.held_as(role)], now=now)
+        lease = servable(self._keepers[grant.lease_key(role)], now=now)
         if lease is None:
             return page(401, route=route.label, role=role)
         body = imds_credentials(lease, now=now, with_account=route.extended)
@@ -170,7 +170,7 @@ class Imds:
         role = grant.default_role
         if role is None or role not in grant.roles or role not in self._keepers:
             return None
-        lease = servable(self._keepers[grant.held_as(role)], now=now)
+        lease = servable(self._keepers[grant.lease_key(role)], now=now)
         return None if lease is None else (role, lease)
 
     def _found(

@@ -149,7 +149,7 @@ def test_a_rule_with_a_policy_or_tags_has_leases_of_its_own() -> None:
     with_policy = replace(plain, number=2, policy="{}")
     with_tags = replace(plain, number=3, tags=(("team", "ci"),))
 
-    names = {rule.grant.held_as("deploy") for rule in (plain, with_policy, with_tags)}
+    names = {rule.grant.lease_key("deploy") for rule in (plain, with_policy, with_tags)}
 
     assert names == {"deploy", "deploy rules[2]", "deploy rules[3]"}
 

@@ -4,7 +4,7 @@ import asyncio
 from datetime import timedelta
 from pathlib import Path
 
-from broker.clock import looks
+from broker.clock import clock_steps
 from broker.files.watch import watch
 from tests.support.fakes import FakeClock, settled
 
@@ -14,7 +14,7 @@ async def test_a_jump_of_more_than_a_minute_is_told_in_either_direction() -> Non
     seen: list[timedelta] = []
 
     async def collect() -> None:
-        async for jump in looks(clock):
+        async for jump in clock_steps(clock):
             if jump:
                 seen.append(jump)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.daemon.exposed import exposed
+from broker.daemon.process import exposed
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ import pytest
 
 from broker.credentials import AwsCredentials, IdToken, NamespaceToken
 from broker.daemon.handover import (
-    Kept,
-    KeptLeases,
+    LeaseSnapshot,
+    SnapshotEntry,
     Unreadable,
-    given_back,
-    held_by,
     newest,
     read,
+    restore_leases,
+    take_snapshot,
     written,
 )
 from broker.keeper import Keeper
@@ -46,15 +46,15 @@ def keeper_of(name: str, clock: FakeClock) -> Keeper[Any]:
     return Keeper(name, ScriptedSource(Refused("no")), clock=clock, jitter=lambda: 0.0)
 
 
-def kept_as(name: str, lease: Lease[Any], *, in_doubt: bool = False) -> KeptLeases:
-    kept = Kept(fingerprint=FINGERPRINT, lease=lease, in_doubt=in_doubt)
-    return KeptLeases(serial=1, leases={name: kept})
+def kept_as(name: str, lease: Lease[Any], *, in_doubt: bool = False) -> LeaseSnapshot:
+    kept = SnapshotEntry(fingerprint=FINGERPRINT, lease=lease, in_doubt=in_doubt)
+    return LeaseSnapshot(serial=1, leases={name: kept})
 
 
 def begin_with(
-    kept: KeptLeases, keeper: Keeper[Any], clock: FakeClock, *, fingerprint: str = FINGERPRINT
+    kept: LeaseSnapshot, keeper: Keeper[Any], clock: FakeClock, *, fingerprint: str = FINGERPRINT
 ) -> list[str]:
-    return given_back(
+    return restore_leases(
         kept,
         [keeper],
         {keeper.name: fingerprint},
@@ -71,7 +71,7 @@ async def test_a_lease_comes_back_as_it_was(
     ends_at = None if hours is None else clock.now() + timedelta(hours=hours)
     lease = Lease(value=value, issued_at=clock.now(), expires_at=ends_at)
     before = await holding("any", lease, clock)
-    kept = held_by([before], {"any": FINGERPRINT}, serial=7, now=clock.now())
+    kept = take_snapshot([before], {"any": FINGERPRINT}, serial=7, now=clock.now())
 
     after = read(written(kept))
 
@@ -113,7 +113,7 @@ async def test_one_whose_renewal_had_failed_is_renewed_at_once(clock: FakeClock)
     async with running(keeper):
         keeper.renew_now()
         await clock.advance(seconds=2)
-    kept = held_by([keeper], {"role/deploy": FINGERPRINT}, serial=1, now=clock.now())
+    kept = take_snapshot([keeper], {"role/deploy": FINGERPRINT}, serial=1, now=clock.now())
 
     after = keeper_of("role/deploy", clock)
     begin_with(kept, after, clock)
@@ -174,7 +174,7 @@ async def test_what_holds_nothing_or_no_more_is_not_written(clock: FakeClock) ->
     refused: Keeper[Any] = await holding("role/c", Refused("no"), clock)
     await clock.advance(seconds=2)
 
-    kept = held_by([ended, refused], {}, serial=1, now=clock.now())
+    kept = take_snapshot([ended, refused], {}, serial=1, now=clock.now())
 
     assert kept.leases == {}
 
@@ -182,8 +182,8 @@ async def test_what_holds_nothing_or_no_more_is_not_written(clock: FakeClock) ->
 async def test_of_two_documents_the_newer_counts(clock: FakeClock) -> None:
     lease = lease_of(some_credentials(), clock, hours=1)
     older, newer = (
-        written(KeptLeases(serial=9)),
-        written(KeptLeases(serial=10, leases=kept_as("role/deploy", lease).leases)),
+        written(LeaseSnapshot(serial=9)),
+        written(LeaseSnapshot(serial=10, leases=kept_as("role/deploy", lease).leases)),
     )
 
     name, kept = newest({"leases-a": newer, "leases-b": older}, warn=pytest.fail)
@@ -192,7 +192,7 @@ async def test_of_two_documents_the_newer_counts(clock: FakeClock) -> None:
 
 
 def test_where_there_is_none_there_is_nothing() -> None:
-    assert newest({}, warn=pytest.fail) == (None, KeptLeases())
+    assert newest({}, warn=pytest.fail) == (None, LeaseSnapshot())
 
 
 WHOLE = {
@@ -244,7 +244,7 @@ def test_a_document_that_cannot_be_read_is_a_warning_without_its_secrets(documen
 
     name, kept = newest({"leases-b": document}, warn=warnings.append)
 
-    assert (name, kept) == (None, KeptLeases())
+    assert (name, kept) == (None, LeaseSnapshot())
     (warning,) = warnings
     assert "leases-b" in warning
     assert "secret" not in warning

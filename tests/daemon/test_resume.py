@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from broker.clock import LOOK_S
 from broker.daemon import host
-from broker.daemon.resume import renew_after_clones
+from broker.daemon.lifecycle import renew_after_resume
 from broker.keeper import Keeper
 from broker.surfaces.session_tokens import SessionTokens, SigningKeys
 from tests.support.fakes import FakeClock, ScriptedSource, an_hour_of, running, settled
@@ -17,10 +17,10 @@ class World:
 
     def __init__(self) -> None:
         self.clock = FakeClock()
-        self.incarnation = "this machine"
+        self.boot_id = "this machine"
         self.source = ScriptedSource(an_hour_of("a lease", self.clock))
         self.keeper = Keeper("role/deploy", self.source, clock=self.clock)
-        self.keys = SigningKeys.in_memory(now=self.clock.now(), on=self.incarnation)
+        self.keys = SigningKeys.in_memory(now=self.clock.now(), on=self.boot_id)
 
 
 @asynccontextmanager
@@ -28,11 +28,11 @@ async def watched() -> AsyncIterator[World]:
     world = World()
     async with running(world.keeper):
         watching = asyncio.create_task(
-            renew_after_clones(
+            renew_after_resume(
                 lambda: [world.keeper],
                 world.keys,
                 clock=world.clock,
-                incarnation=lambda: world.incarnation,
+                boot_id=lambda: world.boot_id,
             )
         )
         await settled()
@@ -68,7 +68,7 @@ async def test_another_machine_or_boot_renews_once_and_old_session_tokens_stay_g
     async with watched() as world:
         tokens = SessionTokens(world.keys)
         token = tokens.issue(21600, "uid=1000", world.clock.now())
-        world.incarnation = "its clone"
+        world.boot_id = "its clone"
 
         await world.clock.advance(minutes=5)
 
@@ -78,5 +78,5 @@ async def test_another_machine_or_boot_renews_once_and_old_session_tokens_stay_g
 
 
 def test_a_machine_is_the_same_each_time_it_is_looked_at() -> None:
-    assert host.incarnation() == host.incarnation()
-    assert len(host.incarnation()) == 32
+    assert host.boot_id() == host.boot_id()
+    assert len(host.boot_id()) == 32

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from broker.daemon.tasks import upkeep
+from broker.daemon.tasks import task_registry
 from tests.support.fakes import settled
 
 
@@ -25,7 +25,7 @@ class Thing:
 
 async def test_each_thing_is_begun_once_and_ended_alone_or_with_all() -> None:
     one, two = Thing(), Thing()
-    async with upkeep() as kept:
+    async with task_registry() as kept:
         for thing in (one, two, one):
             kept.begin(thing, thing.work, thing.work)
         await settled()
@@ -48,7 +48,7 @@ async def test_a_bug_in_one_ends_all() -> None:
         raise ZeroDivisionError
 
     async def until_then() -> None:
-        async with upkeep() as kept:
+        async with task_registry() as kept:
             kept.begin(thing, thing.work)
             await settled()
             kept.begin("bug", bug)
@@ -63,5 +63,5 @@ async def test_a_bug_in_one_ends_all() -> None:
 
 async def test_what_goes_wrong_in_the_block_itself_is_raised_as_it_is() -> None:
     with pytest.raises(KeyError):
-        async with upkeep():
+        async with task_registry():
             raise KeyError

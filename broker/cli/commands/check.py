@@ -119,12 +119,12 @@ def token_facts(config: Config) -> list[dict[str, Any]]:
 
 def obtained(config: Config) -> list[dict[str, Any]]:
     """Return what came of every lease: its end, or the reason why there is none."""
-    from broker.daemon.wiring import Parts, obtain_all
+    from broker.daemon.wiring import Runtime, obtain_all
     from broker.telemetry.log import logger
 
-    parts = Parts(log=logger(form="auto", level="error"))
+    runtime = Runtime(log=logger(form="auto", level="error"))
     with explained("--live"):
-        outcomes = asyncio.run(obtain_all(config, parts))
+        outcomes = asyncio.run(obtain_all(config, runtime))
     return [
         {"name": name, "ok": True, "expires_at": ends_at(outcome), "reason": None}
         if isinstance(outcome, Lease)

@@ -21,7 +21,7 @@ from broker.cli.showing import output, python, say, until_interrupted
 if TYPE_CHECKING:
     from broker.cli.flags import Options
     from broker.credentials import AwsCredentials
-    from broker.daemon.lifecycle import Running
+    from broker.daemon.lifecycle import Broker
     from broker.sandbox import Sandbox
 
 DESCRIPTION = """See it all work on this machine: no account, no root, nothing to configure.
@@ -71,8 +71,8 @@ def run(options: Options) -> int:
 
 
 async def demonstrate(*, stay: bool) -> int:
-    from broker.daemon.lifecycle import serving_all
-    from broker.daemon.wiring import Parts
+    from broker.daemon.lifecycle import run_broker
+    from broker.daemon.wiring import Runtime
     from broker.sandbox import Sandbox
     from broker.telemetry.log import logger
 
@@ -82,14 +82,14 @@ async def demonstrate(*, stay: bool) -> int:
             token = home / "token.json"
             sandbox.namespace.write_token_file(token)
             environ = {**sandbox.environment(), "NSC_TOKEN_FILE": str(token), "HOME": folder}
-            parts = Parts(
+            runtime = Runtime(
                 environ=environ,
                 log=logger(form="auto", level="warning"),
                 renew_within_s=RENEWAL_S,
             )
             config = loopback_config(sandbox, environ, home)
-            async with serving_all(config, parts) as running:
-                show = Show(sandbox=sandbox, running=running, home=home)
+            async with run_broker(config, runtime) as broker:
+                show = Show(sandbox=sandbox, broker=broker, home=home)
                 show.what_runs()
                 await show.proof()
                 await (show.until_interrupted() if stay else show.one_renewal())
@@ -130,11 +130,11 @@ class Show:
     """What the demo prints and proves."""
 
     sandbox: Sandbox
-    running: Running
+    broker: Broker
     home: Path
 
     def ways(self) -> Sequence[Way]:
-        client = self.running.client
+        client = self.broker.client
         token_file = self.home / "container.token"
         if not token_file.exists():
             descriptor = os.open(token_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -155,8 +155,8 @@ class Show:
         return [replace(way, variables=with_more(way.variables, sandbox)) for way in found]
 
     def what_runs(self) -> None:
-        endpoints = self.running.endpoints
-        say("Running on loopback, in this one process:")
+        endpoints = self.broker.endpoints
+        say("Broker on loopback, in this one process:")
         say(f"  Namespace (sandbox)    {self.sandbox.namespace.url}")
         say(f"  AWS STS, S3 (sandbox)  {self.sandbox.aws.url}")
         say(f"  broker, IMDS           {endpoints.imds[0]}")
@@ -242,7 +242,7 @@ class Show:
         )
 
     def key(self) -> AwsCredentials:
-        (keeper,) = self.running.pipelines.roles.values()
+        (keeper,) = self.broker.pipelines.roles.values()
         return keeper.current().value
 
 

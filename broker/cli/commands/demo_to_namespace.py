@@ -16,7 +16,7 @@ from broker.cli.errors import Failure
 from broker.cli.showing import PROGRAM_LIMIT_S, python, say, until_interrupted
 
 if TYPE_CHECKING:
-    from broker.daemon.lifecycle import Running
+    from broker.daemon.lifecycle import Broker
     from broker.sandbox import Sandbox
 
 WORKSPACE = "ws_1"
@@ -62,8 +62,8 @@ listen = ["127.0.0.1:0"]
 
 async def demonstrate(*, stay: bool) -> int:
     from broker.config import Flags, load
-    from broker.daemon.lifecycle import serving_all
-    from broker.daemon.wiring import Parts
+    from broker.daemon.lifecycle import run_broker
+    from broker.daemon.wiring import Runtime
     from broker.sandbox import Sandbox
     from broker.telemetry.log import logger
 
@@ -80,13 +80,13 @@ async def demonstrate(*, stay: bool) -> int:
                 CONFIG.format(workspace=WORKSPACE, region=aws["AWS_REGION"], file=file)
             )
             flags = Flags(config=str(config_file), runtime_dir=str(home / "run"))
-            parts = Parts(
+            runtime = Runtime(
                 environ=environ,
                 log=logger(form="auto", level="warning"),
                 renew_within_s=RENEWAL_S,
             )
-            async with serving_all(load(flags, environ), parts) as running:
-                show = Show(sandbox=sandbox, running=running, role_arn=role_arn, file=file)
+            async with run_broker(load(flags, environ), runtime) as broker:
+                show = Show(sandbox=sandbox, broker=broker, role_arn=role_arn, file=file)
                 show.what_runs()
                 await show.proof()
                 await (show.until_interrupted() if stay else show.one_renewal())
@@ -106,7 +106,7 @@ class Show:
     """What this demo prints and proves."""
 
     sandbox: Sandbox
-    running: Running
+    broker: Broker
     role_arn: str
     file: Path
 
@@ -115,16 +115,16 @@ class Show:
         """Return what a program of Namespace's gets to know."""
         return {
             "NSC_TOKEN_FILE": str(self.file),
-            "NSC_TOKEN_SPEC": str(self.running.client["namespace"]["token_spec"]),
+            "NSC_TOKEN_SPEC": str(self.broker.client["namespace"]["token_spec"]),
             "NSC_IAM_ENDPOINT": self.sandbox.namespace.url,
         }
 
     def what_runs(self) -> None:
-        say("Running on loopback, in this one process:")
+        say("Broker on loopback, in this one process:")
         say(f"  AWS STS (sandbox)      {self.sandbox.aws.url}")
         say(f"  Namespace (sandbox)    {self.sandbox.namespace.url}")
-        say(f"  broker, token spec     {self.running.endpoints.container[0]}/nsc/v1/...")
-        say(f"  broker, operations     {self.running.endpoints.ops[0]}/readyz  /metrics")
+        say(f"  broker, token spec     {self.broker.endpoints.container[0]}/nsc/v1/...")
+        say(f"  broker, operations     {self.broker.endpoints.ops[0]}/readyz  /metrics")
         say(f"\nThe workload is the AWS role {self.role_arn}.")
         say("The workspace trusts it: issuer, subject and audience are checked at each exchange.")
         say("\nTo use it, paste into a shell:\n")
@@ -166,7 +166,7 @@ class Show:
     async def renewed(self) -> None:
         """Wait for the file to hold another token, and show that it is a good one."""
         before = self.in_file()
-        keeper = self.running.pipelines.identities["default"]
+        keeper = self.broker.pipelines.identities["default"]
         while self.in_file() == before:
             await keeper.change(keeper.current(), within_s=1.0)
         say(f"  renewed in {self.file.name}; GetTenant  {await self.tenant(BY_FILE)}")

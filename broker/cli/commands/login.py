@@ -43,11 +43,11 @@ def run(options: Options) -> int:
         return 0
     warn(login.warnings)
     with explained("login"):
-        from broker.daemon.wiring import Parts, exchange
+        from broker.daemon.wiring import Runtime, exchange
         from broker.telemetry.log import logger
 
-        parts = Parts(log=logger(form="auto", level="warning"))
-        exchanged = asyncio.run(exchange(login.upstream, login.identity, parts))
+        runtime = Runtime(log=logger(form="auto", level="warning"))
+        exchanged = asyncio.run(exchange(login.upstream, login.identity, runtime))
     put(path, exchanged.lease.value.bearer, options)
     advice = login_file.advice(path, os.environ)
     say(f"{path}: written, good until {ends_at(exchanged.lease) or 'revoked'}{advice}")

@@ -12,9 +12,9 @@ from broker.cli.commands.setup.workflow import (
     at_hand,
     aws_of,
     checked,
-    parts,
     region_of,
     required,
+    runtime,
     say,
     waited_for,
     workspace_of,
@@ -300,7 +300,7 @@ async def obtained(asked: ToAws, looked: Looked, identity: AtHand) -> Lease[AwsC
     entry = RoleConfig(role=role, identity=identity.identity, audience=to_aws.AUDIENCE)
     config = replace(identity.config, roles=(entry,), default_role=name)
     return await proven(
-        lambda: obtain(config, name, parts()), clock=SystemClock(), waiting=tell_waiting
+        lambda: obtain(config, name, runtime()), clock=SystemClock(), waiting=tell_waiting
     )
 
 

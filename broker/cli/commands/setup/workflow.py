@@ -126,7 +126,7 @@ def at_hand(options: Options, *, audience: str) -> AtHand | None:
     config = checked(lambda: load_identity(flags, os.environ, None))
     warn(config.warnings)
     (identity,) = config.identities
-    obtaining = obtain_id_token(config, identity, audience, parts())
+    obtaining = obtain_id_token(config, identity, audience, runtime())
     try:
         lease = asyncio.run(obtaining)
     except SourceError as error:
@@ -136,12 +136,12 @@ def at_hand(options: Options, *, audience: str) -> AtHand | None:
     return AtHand(config=config, identity=identity, token=lease.value)
 
 
-def parts() -> Any:
+def runtime() -> Any:
     """Return what pipelines are made with, for a command."""
-    from broker.daemon.wiring import Parts
+    from broker.daemon.wiring import Runtime
     from broker.telemetry.log import logger
 
-    return Parts(log=logger(form="auto", level="warning"))
+    return Runtime(log=logger(form="auto", level="warning"))
 
 
 def workspace_of(options: Options, *, audience: str) -> tuple[str, AtHand | None]:

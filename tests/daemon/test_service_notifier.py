@@ -10,9 +10,16 @@ from typing import Any
 import pytest
 
 from broker.credentials import AwsCredentials, NamespaceToken
-from broker.daemon.handover import Kept, KeptLeases, read, written
-from broker.daemon.supervision import BEAT_S, Supervised, told
-from broker.daemon.wiring import Parts, Pipelines
+from broker.daemon.handover import (
+    BEAT_S,
+    LeaseSnapshot,
+    ServiceNotifier,
+    SnapshotEntry,
+    read,
+    told,
+    written,
+)
+from broker.daemon.wiring import Pipelines, Runtime
 from broker.keeper import Keeper
 from broker.lease import Lease, Refused, SourceError
 from broker.systemd import Inherited, Notifier
@@ -59,15 +66,15 @@ class Service:
             {},
             {"role/deploy": self.fingerprint},
         )
-        parts = Parts(
+        runtime = Runtime(
             environ={},
             clock=self.clock,
             log=logger(form="json", level="error"),
             inherited=Inherited(kept=self.kept),
             supervisor=self.notifier,
         )
-        self.supervised = Supervised(parts, pipelines=lambda: self.pipelines)
-        self.keeper.on_event = self.supervised.on_event
+        self.life = ServiceNotifier(runtime, pipelines=lambda: self.pipelines)
+        self.keeper.on_event = self.life.on_event
 
 
 @pytest.fixture
@@ -107,13 +114,13 @@ async def test_the_next_process_goes_on_with_them(
 ) -> None:
     first = Service(clock, notifier, issuing(lease_of(some_credentials(), clock, hours=1)))
     async with running(first.keeper):
-        first.supervised.stopping()
+        first.life.stopping()
     heard.all()
 
     second = Service(clock, notifier, issuing(Refused("down")), kept=dict(heard.documents))
-    second.supervised.restore()
+    second.life.restore()
 
-    assert second.supervised.restored == ["role/deploy"]
+    assert second.life.restored == ["role/deploy"]
     assert second.keeper.current().value == some_credentials()
 
 
@@ -124,19 +131,19 @@ async def test_the_third_process_goes_on_with_what_the_second_left(
     for _ in range(3):
         heard.all()
         service = Service(clock, notifier, issuing(lease), kept=dict(heard.documents))
-        service.supervised.restore()
+        service.life.restore()
         async with running(service.keeper):
-            service.supervised.ready()
-            service.supervised.stopping()
+            service.life.ready()
+            service.life.stopping()
 
-    assert service.supervised.restored == ["role/deploy"]
+    assert service.life.restored == ["role/deploy"]
     assert stored(heard) == lease
 
 
 async def test_an_identity_in_files_is_served_and_read_again_at_once(clock: FakeClock) -> None:
     token = NamespaceToken(bearer="nsct_secret")
-    kept = Kept(fingerprint="as ever", lease=lease_of(token, clock, hours=1))
-    document = written(KeptLeases(serial=1, leases={"identity/default": kept}))
+    kept = SnapshotEntry(fingerprint="as ever", lease=lease_of(token, clock, hours=1))
+    document = written(LeaseSnapshot(serial=1, leases={"identity/default": kept}))
     keeper = Keeper("identity/default", ScriptedSource[NamespaceToken](kept.lease), clock=clock)
     pipelines = Pipelines(
         {"default": keeper},
@@ -146,9 +153,9 @@ async def test_an_identity_in_files_is_served_and_read_again_at_once(clock: Fake
         {"default": lambda: (Path("token.json"),)},
         {"identity/default": "as ever"},
     )
-    parts = Parts(environ={}, clock=clock, inherited=Inherited(kept={"leases-a": document}))
+    runtime = Runtime(environ={}, clock=clock, inherited=Inherited(kept={"leases-a": document}))
 
-    Supervised(parts, pipelines=lambda: pipelines).restore()
+    ServiceNotifier(runtime, pipelines=lambda: pipelines).restore()
 
     assert keeper.current().value == token
     assert keeper.status().renews_at == clock.now()
@@ -160,11 +167,11 @@ async def test_it_says_how_the_leases_are(
     source = issuing(lease_of(some_credentials(), clock, hours=1), Refused("a long reason"))
     service = Service(clock, notifier, source)
 
-    service.supervised.ready()
+    service.life.ready()
     async with running(service.keeper):
         service.keeper.renew_now()
         await clock.advance(seconds=2)
-        service.supervised.stopping()
+        service.life.stopping()
 
     said = [each for each in heard.all() if "STATUS=" in each]
     assert said == [
@@ -183,7 +190,7 @@ async def test_the_watchdog_is_told_twice_in_its_time(
     clock: FakeClock, notifier: Notifier, heard: Heard
 ) -> None:
     service = Service(clock, notifier, issuing(Refused("no")))
-    beating = asyncio.create_task(service.supervised.beat())
+    beating = asyncio.create_task(service.life.beat())
 
     await settled()
     assert heard.all() == ["WATCHDOG=1"]
@@ -200,7 +207,7 @@ async def test_without_a_watchdog_what_found_no_room_is_said_again(
 ) -> None:
     notifier = Notifier(str(tmp_path / "notify"))
     service = Service(clock, notifier, issuing(Refused("no")))
-    beating = asyncio.create_task(service.supervised.beat())
+    beating = asyncio.create_task(service.life.beat())
     await settled()
     while not notifier.has_unsent:
         notifier.status("filling")
@@ -220,18 +227,18 @@ async def test_without_descriptors_left_the_lease_before_stays_and_the_next_is_k
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 
     async with running(service.keeper):
-        service.supervised.keep()
+        service.life.keep()
         heard.all()
         before = dict(heard.documents)
         resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
         try:
-            service.supervised.keep()
+            service.life.keep()
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         heard.all()
         assert heard.documents == before
 
-        service.supervised.keep()
+        service.life.keep()
         heard.all()
         assert len(heard.documents) == 1
         assert heard.documents != before
@@ -241,7 +248,7 @@ async def test_without_systemd_nothing_is_kept(clock: FakeClock) -> None:
     service = Service(clock, Notifier(), issuing(lease_of(some_credentials(), clock, hours=1)))
 
     async with running(service.keeper):
-        service.supervised.ready()
-        service.supervised.stopping()
+        service.life.ready()
+        service.life.stopping()
 
-    assert service.supervised.restored == []
+    assert service.life.restored == []
