@@ -14,6 +14,7 @@ from broker.cli.environment import (
 from broker.cli.errors import Failure
 from broker.cli.obtain import denied
 from broker.files import locations
+from broker.files.private import write_private
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,9 +71,9 @@ def token_path(environ: Mapping[str, str]) -> str:
 def write_token(path: str, token: str) -> None:
     directory = os.path.dirname(path)
     try:
-        locations.make_own_dir(directory, os.getuid())
-        locations.write_atomically(path, token)
-    except locations.NotOurs as error:
+        locations.make_private_dir(directory, os.getuid())
+        write_private(path, token, durable=False)
+    except locations.UntrustedDirectory as error:
         raise Failure(
             "XDG_RUNTIME_DIR", f"{error}, so no token is written there", "set it to your own"
         ) from error

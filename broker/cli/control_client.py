@@ -58,7 +58,7 @@ def ask(
         try:
             endpoints = endpoints_in(directory)
             connection = connected(endpoints, limit_s)
-        except (OSError, ValueError, locations.NotOurs) as trouble:
+        except (OSError, ValueError, locations.UntrustedDirectory) as trouble:
             looked.append(f"{directory} ({reason(trouble)})")
             continue
         with connection:
@@ -89,11 +89,11 @@ def endpoints_in(directory: str) -> Mapping[str, Any]:
     Raises:
         OSError: There is no such file, or it is not for us.
         ValueError: The file is none of a broker's.
-        NotOurs: Anybody could have put the file there.
+        UntrustedDirectory: Anybody could have put the file there.
     """
     uid = os.getuid()
-    if directory == locations.by_uid_dir(os.environ, uid):
-        locations.must_be_ours(directory, uid, forbidden=0o077)
+    if directory == locations.temporary_dir(os.environ, uid):
+        locations.require_owned(directory, uid, forbidden=0o077)
     with open(os.path.join(directory, locations.ENDPOINTS_FILE), "rb") as file:
         endpoints = json.loads(file.read(LARGEST_BYTES))
     if not isinstance(endpoints, dict) or not isinstance(endpoints.get("roles"), list):
@@ -130,9 +130,9 @@ def reason(trouble: Exception) -> str:
         return "not for this user"
     if isinstance(trouble, OSError):
         return trouble.strerror or str(trouble)
-    return (
-        str(trouble) if isinstance(trouble, locations.NotOurs) else "its endpoints.json is damaged"
-    )
+    if isinstance(trouble, locations.UntrustedDirectory):
+        return str(trouble)
+    return "its endpoints.json is damaged"
 
 
 def quoted(text: str) -> str:

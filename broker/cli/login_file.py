@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from broker.cli.errors import Failure, Misuse
-from broker.files import locations
+from broker.files.private import write_private
 
 TOKEN_FILE = "token.json"  # noqa: S105 - the name of a file
 CACHE = "token.cache"
@@ -144,7 +144,7 @@ def write(path: str, bearer: str) -> None:
         # As nsc makes its own; the token in it is 0600.
         os.makedirs(directory, mode=0o755, exist_ok=True)
         text = json.dumps({"bearer_token": bearer}, separators=(",", ":"))
-        locations.write_atomically(path, text, durable=True)
+        write_private(path, text)
     except (OSError, ValueError) as error:
         raise unusable(path, error) from error
     cache = os.path.join(directory, CACHE)
@@ -165,7 +165,7 @@ def keep_copy(path: str, found: Found, *, now: datetime) -> str:
     """
     copy = f"{path}.{now:%Y%m%dT%H%M%SZ}.saved"
     try:
-        locations.write_atomically(copy, found.text, durable=True)
+        write_private(copy, found.text)
     except OSError as error:
         raise unusable(copy, error) from error
     return copy

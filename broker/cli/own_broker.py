@@ -13,7 +13,7 @@ from broker.cli.environment import container_variables
 from broker.cli.flags import Options
 from broker.cli.offline import configured, explained, one_off_flags, role_in, warn
 from broker.config import Config, load_roles
-from broker.files import locations
+from broker.files.private import write_private
 
 PASSED_ON = (
     signal.SIGHUP,
@@ -114,7 +114,7 @@ async def served_until_it_ends(
     with tempfile.TemporaryDirectory(prefix="namespace-broker-exec-") as directory:
         async with private(config, runtime) as broker:
             token_file = os.path.join(directory, TOKEN_FILE)
-            locations.write_atomically(token_file, str(broker.client["container_token"]))
+            write_private(token_file, str(broker.client["container_token"]), durable=False)
             variables = container_variables(
                 broker.client, role=role, token_file=token_file, environ=os.environ
             )

@@ -223,12 +223,12 @@ def runtime_dir_of(flags: Flags, environ: Mapping[str, str]) -> Path:
         return checks.path(flags.runtime_dir, place="--runtime-dir")
     uid = os.getuid()
     path = locations.runtime_dir(environ, uid)
-    if path == locations.by_uid_dir(environ, uid):
+    if path == locations.temporary_dir(environ, uid):
         try:
-            locations.must_be_ours(path, uid, forbidden=0o077)
+            locations.require_owned(path, uid, forbidden=0o077)
         except FileNotFoundError:
             pass  # the daemon makes it, and looks again
-        except (locations.NotOurs, OSError) as error:
+        except (locations.UntrustedDirectory, OSError) as error:
             raise ConfigError("--runtime-dir", str(error), "give one of your own") from error
     return checks.path(path, place="RUNTIME_DIRECTORY")
 

@@ -18,7 +18,7 @@ from broker.config import Address, Config
 from broker.daemon.errors import CannotStart, explained
 from broker.daemon.wiring import Runtime
 from broker.files import locations
-from broker.files.private_file import write_private
+from broker.files.private import write_private
 from broker.http.bind import AddressLacking, ListenError, bind, bind_unix, unlink_own
 from broker.http.guard import METADATA_ADDRESSES
 from broker.http.limits import Crowd
@@ -76,7 +76,7 @@ def prepare_runtime_dir(path: Path, environ: Mapping[str, str]) -> None:
     with explained("runtime_dir: "):
         try:
             locations.make_runtime_dir(str(path), environ, os.geteuid())
-        except locations.NotOurs as error:
+        except locations.UntrustedDirectory as error:
             raise CannotStart(f"runtime_dir: {error}") from error
 
 

@@ -1,4 +1,4 @@
-"""Tell when one of some files changed. Looks; reads nothing."""
+"""Watch files for changes."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from broker.clock import Clock
 
 LOOK_S = 1.0
-"""How often the files are looked at: one stat each, far below what inotify's edge cases cost."""
+"""How often each file is checked: one stat, far less than the edge cases of inotify cost."""
 
 Stamp = tuple[int, int, int, int] | None
 

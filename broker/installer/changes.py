@@ -4,7 +4,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from broker.files.private_file import write_private
+from broker.files.private import write_private
 
 
 class Changes:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from broker.files.private_file import read_private, write_private
+from broker.files.private import read_private, write_private
 
 SETTLED_S = 1.0
 """How long the file is looked at after its last change."""
@@ -64,7 +64,7 @@ def keep_copy(
 def copied(source: Path, target: Path) -> NotCopied | None:
     """Copy once, and return why not, where it must not be."""
     try:
-        content = read_private(source, not_wider_than=0o7777, at_most=LARGEST_BYTES)
+        content = read_private(source, max_mode=0o7777, max_bytes=LARGEST_BYTES)
         if not isinstance(json.loads(content), dict):
             raise ValueError
     except FileNotFoundError:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from broker.clock import Clock
-from broker.files.private_file import read_private, write_private
+from broker.files.private import read_private, write_private
 
 WIDEST_MODE = 0o640
 LONGEST_TOKEN_BYTES = 4096
@@ -52,7 +52,7 @@ def container_token(path: Path, group: str | None = None) -> str:
         OSError: It can be neither read nor written.
     """
     try:
-        content = read_private(path, not_wider_than=WIDEST_MODE, at_most=LONGEST_TOKEN_BYTES)
+        content = read_private(path, max_mode=WIDEST_MODE, max_bytes=LONGEST_TOKEN_BYTES)
     except FileNotFoundError:
         return new_container_token(path, group)
     if content.endswith((b"\n", b"\r")):

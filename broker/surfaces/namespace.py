@@ -16,7 +16,7 @@ from urllib.parse import parse_qs
 from broker.access.caller import Caller, Grant
 from broker.access.rules import Rules
 from broker.credentials import IdToken, NamespaceToken
-from broker.files.private_file import read_private, write_private
+from broker.files.private import read_private, write_private
 from broker.http.guard import Guard
 from broker.http.message import Answer, Handed, Kind, Request
 from broker.lease import Lease, NotReady
@@ -62,7 +62,7 @@ def kept_spec_secrets(path: Path) -> SpecSecrets:
         OSError: It can be neither read nor written.
     """
     try:
-        master = read_private(path, not_wider_than=0o600, at_most=MASTER_BYTES)
+        master = read_private(path, max_mode=0o600, max_bytes=MASTER_BYTES)
     except FileNotFoundError:
         master = os.urandom(MASTER_BYTES)
         write_private(path, master)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from broker.files.private_file import read_private, write_private
+from broker.files.private import read_private, write_private
 
 LONGEST_TTL_S = 21600
 """Source: sdk-client-contract C-22."""
@@ -144,7 +144,7 @@ def _as_json(keys: tuple[SigningKey, ...], *, made_on: str) -> bytes:
 def _read(path: Path, *, warn: Callable[[str], None]) -> tuple[tuple[SigningKey, ...], str]:
     """Return the keys in *path*, and what the newest was made on: "" where that was not noted."""
     try:
-        content = read_private(path, not_wider_than=0o600, at_most=STATE_FILE_LIMIT)
+        content = read_private(path, max_mode=0o600, max_bytes=STATE_FILE_LIMIT)
         document = json.loads(content)
         keys = tuple(_key(row) for row in document["keys"])
         return keys, str(document.get("made_on", ""))

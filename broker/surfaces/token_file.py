@@ -13,7 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from broker.clock import Clock
 from broker.credentials import IdToken, NamespaceToken
-from broker.files.own_file import OwnFile
+from broker.files.private import PrivateFile
 from broker.keeper import NAP_S, Keeper
 from broker.lease import Lease, NotReady, backoff_s
 from broker.surfaces.container_tokens import gid_of
@@ -171,7 +171,7 @@ class TokenFile(Generic[T]):
         self._stays = False
         self._tried: tuple[Lease[T] | None, ...] = ()  # what the last attempt was about
         self._attempted = asyncio.Event()
-        self._file = OwnFile(path, gid=None if group is None else gid_of(group))
+        self._file = PrivateFile(path, gid=None if group is None else gid_of(group))
         try:
             self._found()
         except BaseException:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from broker.files import locations
+from broker.files.private import write_private
 from tests.support.fake_broker import (
     CLIENT,
     CREDENTIALS,
@@ -648,7 +648,7 @@ def test_a_draft_that_cannot_be_put_in_place_is_taken_away(tmp_path: Path) -> No
     taken.mkdir()
 
     with pytest.raises(IsADirectoryError):
-        locations.write_atomically(str(taken), "text")
+        write_private(str(taken), "text")
 
     assert list(tmp_path.iterdir()) == [taken]
 

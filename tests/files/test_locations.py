@@ -39,13 +39,13 @@ def test_a_runtime_directory_is_made_private_and_taken_as_it_is_when_there(tmp_p
 
 def test_the_one_by_uid_must_be_ours_alone(tmp_path: Path) -> None:
     environ = {"TMPDIR": str(tmp_path)}
-    path = Path(locations.by_uid_dir(environ, UID))
+    path = Path(locations.temporary_dir(environ, UID))
 
     locations.make_runtime_dir(str(path), environ, UID)
     assert path.stat().st_mode & 0o777 == 0o700
 
     path.chmod(0o750)
-    with pytest.raises(locations.NotOurs, match="is open to others"):
+    with pytest.raises(locations.UntrustedDirectory, match="is open to others"):
         locations.make_runtime_dir(str(path), environ, UID)
 
 
@@ -54,9 +54,10 @@ def test_a_link_a_file_and_a_strangers_directory_are_not_ours(tmp_path: Path) ->
     link.symlink_to(tmp_path)
     file.touch()
 
-    with pytest.raises(locations.NotOurs, match="is a link"):
-        locations.must_be_ours(str(link), UID, forbidden=0)
-    with pytest.raises(locations.NotOurs, match="is no directory"):
-        locations.must_be_ours(str(file), UID, forbidden=0)
-    with pytest.raises(locations.NotOurs, match=f"belongs to uid {UID}, not to uid {UID + 1}"):
-        locations.must_be_ours(str(tmp_path), UID + 1, forbidden=0)
+    with pytest.raises(locations.UntrustedDirectory, match="is a link"):
+        locations.require_owned(str(link), UID, forbidden=0)
+    with pytest.raises(locations.UntrustedDirectory, match="is no directory"):
+        locations.require_owned(str(file), UID, forbidden=0)
+    other = UID + 1
+    with pytest.raises(locations.UntrustedDirectory, match=f"uid {UID}, not to uid {other}"):
+        locations.require_owned(str(tmp_path), other, forbidden=0)

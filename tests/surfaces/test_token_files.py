@@ -394,9 +394,9 @@ async def test_a_directory_that_was_exchanged_is_not_written_to(
 FULL_DISK = """
 import errno, resource, sys
 from pathlib import Path
-from broker.files.own_file import OwnFile
+from broker.files.private import PrivateFile
 
-file = OwnFile(Path(sys.argv[1]))
+file = PrivateFile(Path(sys.argv[1]))
 file.replace(b"the old one")
 resource.setrlimit(resource.RLIMIT_FSIZE, (4, 4))
 try:

@@ -11,7 +11,7 @@ from broker.cli.environment import static_variables
 from broker.cli.errors import Failure, Misuse
 from broker.cli.obtain import credentials_for
 from broker.cli.render import rendered
-from broker.files import locations
+from broker.files.private import write_private
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def write(output: str, text: str) -> None:
             with open(output, "w", encoding="utf-8") as stream:
                 stream.write(text)
         else:
-            locations.write_atomically(os.path.realpath(output), text)
+            write_private(os.path.realpath(output), text, durable=False)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "is no file name"
         raise Failure(

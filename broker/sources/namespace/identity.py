@@ -12,7 +12,7 @@ from yarl import URL
 
 from broker.clock import Clock
 from broker.credentials import NamespaceToken
-from broker.files.untrusted import HalfWritten, content, when_whole
+from broker.files.external import HalfWritten, read_text, read_when_complete
 from broker.lease import Lease, Refused, Stale, Unavailable
 from broker.sources.jwt import NotAToken, bearer_lease, json_object, session_end, span
 from broker.sources.namespace.api import NamespaceIam
@@ -165,7 +165,7 @@ class SpecFile:
         self._chosen = chosen
 
     async def fetch(self) -> Lease[NamespaceToken]:
-        spec = await when_whole(self._read, clock=self._reach.clock)
+        spec = await read_when_complete(self._read, clock=self._reach.clock)
         return await _by_spec(spec, place=str(self._path), reach=self._reach)
 
     def is_there(self) -> bool:
@@ -176,7 +176,7 @@ class SpecFile:
 
     def _read(self) -> TokenSpec:
         try:
-            return decoded(content(self._path, named_by=self._named_by))
+            return decoded(read_text(self._path, named_by=self._named_by))
         except NotASpec as error:
             raise HalfWritten(
                 f"{self._path} {error}; is it a token spec?", word="bad-token-spec"
@@ -202,7 +202,7 @@ class TokenFile:
         self._chosen = chosen
 
     async def fetch(self) -> Lease[NamespaceToken]:
-        held = await when_whole(self._read, clock=self._reach.clock)
+        held = await read_when_complete(self._read, clock=self._reach.clock)
         if held.session is not None:
             return await self._minted(held.session)
         assert held.bearer is not None
@@ -215,7 +215,7 @@ class TokenFile:
         return (self._path,)
 
     def _read(self) -> Held:
-        document = json_object(content(self._path, named_by=self._named_by))
+        document = json_object(read_text(self._path, named_by=self._named_by))
         if document is None:
             raise HalfWritten(f"{self._path} holds no JSON object; is it a token file?")
         session = self._token_in(document, "session_token")
@@ -246,7 +246,7 @@ class TokenFile:
         try:
             return await self._mint(session)
         except Stale as error:
-            newer = (await when_whole(self._read, clock=self._reach.clock)).session
+            newer = (await read_when_complete(self._read, clock=self._reach.clock)).session
             if newer is None or newer == session:
                 raise self._revoked(error) from error
             session = newer

@@ -1,4 +1,4 @@
-"""Read a small file that somebody else rewrites. Knows nothing of what is in it."""
+"""Read a small file that another program rewrites."""
 
 import os
 import stat
@@ -11,23 +11,23 @@ from broker.lease import Refused, SourceError, Unavailable
 
 T = TypeVar("T")
 
-FILE_LIMIT_BYTES = 1 << 20
+MAX_BYTES = 1 << 20
 
 REREAD_AFTER_S = (0.005, 0.01, 0.02, 0.04)
 """How long a writer that rewrites in place is given to finish. Source: namespace-api 3.3."""
 
 
 class HalfWritten(Refused):
-    """The content makes no sense; perhaps its writer is in the middle of it."""
+    """The content makes no sense; its writer may still be writing it."""
 
     word = "bad-token-file"
 
 
-async def when_whole(read: Callable[[], T], *, clock: Clock) -> T:
-    """Return what *read* does, trying again a few times while that raises `HalfWritten`.
+async def read_when_complete(read: Callable[[], T], *, clock: Clock) -> T:
+    """Return the result of *read*, tried again a few times while it raises `HalfWritten`.
 
     Raises:
-        Unavailable, Refused: As *read*; `HalfWritten` in the end, when it stays so.
+        Unavailable, Refused: As *read*; `HalfWritten` when it stays so.
     """
     for pause_s in REREAD_AFTER_S:
         try:
@@ -37,16 +37,27 @@ async def when_whole(read: Callable[[], T], *, clock: Clock) -> T:
     return read()
 
 
-def content(path: Path, *, named_by: str) -> str:
-    """Return the text in *path*, links followed. *named_by* says who chose it, for the errors.
+def read_text(path: Path, *, named_by: str) -> str:
+    """Return the text in *path*, links followed; *named_by*, in errors, says who chose the path.
 
     Raises:
-        HalfWritten: It is no UTF-8, or empty.
-        Refused: It is not there, may not be read, is no regular file, or is over 1 MiB.
+        HalfWritten: It is not UTF-8, or empty.
+        Refused: It does not exist, may not be read, is no regular file, or is over 1 MiB.
         Unavailable: Reading it failed.
     """
+    data = _bytes(path, named_by=named_by)
     try:
-        data = _bytes(path)
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise HalfWritten(f"{path} is not text; did its writer finish it?") from error
+    if not text.strip():
+        raise HalfWritten(f"{path} is empty; is its writer still running?")
+    return text
+
+
+def _bytes(path: Path, *, named_by: str) -> bytes:
+    try:
+        return _read(path)
     except SourceError:
         raise
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -60,22 +71,15 @@ def content(path: Path, *, named_by: str) -> str:
             word="bad-token-file",
         ) from error
     except ValueError as error:
-        raise Refused(f"{named_by} names no possible path", word="bad-token-file") from error
+        raise Refused(f"{named_by} is not a possible path", word="bad-token-file") from error
     except OSError as error:
         raise Unavailable(
             f"{path} could not be read: {error.strerror}", word="bad-token-file"
         ) from error
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise HalfWritten(f"{path} is no text; did its writer write it?") from error
-    if not text.strip():
-        raise HalfWritten(f"{path} is empty; is its writer still running?")
-    return text
 
 
-def _bytes(path: Path) -> bytes:
-    # Not to hang: opening a pipe waits for somebody to write into it.
+def _read(path: Path) -> bytes:
+    # Non-blocking: opening a pipe would wait until somebody writes into it.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         mode = os.fstat(descriptor).st_mode
@@ -83,10 +87,10 @@ def _bytes(path: Path) -> bytes:
             kind = "a directory" if stat.S_ISDIR(mode) else "no regular file"
             raise Refused(f"{path} is {kind}; name the token file itself", word="bad-token-file")
         data = bytearray()
-        while len(data) <= FILE_LIMIT_BYTES and (more := os.read(descriptor, FILE_LIMIT_BYTES)):
+        while len(data) <= MAX_BYTES and (more := os.read(descriptor, MAX_BYTES)):
             data += more
     finally:
         os.close(descriptor)
-    if len(data) > FILE_LIMIT_BYTES:
-        raise Refused(f"{path} is over 1 MiB, so no token file", word="bad-token-file")
+    if len(data) > MAX_BYTES:
+        raise Refused(f"{path} is over 1 MiB, so not a token file", word="bad-token-file")
     return bytes(data)

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from broker.files.own_directory import open_own_directory
+from broker.files.private import open_private_directory
 
 NOT_US = 54321
 
 
 def opened(path: Path, *, gid: int | None = None, uid: int | None = None) -> None:
-    os.close(open_own_directory(path, gid=gid, uid=uid))
+    os.close(open_private_directory(path, gid=gid, uid=uid))
 
 
 def mode_of(path: Path) -> int:
@@ -33,7 +33,7 @@ def test_it_is_made_for_a_group_to_enter(tmp_path: Path) -> None:
 
 
 def test_what_is_opened_is_that_directory(tmp_path: Path) -> None:
-    descriptor = open_own_directory(tmp_path)
+    descriptor = open_private_directory(tmp_path)
 
     assert os.path.samestat(os.fstat(descriptor), tmp_path.stat())
     assert not os.get_inheritable(descriptor)
@@ -125,7 +125,7 @@ def test_a_directory_that_the_group_could_not_enter_is_refused(tmp_path: Path) -
 
 @pytest.mark.parametrize("path", ["relative/place", "/tmp/../tmp/place"])
 def test_a_path_that_is_not_plain_is_refused(path: str) -> None:
-    with pytest.raises(ValueError, match="not a plain absolute path"):
+    with pytest.raises(ValueError, match="no plain absolute path"):
         opened(Path(path))
 
 
