@@ -26,7 +26,7 @@ from broker.surfaces.container_tokens import KeptTokens
 from broker.surfaces.namespace import MASTER_BYTES, SpecSecrets, kept_spec_secrets
 from broker.surfaces.session_tokens import SigningKeys
 from broker.telemetry.audit import AuditLog, Holder, auditing, sink_for
-from broker.telemetry.log import Telemetry
+from broker.telemetry.events import Telemetry
 
 CREDENTIALS = frozenset({"credentials", "container"})
 """The routes by which credentials are handed out."""

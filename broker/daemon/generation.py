@@ -23,7 +23,7 @@ from broker.http.message import Surface
 from broker.sources.aws.self_reference import Ours, identity_leads_to, leads_to
 from broker.surfaces.control import Endpoints
 from broker.surfaces.token_file import TokenFile
-from broker.telemetry.log import Telemetry
+from broker.telemetry.events import Telemetry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

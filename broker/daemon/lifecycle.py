@@ -42,7 +42,8 @@ from broker.keeper import Event, Keeper
 from broker.lease import NotReady
 from broker.surfaces.control import Endpoints, client_facts
 from broker.surfaces.session_tokens import SigningKeys
-from broker.telemetry.log import Metrics, Telemetry
+from broker.telemetry.events import Telemetry
+from broker.telemetry.metrics import Metrics
 
 CREDENTIALS = ("imds", "container")
 """The surfaces that open when there is something to serve."""

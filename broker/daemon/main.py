@@ -29,7 +29,7 @@ from broker.daemon.wiring import (
     obtain_namespace_token,
 )
 from broker.systemd import Notifier, NotServable, inherited
-from broker.telemetry.log import Voice
+from broker.telemetry.log import LogOutput
 
 __all__ = [
     "Broker",
@@ -107,13 +107,13 @@ def main(config: Config, load: Load | None = None) -> int:
 
     *load* may raise ConfigError.
     """
-    voice = Voice(form=config.log.format, level=config.log.level)
+    output = LogOutput(form=config.log.format, level=config.log.level)
     keep_memory_private()
     try:
         # Taken out of the environment before it is copied: they are for this process alone.
         handed = handed_by_systemd()
-        runtime = Runtime(log=voice.log, **handed)
-        asyncio.run(_until_signalled(config, runtime, load=load, voice=voice))
+        runtime = Runtime(log=output.log, **handed)
+        asyncio.run(_until_signalled(config, runtime, load=load, output=output))
     except CannotStart as error:
         print(f"namespace-broker: {error}", file=sys.stderr)  # noqa: T201 - an error is one line
         return error.exit_code
@@ -135,7 +135,7 @@ def handed_by_systemd() -> dict[str, Any]:
 
 
 async def _until_signalled(
-    config: Config, runtime: Runtime, *, load: Load | None, voice: Voice
+    config: Config, runtime: Runtime, *, load: Load | None, output: LogOutput
 ) -> None:
     stop, reload = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -152,7 +152,7 @@ async def _until_signalled(
         stop,
         reload=reload,
         load=load,
-        set_log=lambda log: voice.change(form=log.format, level=log.level),
+        set_log=lambda log: output.change(form=log.format, level=log.level),
     )
 
 

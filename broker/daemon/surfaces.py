@@ -31,7 +31,8 @@ from broker.surfaces.namespace import NamespaceTokens, Routed
 from broker.surfaces.ops import Ops
 from broker.surfaces.session_tokens import SessionTokens
 from broker.surfaces.token_file import BareJwt, Form, TokenFile, TokenJson
-from broker.telemetry.log import Metrics, Telemetry
+from broker.telemetry.events import Telemetry
+from broker.telemetry.metrics import Metrics
 
 
 def ops_surface(pipelines: Pipelines, access: Access, metrics: Metrics) -> Surface:

@@ -12,7 +12,9 @@ from broker.http.message import Answer, Request
 from broker.keeper import Keeper
 from broker.lease import Refused, Unavailable
 from broker.surfaces.ops import Ops
-from broker.telemetry.log import Metrics, Telemetry, logger, outage_budget_s
+from broker.telemetry.events import Telemetry
+from broker.telemetry.log import logger
+from broker.telemetry.metrics import Metrics, outage_budget_s
 from tests.support.fakes import (
     FakeClock,
     ScriptedSource,

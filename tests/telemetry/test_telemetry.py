@@ -13,7 +13,9 @@ from broker.access.caller import Caller
 from broker.http.message import Answer, Exchange, Request
 from broker.keeper import Keeper
 from broker.lease import Refused, Unavailable
-from broker.telemetry.log import Metrics, Telemetry, Voice, logger
+from broker.telemetry.events import Telemetry
+from broker.telemetry.log import LogOutput, logger
+from broker.telemetry.metrics import Metrics
 from tests.support.fakes import FakeClock, ScriptedSource, an_hour_of, running
 
 
@@ -157,13 +159,13 @@ def test_a_caller_that_is_refused_again_and_again_does_not_fill_the_disk(
 
 
 def test_a_log_may_speak_otherwise_while_it_is_in_use(out: io.StringIO) -> None:
-    voice = Voice(form="json", level="info", stream=out)
-    log = voice.log
+    output = LogOutput(form="json", level="info", stream=out)
+    log = output.log
 
     log.debug("before.happened")
-    voice.change(form="console", level="debug")
+    output.change(form="console", level="debug")
     log.debug("now.happened")
-    voice.change(form="json", level="error")
+    output.change(form="json", level="error")
     log.warning("after.happened")
 
     assert "before.happened" not in out.getvalue()

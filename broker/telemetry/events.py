@@ -1,0 +1,157 @@
+"""Turn events of leases, files and requests into a log line and a metric each."""
+
+import traceback
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from broker.clock import Clock
+from broker.http.message import Exchange
+from broker.keeper import Event, Expired, Obtained, RenewalFailed, RenewalRefused, Renewed
+from broker.surfaces.token_file import FileEvent, NotWritten, ShortLived
+from broker.telemetry.audit import AuditEvent, Dropped, Failing, Restored
+from broker.telemetry.log import Log
+from broker.telemetry.metrics import Metrics
+
+MAX_REFUSAL_KINDS = 1000
+"""Kinds of refusals whose last line is remembered."""
+
+LOOP_TROUBLE_INTERVAL = timedelta(minutes=1)
+"""How long the same trouble of the event loop is not logged again."""
+
+
+class Telemetry:
+    """Logs and counts what the keepers, files and surfaces report."""
+
+    def __init__(self, *, log: Log, metrics: Metrics, clock: Clock) -> None:
+        self._clock = clock
+        self._troubles: dict[str, datetime] = {}
+        self._refusals: dict[tuple[str, str, int | None], tuple[datetime | None, int]] = {}
+        self.log = log
+        self.metrics = metrics
+
+    def on_event(self, event: Event) -> None:
+        """Log and count an event of a lease."""
+        match event:
+            case Obtained() | Renewed():
+                self._count(event.lease, "renewed", event.took_s)
+                self.log.info(
+                    "lease.renewed" if isinstance(event, Renewed) else "lease.obtained",
+                    lease=event.lease,
+                    expires_in_s=self._seconds_until(event.expires_at),
+                )
+            case RenewalFailed():
+                self._count(event.lease, "unavailable", event.took_s)
+                self.log.warning(
+                    "lease.renewal_failed",
+                    lease=event.lease,
+                    retry_in_s=round(event.retry_in_s, 1),
+                    reason=event.reason,
+                )
+            case RenewalRefused():
+                self._count(event.lease, "refused", event.took_s)
+                self.log.error(
+                    "lease.refused",
+                    lease=event.lease,
+                    retry_in_s=round(event.retry_in_s, 1),
+                    reason=event.reason,
+                )
+            case Expired():
+                self.log.error("lease.expired", lease=event.lease, reason=event.reason)
+
+    def on_file(self, event: FileEvent) -> None:
+        """Log trouble with a token file."""
+        match event:
+            case NotWritten():
+                self.log.error(
+                    "file.not_written",
+                    file=str(event.file),
+                    reason=event.reason,
+                    retry_in_s=event.retry_in_s,
+                )
+            case ShortLived():
+                self.log.warning(
+                    "file.short_lived",
+                    file=str(event.file),
+                    life_s=round(event.life_s),
+                    wanted_s=round(event.wanted_s),
+                )
+
+    def on_audit(self, event: AuditEvent) -> None:
+        """Log and count trouble with the audit log."""
+        match event:
+            case Failing():
+                self.log.error("audit.failing", reason=event.reason)
+            case Restored():
+                self.log.info("audit.restored")
+            case Dropped():
+                self.metrics.audit_dropped.inc(event.entries)
+                self.log.error("audit.dropped", entries=event.entries)
+
+    def on_exchange(self, exchange: Exchange) -> None:
+        """Count a request, and log a refused caller."""
+        answer, surface = exchange.answer, exchange.surface
+        self.metrics.requests.labels(surface, answer.route, str(answer.status), answer.role).inc()
+        self.metrics.request_duration.labels(surface).observe(exchange.took_s)
+        if answer.refusal is not None:
+            self.metrics.callers_refused.labels(surface, answer.refusal).inc()
+            self._log_refusal(exchange, answer.refusal)
+
+    def _log_refusal(self, exchange: Exchange, reason: str) -> None:
+        """Log at most one line a second for each kind of refusal, with how many it stands for.
+
+        A caller that is refused must not fill the disk.
+        """
+        kind = (exchange.surface, reason, exchange.caller.uid)
+        now = self._clock.now()
+        logged_at, folded = self._refusals.get(kind, (None, 0))
+        if logged_at is not None and abs((now - logged_at).total_seconds()) < 1:
+            self._refusals[kind] = (logged_at, folded + 1)
+            return
+        if len(self._refusals) >= MAX_REFUSAL_KINDS:
+            self._refusals.clear()
+        self._refusals[kind] = (now, 0)
+        self.log.warning(
+            "caller.refused",
+            surface=exchange.surface,
+            reason=reason,
+            route=exchange.answer.route,
+            uid=exchange.caller.uid,
+            address=exchange.caller.address,
+            **({"not_told_before": folded} if folded else {}),
+        )
+
+    def on_bug(self, error: BaseException) -> None:
+        """Log an exception in a handler by type and place.
+
+        Its text is left out: it may hold what a client sent.
+        """
+        frames = traceback.extract_tb(error.__traceback__)
+        place = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames[-3:]]
+        self.log.error("bug", error=type(error).__name__, place=" ".join(place))
+
+    def on_loop_trouble(self, _: Any, context: Mapping[str, Any]) -> None:
+        """Log what the event loop could not do, each kind at most once a minute.
+
+        Mostly connections that cannot be accepted for want of descriptors, which the loop reports
+        a thousand times a second.
+        """
+        error = context.get("exception")
+        now = self._clock.now()
+        kind = type(error).__name__
+        if (logged_at := self._troubles.get(kind)) is not None and abs(
+            now - logged_at
+        ) < LOOP_TROUBLE_INTERVAL:
+            return
+        self._troubles[kind] = now
+        # The text of other errors may hold what a client sent.
+        reason = error.strerror if isinstance(error, OSError) else None
+        self.log.error("loop.trouble", error=kind, reason=reason)
+
+    def _count(self, lease: str, outcome: str, took_s: float) -> None:
+        self.metrics.renewals.labels(lease, outcome).inc()
+        self.metrics.renewal_duration.labels(lease).observe(took_s)
+
+    def _seconds_until(self, at: datetime | None) -> int | None:
+        return None if at is None else int((at - self._clock.now()).total_seconds())
