@@ -13,7 +13,7 @@ from broker.sandbox import Sandbox, sandbox_in_thread
 from tests.support.broker_process import broker_process
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 # What a reader puts in place of the examples, here: the sandbox's role, and any free port.
 READERS_OWN = {
