@@ -20,7 +20,11 @@ from broker.daemon.surfaces import (
 )
 from broker.daemon.wiring import Clouds, Pipelines, Runtime, wire
 from broker.http.message import Surface
-from broker.sources.aws.self_reference import Ours, identity_leads_to, leads_to
+from broker.sources.aws.self_reference import (
+    OwnOutputs,
+    aws_self_reference,
+    identity_self_reference,
+)
 from broker.surfaces.control import Endpoints
 from broker.surfaces.token_file import TokenFile
 from broker.telemetry.events import Telemetry
@@ -107,7 +111,7 @@ def refuse_self_reference(config: Config, endpoints: Endpoints, environ: Mapping
     Raises:
         Misconfigured: A source would read what we serve or write; names both.
     """
-    ours = Ours(
+    ours = OwnOutputs(
         urls={
             **dict.fromkeys(endpoints.imds, "imds.listen"),
             **dict.fromkeys(endpoints.container, "container.listen"),
@@ -128,11 +132,11 @@ def refuse_self_reference(config: Config, endpoints: Endpoints, environ: Mapping
 
 
 def self_reference_of(
-    identity: IdentityConfig, ours: Ours, environ: Mapping[str, str]
+    identity: IdentityConfig, ours: OwnOutputs, environ: Mapping[str, str]
 ) -> str | None:
     if identity.source in FROM_AWS:
-        return leads_to(environ, ours=ours, profile=identity.profile)
-    return identity_leads_to(
+        return aws_self_reference(environ, ours=ours, profile=identity.profile)
+    return identity_self_reference(
         environ,
         ours=ours,
         source=identity.source,

@@ -20,22 +20,19 @@ from broker.daemon.tasks import TaskRegistry, task_registry
 from broker.files.watch import watch
 from broker.keeper import Event, Keeper, Obtained, Renewed
 from broker.lease import Lease, NotReady, Refused, Source, Unavailable
-from broker.sources.aws.assume_role import AssumedRole, Sts
-from broker.sources.aws.credential_chain import Ambient
-from broker.sources.aws.explain import RoleDocuments, RoleReader
+from broker.sources.aws.assume_role import AssumedRole, StsClient
+from broker.sources.aws.credential_chain import CredentialChain
+from broker.sources.aws.explain import IamRoleReader, RoleReader
+from broker.sources.http_client import open_session
+from broker.sources.namespace.api import NamespaceIam
 from broker.sources.namespace.exchange import (
-    Exchange,
-    Exchanged,
+    ExchangedToken,
+    TokenExchange,
     aws_identity_source,
-    exchanged_once,
+    exchange_once,
 )
-from broker.sources.namespace.id_token import (
-    IdentitySource,
-    IdTokenFor,
-    NamespaceIam,
-    identity_source,
-    open_session,
-)
+from broker.sources.namespace.id_token import IdTokenFor
+from broker.sources.namespace.identity import IdentitySource, identity_source
 from broker.systemd import Inherited, Notifier
 from broker.telemetry.log import Log, logger
 
@@ -210,7 +207,7 @@ class Clouds:
 
     iam: NamespaceIam
     http: Any
-    sts: Sts
+    sts: StsClient
     roles: RoleReader
     upstream: Upstream
     runtime: Runtime
@@ -237,17 +234,17 @@ class Clouds:
             roles=self.roles,
         )
 
-    def from_aws(self, identity: IdentityConfig, closing: AsyncExitStack) -> Exchange:
+    def from_aws(self, identity: IdentityConfig, closing: AsyncExitStack) -> TokenExchange:
         """Return the source that buys *identity*'s token with one from AWS; what it holds open ends
         with *closing*."""
         upstream, clock = self.upstream, self.runtime.clock
-        ambient = Ambient(clock=clock, profile=identity.profile, ca_bundle=upstream.ca_bundle)
-        closing.push_async_callback(ambient.close)
+        chain = CredentialChain(clock=clock, profile=identity.profile, ca_bundle=upstream.ca_bundle)
+        closing.push_async_callback(chain.close)
         return aws_identity_source(
             source=identity.source,
             workspace=identity.workspace,
             region=identity.region,
-            ambient=ambient,
+            chain=chain,
             iam=self.iam,
             clock=clock,
             warn=_already_said,
@@ -267,12 +264,14 @@ def _already_said(_: str) -> None:
 
 async def opened_clouds(upstream: Upstream, runtime: Runtime, stack: AsyncExitStack) -> Clouds:
     http = await stack.enter_async_context(open_session())
-    sts = Sts(clock=runtime.clock, endpoint=upstream.sts_endpoint, ca_bundle=upstream.ca_bundle)
+    sts = StsClient(
+        clock=runtime.clock, endpoint=upstream.sts_endpoint, ca_bundle=upstream.ca_bundle
+    )
     return Clouds(
         iam=NamespaceIam(http, upstream.iam_endpoint),
         http=http,
         sts=await stack.enter_async_context(sts),
-        roles=RoleDocuments(
+        roles=IamRoleReader(
             environ=runtime.environ,
             clock=runtime.clock,
             sts_endpoint=upstream.sts_endpoint,
@@ -418,12 +417,14 @@ async def obtain_id_token(
         return await once(keeper, runtime.clock)
 
 
-async def exchange(upstream: Upstream, identity: IdentityConfig, runtime: Runtime) -> Exchanged:
+async def exchange(
+    upstream: Upstream, identity: IdentityConfig, runtime: Runtime
+) -> ExchangedToken:
     """Buy a Namespace token with an AWS identity, without a daemon; with its workspace. Raises as
     `obtain`."""
     async with AsyncExitStack() as stack:
         clouds = await opened_clouds(upstream, runtime, stack)
-        return await exchanged_once(clouds.from_aws(identity, stack), clock=runtime.clock)
+        return await exchange_once(clouds.from_aws(identity, stack), clock=runtime.clock)
 
 
 async def obtain_all(config: Config, runtime: Runtime) -> Sequence[tuple[str, Lease[Any] | str]]:

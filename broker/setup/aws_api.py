@@ -14,8 +14,12 @@ from broker.clock import Clock
 from broker.lease import SourceError, Unavailable, backoff_s
 from broker.setup.aws_errors import sorted_setup_fault
 from broker.setup.wanted import GLOBAL_REGIONS
-from broker.sources.aws.call import client_settings, sorted_call
-from broker.sources.aws.credential_chain import Ambient, Signer
+from broker.sources.aws.credential_chain import (
+    CredentialChain,
+    ResolvedCredentials,
+    call_error,
+    client_settings,
+)
 
 ATTEMPTS: Final = 3
 """Of one call over passing faults, as botocore's mode "standard": nobody retries around us."""
@@ -53,13 +57,13 @@ class AwsApi:
         self,
         services: Mapping[str, Service],
         *,
-        ambient: Ambient,
+        chain: CredentialChain,
         clock: Clock,
         ca_bundle: str | None,
         stack: AsyncExitStack,
     ) -> None:
         self._services = services
-        self._ambient = ambient
+        self._chain = chain
         self._clock = clock
         self._ca_bundle = ca_bundle
         self._stack = stack
@@ -107,7 +111,7 @@ class AwsApi:
             answer = await getattr(client, xform_name(operation))(**parameters)
         # botocore's parsers raise bare KeyErrors and worse on bodies that they do not expect.
         except Exception as error:
-            raise sorted_call(
+            raise call_error(
                 error,
                 of=of,
                 answered=partial(
@@ -123,13 +127,13 @@ class AwsApi:
 
     async def _client(self, service: Service) -> Any:
         if service.name not in self._clients:
-            signer = await self._ambient.signer()
+            signer = await self._chain.resolve()
             self._clients[service.name] = await self._stack.enter_async_context(
                 self._opened(service, signer)
             )
         return self._clients[service.name]
 
-    def _opened(self, service: Service, signer: Signer) -> Any:
+    def _opened(self, service: Service, signer: ResolvedCredentials) -> Any:
         from aiobotocore.config import AioConfig
 
         return signer.session.create_client(
@@ -188,18 +192,18 @@ def services_in(region: str, endpoints: Endpoints, *, partition: str) -> Mapping
 @asynccontextmanager
 async def aws_api(
     *,
-    ambient: Ambient,
+    chain: CredentialChain,
     clock: Clock,
     region: str,
     partition: str,
     endpoints: Endpoints,
     ca_bundle: str | None,
 ) -> AsyncIterator[AwsApi]:
-    """AWS for the block, by the identity of *ambient*, which stays its opener's."""
+    """AWS for the block, by the identity of *chain*, which stays its opener's."""
     async with AsyncExitStack() as stack:
         yield AwsApi(
             services_in(region, endpoints, partition=partition),
-            ambient=ambient,
+            chain=chain,
             clock=clock,
             ca_bundle=ca_bundle,
             stack=stack,

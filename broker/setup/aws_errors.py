@@ -10,29 +10,28 @@ from collections.abc import Mapping
 from typing import Final
 
 from broker.lease import Refused, SourceError
-from broker.sources.aws.chain_errors import is_about_the_caller
-from broker.sources.aws.errors import AwsFault, passing_fault, said
+from broker.sources.aws.errors import AwsError, caller_has_expired, describe, transient_error
 
 
 class AwsRefused(Refused):
     """AWS said no, by *code* (without the ending "Exception"), in these *words* of its own."""
 
-    def __init__(self, message: str, *, fault: AwsFault, word: str) -> None:
+    def __init__(self, message: str, *, fault: AwsError, word: str) -> None:
         super().__init__(message, word=word)
         self.code = fault.plain_code
         self.words = fault.message
 
 
 def sorted_setup_fault(
-    fault: AwsFault, of: str, *, action: str, endpoint_named_by: str
+    fault: AwsError, of: str, *, action: str, endpoint_named_by: str
 ) -> SourceError:
     """Return the error for a refused call, to be raised. *of* names the call ("CreateRole (IAM)"),
     *action* the permission that it takes ("iam:CreateRole")."""
-    what, code = said(fault, of=of), fault.plain_code
-    passing = passing_fault(fault, what, of=of, endpoint_named_by=endpoint_named_by)
+    what, code = describe(fault, of=of), fault.plain_code
+    passing = transient_error(fault, what, of=of, endpoint_named_by=endpoint_named_by)
     if passing is not None:
         return passing
-    if is_about_the_caller(fault):
+    if caller_has_expired(fault):
         return AwsRefused(f"{what}; {_RENEW}", fault=fault, word="expired-token")
     if code.startswith(("AccessDenied", "UnauthorizedOperation")):
         return AwsRefused(
@@ -45,7 +44,7 @@ def sorted_setup_fault(
     return AwsRefused(f"{what}; {next_step}", fault=fault, word=word)
 
 
-def _denied(fault: AwsFault) -> str:
+def _denied(fault: AwsError) -> str:
     """Return the permission that AWS itself names, "" where it names none: making a thing with
     tags takes two."""
     named = re.search(r"not authorized to perform: ([\w-]+:\w+)", fault.message)

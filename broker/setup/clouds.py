@@ -12,7 +12,7 @@ from broker.config import checks
 from broker.config.errors import ConfigError
 from broker.setup.aws_api import NO_REGION, AwsApi, Caller, Endpoints, aws_api, models
 from broker.setup.wanted import Place
-from broker.sources.aws.credential_chain import Ambient
+from broker.sources.aws.credential_chain import CredentialChain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class Aws:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenedAws:
     api: AwsApi
-    ambient: Ambient
+    chain: CredentialChain
     caller: Caller
     region: str
 
@@ -51,15 +51,15 @@ async def opened_aws(said: Aws, *, clock: Clock) -> AsyncIterator[OpenedAws]:
         ConfigError: The identity is another account's.
         SourceError: There is no AWS identity, or AWS does not take it.
     """
-    async with Ambient(
+    async with CredentialChain(
         clock=clock,
         profile=said.profile,
         ca_bundle=said.ca_bundle,
         models=models(),
-    ) as ambient:
-        region = said.region or await ambient.region() or NO_REGION
+    ) as chain:
+        region = said.region or await chain.region() or NO_REGION
         async with aws_api(
-            ambient=ambient,
+            chain=chain,
             clock=clock,
             region=region,
             partition=checks.partition_of(region),
@@ -68,7 +68,7 @@ async def opened_aws(said: Aws, *, clock: Clock) -> AsyncIterator[OpenedAws]:
         ) as api:
             caller = await api.caller()
             _must_be(said.account, caller)
-            yield OpenedAws(api=api, ambient=ambient, caller=caller, region=region)
+            yield OpenedAws(api=api, chain=chain, caller=caller, region=region)
 
 
 def _must_be(account: str | None, caller: Caller) -> None:

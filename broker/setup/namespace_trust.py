@@ -34,7 +34,7 @@ from broker.setup.wanted import (
 )
 from broker.sources.aws.web_identity import DEVELOPER_PROVIDER
 from broker.sources.namespace.api import NamespaceIam
-from broker.sources.quoting import shown
+from broker.sources.redact import redacted
 
 T = TypeVar("T")
 
@@ -151,7 +151,7 @@ class NamespaceTrust:
                 return await call(await self._bearer())
             except Stale as stale:
                 raise Refused(
-                    f"{stale}; log in to workspace {shown(self._workspace)} with `nsc login`",
+                    f"{stale}; log in to workspace {redacted(self._workspace)} with `nsc login`",
                     word="unauthenticated",
                 ) from stale
 
@@ -162,8 +162,9 @@ class NamespaceTrust:
         workspace = token.tenant_id or (await self._iam.get_tenant(token.bearer)).tenant_id
         if workspace != self._workspace:
             raise Refused(
-                f"the Namespace identity at hand is of workspace {shown(workspace or 'unknown')}, "
-                f"not of {shown(self._workspace)}; log in there with `nsc login`",
+                "the Namespace identity at hand is of workspace "
+                f"{redacted(workspace or 'unknown')}, not of {redacted(self._workspace)}; "
+                "log in there with `nsc login`",
                 word="access-denied",
             )
         return token.bearer

@@ -24,7 +24,7 @@ from broker.setup.wanted import (
     Known,
     OutboundFederation,
 )
-from broker.sources.quoting import shown
+from broker.sources.redact import redacted
 
 POOLS_AT_ONCE = 60
 
@@ -107,7 +107,7 @@ class IdentityPoolHands:
             named = pools
         meant = [pool for pool in named if pool.is_ours] or named
         if len(meant) > 1:
-            listed = ", ".join(f"{pool.pool_id} ({shown(pool.name)})" for pool in meant)
+            listed = ", ".join(f"{pool.pool_id} ({redacted(pool.name)})" for pool in meant)
             raise Refused(
                 f"several identity pools have the developer provider {wanted.developer_provider}: "
                 f"{listed}; give one by --identity-pool",
@@ -175,13 +175,13 @@ class IdentityPoolHands:
             if code_of(refused) != "ResourceNotFound":
                 raise
             raise Refused(
-                f"this account has no identity pool {shown(pool_id)}; correct --identity-pool and "
-                "--region, or leave --identity-pool out to have one made",
+                f"this account has no identity pool {redacted(pool_id)}; correct --identity-pool "
+                "and --region, or leave --identity-pool out to have one made",
                 word="not-found",
             ) from refused
         if not _has_provider(described, wanted):
             raise Refused(
-                f"the identity pool {shown(pool_id)} has not the developer provider "
+                f"the identity pool {redacted(pool_id)} has not the developer provider "
                 f"{wanted.developer_provider}, which a pool is given when it is made; leave "
                 "--identity-pool out to have one made",
                 word="bad-request",

@@ -19,9 +19,9 @@ from broker.setup.aws_errors import AwsRefused
 from broker.setup.proof import NOT_HEARD_OF_YET, proven
 from broker.setup.to_namespace import ByCognito, BySts
 from broker.setup.wanted import Place
-from broker.sources.aws.credential_chain import Ambient
+from broker.sources.aws.credential_chain import CredentialChain
 from broker.sources.namespace.api import NamespaceIam
-from broker.sources.namespace.exchange import Exchange, Exchanged, aws_identity_source
+from broker.sources.namespace.exchange import ExchangedToken, TokenExchange, aws_identity_source
 
 SESSION_NAME: Final = "namespace-broker-setup"
 SESSION_S: Final = 3600
@@ -77,12 +77,12 @@ def is_role(caller: Caller, role_arn: str) -> bool:
 
 @asynccontextmanager
 async def as_role(
-    aws: AwsApi, *, role_arn: str, caller: Caller, ambient: Ambient, reach: Reach
-) -> AsyncIterator[Ambient | None]:
+    aws: AwsApi, *, role_arn: str, caller: Caller, chain: CredentialChain, reach: Reach
+) -> AsyncIterator[CredentialChain | None]:
     """The workload's identity for the block: the one at hand where that is it, else one that
     AssumeRole gives; None where the role does not let the identity at hand in."""
     if is_role(caller, role_arn):
-        yield ambient
+        yield chain
         return
     try:
         told = await aws.call(
@@ -96,7 +96,7 @@ async def as_role(
         yield None
         return
     keys = _keys_in(told, role_arn)
-    async with Ambient(clock=reach.clock, keys=keys, ca_bundle=reach.ca_bundle) as assumed:
+    async with CredentialChain(clock=reach.clock, keys=keys, ca_bundle=reach.ca_bundle) as assumed:
         yield assumed
 
 
@@ -114,15 +114,15 @@ def _keys_in(told: Any, role_arn: str) -> AwsCredentials:
 
 
 def signing_in(
-    asked: BySts | ByCognito, *, ambient: Ambient, reach: Reach, pool_id: str | None = None
-) -> Exchange:
+    asked: BySts | ByCognito, *, chain: CredentialChain, reach: Reach, pool_id: str | None = None
+) -> TokenExchange:
     """Return what signs in as the daemon does; *pool_id* is Cognito's, ``region:guid``."""
     by_sts = isinstance(asked, BySts)
     return aws_identity_source(
         source="sts" if by_sts else "cognito",
         workspace=reach.place.workspace,
         region=reach.place.region,
-        ambient=ambient,
+        chain=chain,
         iam=reach.iam,
         clock=reach.clock,
         warn=_nothing_to_warn_of,
@@ -147,7 +147,7 @@ def _nothing_to_warn_of(_: str) -> None:
     """The workspace is always named here."""
 
 
-async def is_admitted(exchange: Exchange) -> bool:
+async def is_admitted(exchange: TokenExchange) -> bool:
     """Try once. What gives no answer is not known to admit."""
     try:
         await exchange.exchange()
@@ -157,14 +157,14 @@ async def is_admitted(exchange: Exchange) -> bool:
 
 
 async def signed_in(
-    exchange: Exchange, *, clock: Clock, waiting: Callable[[float, Refused], None]
-) -> Exchanged:
+    exchange: TokenExchange, *, clock: Clock, waiting: Callable[[float, Refused], None]
+) -> ExchangedToken:
     """Sign in, waiting up to 5 min for what was just made to be known everywhere.
 
     Raises: As `proof.proven`.
     """
 
-    async def attempt() -> Exchanged:
+    async def attempt() -> ExchangedToken:
         try:
             return await exchange.exchange()
         except Unavailable as error:

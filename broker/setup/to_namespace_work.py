@@ -48,9 +48,10 @@ from broker.setup.wanted import (
     StsTrust,
     Wanted,
 )
-from broker.sources.aws.credential_chain import Ambient
+from broker.sources.aws.credential_chain import CredentialChain
+from broker.sources.http_client import open_session
 from broker.sources.namespace.api import NamespaceIam
-from broker.sources.namespace.id_token import identity_source, open_session
+from broker.sources.namespace.identity import identity_source
 
 Waiting = Callable[[float, Refused], None]
 
@@ -130,19 +131,19 @@ class Opened:
             if workload is None:
                 return None
             exchange = signing_in(
-                self.task.asked, ambient=workload, reach=self.reach, pool_id=pool_id
+                self.task.asked, chain=workload, reach=self.reach, pool_id=pool_id
             )
             exchanged = await signed_in(exchange, clock=self.task.clock, waiting=waiting)
         name, workspace = exchanged.tenant.name, self.place.workspace
         return f"{name} ({workspace})" if name else workspace
 
-    def _as_workload(self) -> AbstractAsyncContextManager[Ambient | None]:
+    def _as_workload(self) -> AbstractAsyncContextManager[CredentialChain | None]:
         """As `to_namespace_proof.as_role`, for the role that is wanted."""
         return as_role(
             self.aws.api,
             role_arn=self.role_arn,
             caller=self.aws.caller,
-            ambient=self.aws.ambient,
+            chain=self.aws.chain,
             reach=self.reach,
         )
 
@@ -182,7 +183,7 @@ class Opened:
         side. So it is enough that the identity at hand may draw one."""
         pool_id = f"{wanted.region}:{wanted.guid}"
         exchange = signing_in(
-            self.task.asked, ambient=self.aws.ambient, reach=self.reach, pool_id=pool_id
+            self.task.asked, chain=self.aws.chain, reach=self.reach, pool_id=pool_id
         )
         return await is_admitted(exchange) or await self._is_admitted(pool_id=pool_id)
 
@@ -193,7 +194,7 @@ class Opened:
             if workload is None:
                 return False
             return await is_admitted(
-                signing_in(self.task.asked, ambient=workload, reach=self.reach, pool_id=pool_id)
+                signing_in(self.task.asked, chain=workload, reach=self.reach, pool_id=pool_id)
             )
 
 

@@ -18,7 +18,7 @@ _SESSION = "st_"
 _LATEST = datetime(9000, 1, 1, tzinfo=UTC)
 
 
-class NotAToken(ValueError):
+class InvalidToken(ValueError):
     """The text is none of the tokens that belong here; says what is wrong, after "the token"."""
 
 
@@ -35,38 +35,38 @@ class Claims:
     audiences: tuple[str, ...] = ()
 
 
-def claims_of(jwt: str) -> Claims:
+def parse_claims(jwt: str) -> Claims:
     """Return the claims of a JWT without prefix, unverified.
 
     Raises:
-        NotAToken: It has not three parts, or the middle one is no JSON object.
+        InvalidToken: It has not three parts, or the middle one is no JSON object.
 
     Source: namespace-api 3.1, 4.2, 12.
     """
-    payload = payload_of(jwt)
+    payload = jwt_payload(jwt)
     audience = payload.get("aud")
     return Claims(
         issued_at=_instant(payload.get("iat")),
         expires_at=_instant(payload.get("exp")),
-        tenant_id=text_in(payload, "tenant_id"),
-        instance_id=text_in(payload, "instance_id"),
-        issuer=text_in(payload, "iss"),
-        subject=text_in(payload, "sub"),
+        tenant_id=text_field(payload, "tenant_id"),
+        instance_id=text_field(payload, "instance_id"),
+        issuer=text_field(payload, "iss"),
+        subject=text_field(payload, "sub"),
         audiences=_texts(audience if isinstance(audience, list) else [audience]),
     )
 
 
-def payload_of(jwt: str) -> Mapping[str, object]:
+def jwt_payload(jwt: str) -> Mapping[str, object]:
     """Return every claim of a JWT without prefix, unverified.
 
     Raises:
-        NotAToken: As `claims_of`.
+        InvalidToken: As `parse_claims`.
     """
     if not re.fullmatch(r"[\w-]+\.[\w-]+\.[!-~]*", jwt, re.ASCII):
-        raise NotAToken("is not a JWT of three parts")
+        raise InvalidToken("is not a JWT of three parts")
     payload = json_object(_decoded(jwt.split(".")[1]))
     if payload is None:
-        raise NotAToken("is a JWT whose payload is no JSON object")
+        raise InvalidToken("is a JWT whose payload is no JSON object")
     return payload
 
 
@@ -74,7 +74,7 @@ def bearer_lease(bearer: str, *, now: datetime) -> Lease[NamespaceToken]:
     """Return *bearer* as a lease, which may have ended. An ``nsrt_`` token has no known end.
 
     Raises:
-        NotAToken: It is no tenant, workload or revocable token.
+        InvalidToken: It is no tenant, workload or revocable token.
 
     Source: namespace-api 3.1, 4.1.
     """
@@ -82,17 +82,17 @@ def bearer_lease(bearer: str, *, now: datetime) -> Lease[NamespaceToken]:
     if bearer.startswith(_OPAQUE) and len(bearer) > len(_OPAQUE):
         return Lease(value=NamespaceToken(bearer=bearer), issued_at=now, expires_at=None)
     if bearer.startswith(_SESSION):
-        raise NotAToken("is a session token (st_), which belongs into session_token")
+        raise InvalidToken("is a session token (st_), which belongs into session_token")
     if not bearer.startswith(_SELF_DESCRIBING):
-        raise NotAToken("does not begin as Namespace's do (nsct_, nscw_ or nsrt_)")
-    claims = claims_of(bearer.partition("_")[2])
+        raise InvalidToken("does not begin as Namespace's do (nsct_, nscw_ or nsrt_)")
+    claims = parse_claims(bearer.partition("_")[2])
     if claims.expires_at is None:
-        raise NotAToken("does not say when it ends (no exp claim)")
+        raise InvalidToken("does not say when it ends (no exp claim)")
     return Lease(
         value=NamespaceToken(
             bearer=bearer, tenant_id=claims.tenant_id, instance_id=claims.instance_id
         ),
-        issued_at=begin_of(claims, now=now),
+        issued_at=issued_at_of(claims, now=now),
         expires_at=claims.expires_at,
     )
 
@@ -102,35 +102,35 @@ def issued_lease(bearer: str, *, now: datetime, assumed_life: timedelta) -> Leas
     ends is taken to live for *assumed_life*.
 
     Raises:
-        NotAToken: It does not begin as Namespace's do.
+        InvalidToken: It does not begin as Namespace's do.
 
     Source: namespace-api 4.3, 12.
     """
     _require_visible(bearer)
     if not bearer.startswith((*_SELF_DESCRIBING, _OPAQUE)):
-        raise NotAToken("does not begin as Namespace's do (nsct_, nscw_ or nsrt_)")
+        raise InvalidToken("does not begin as Namespace's do (nsct_, nscw_ or nsrt_)")
     try:
         lease = bearer_lease(bearer, now=now)
-    except NotAToken:
+    except InvalidToken:
         lease = Lease(value=NamespaceToken(bearer=bearer), issued_at=now, expires_at=None)
     if lease.expires_at is not None:
         return lease
     return Lease(value=lease.value, issued_at=now, expires_at=now + assumed_life)
 
 
-def session_end(session: str) -> datetime | None:
+def session_expiry(session: str) -> datetime | None:
     """Return when a session token ends, where it says so.
 
     Raises:
-        NotAToken: It is no session token.
+        InvalidToken: It is no session token.
     """
     _require_visible(session)
     if not session.startswith(_SESSION):
-        raise NotAToken("is no session token (st_)")
-    return claims_of(session.removeprefix(_SESSION)).expires_at
+        raise InvalidToken("is no session token (st_)")
+    return parse_claims(session.removeprefix(_SESSION)).expires_at
 
 
-def begin_of(claims: Claims, *, now: datetime) -> datetime:
+def issued_at_of(claims: Claims, *, now: datetime) -> datetime:
     """Return when the token was issued; *now* where it does not say, or names the future."""
     return now if claims.issued_at is None else min(claims.issued_at, now)
 
@@ -144,7 +144,7 @@ def json_object(text: bytes | str) -> Mapping[str, object] | None:
     return value if isinstance(value, dict) else None
 
 
-def text_in(document: Mapping[str, object], *keys: str) -> str | None:
+def text_field(document: Mapping[str, object], *keys: str) -> str | None:
     """Return the first of *keys* in *document* that is a text and not empty."""
     found = (document.get(key) for key in keys)
     return next((value for value in found if isinstance(value, str) and value), None)
@@ -161,7 +161,7 @@ def span(life: timedelta) -> str:
 
 def _require_visible(token: str) -> None:
     if not re.fullmatch(r"[!-~]+", token):
-        raise NotAToken("is empty, or holds whitespace or other characters that tokens have not")
+        raise InvalidToken("is empty, or holds whitespace or other characters that tokens have not")
 
 
 def _decoded(part: str) -> bytes:

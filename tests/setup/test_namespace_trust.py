@@ -15,8 +15,8 @@ from broker.setup.to_namespace_pool_trust import FoundPoolTrust
 from broker.setup.to_namespace_pool_trust import step as pool_step
 from broker.setup.to_namespace_relationships import Entry, FoundTrust, nsc_line, with_wanted
 from broker.setup.wanted import CognitoTrust, StsTrust
+from broker.sources.http_client import open_session
 from broker.sources.namespace.api import NamespaceIam
-from broker.sources.namespace.id_token import open_session
 
 ISSUER = "https://3d1b.tokens.sts.global.api.aws"
 ROLE = "arn:aws:iam::123456789012:role/builder"

@@ -20,7 +20,7 @@ from broker.setup.to_namespace_hands import (
     permissions_of,
 )
 from broker.setup.wanted import IdentityPool, OutboundFederation
-from broker.sources.aws.credential_chain import Ambient
+from broker.sources.aws.credential_chain import CredentialChain
 from tests.support.setup import PLACE
 
 REGION = "eu-central-1"
@@ -72,9 +72,9 @@ async def aws(sandbox: Sandbox) -> AsyncIterator[AwsApi]:
     )
     url = sandbox.aws.url
     async with (
-        Ambient(clock=Hasty(), keys=keys) as ambient,
+        CredentialChain(clock=Hasty(), keys=keys) as chain,
         aws_api(
-            ambient=ambient,
+            chain=chain,
             clock=Hasty(),
             region=REGION,
             partition="aws",

@@ -22,7 +22,7 @@ from broker.setup.to_namespace_pools import FoundPool
 from broker.setup.to_namespace_proof import is_admitted, is_role, signed_in
 from broker.setup.wanted import Document
 from broker.sources.namespace.api import Tenant
-from broker.sources.namespace.exchange import Exchanged
+from broker.sources.namespace.exchange import ExchangedToken
 from tests.support.fakes import FakeClock
 from tests.support.setup import PLACE
 
@@ -38,14 +38,14 @@ class Scripted:
         self._clock = clock
         self.attempts = 0
 
-    async def exchange(self) -> Exchanged:
+    async def exchange(self) -> ExchangedToken:
         self.attempts += 1
         if self._failures:
             raise self._failures.pop(0)
         lease = Lease(
             value=NamespaceToken(bearer="nsct_x"), issued_at=self._clock.now(), expires_at=None
         )
-        return Exchanged(lease=lease, tenant=Tenant(tenant_id="ws_1", name="Acme"))
+        return ExchangedToken(lease=lease, tenant=Tenant(tenant_id="ws_1", name="Acme"))
 
     async def fetch(self) -> Lease[NamespaceToken]:
         return (await self.exchange()).lease

@@ -10,9 +10,10 @@ from hypothesis import settings
 from broker.clock import SystemClock
 from broker.lease import Lease
 from broker.sandbox import Sandbox
-from broker.sources.aws.assume_role import Sts
-from broker.sources.aws.credential_chain import Ambient
-from broker.sources.namespace.id_token import NamespaceIam, open_session
+from broker.sources.aws.assume_role import StsClient
+from broker.sources.aws.credential_chain import CredentialChain
+from broker.sources.http_client import open_session
+from broker.sources.namespace.api import NamespaceIam
 from tests.support.fakes import FakeClock, ScriptedSource
 from tests.support.sources import (
     REGION,
@@ -58,7 +59,7 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 @pytest.fixture
 async def pipeline(sandbox: Sandbox, http: aiohttp.ClientSession) -> AsyncIterator[Pipeline]:
     clock = SystemClock()
-    async with Sts(clock=clock, endpoint=sandbox.aws.url) as sts:
+    async with StsClient(clock=clock, endpoint=sandbox.aws.url) as sts:
         yield Pipeline(
             sandbox=sandbox,
             http=http,
@@ -77,12 +78,12 @@ async def workload(
     for name, value in key_variables(sandbox.aws.role_session(arn)).items():
         monkeypatch.setenv(name, value)
     clock = SystemClock()
-    async with Ambient(clock=clock) as ambient:
+    async with CredentialChain(clock=clock) as chain:
         yield Workload(
             sandbox=sandbox,
             iam=NamespaceIam(http, sandbox.namespace.url),
             clock=clock,
-            ambient=ambient,
+            chain=chain,
             arn=arn,
             pool_id=pool_id,
         )

@@ -9,16 +9,14 @@ from hypothesis import strategies as some
 
 from broker.clock import SystemClock
 from broker.lease import Lease, Refused, SourceError, Unavailable
-from broker.sources.aws.assume_role import Sts
-from broker.sources.aws.credential_chain import Ambient
-from broker.sources.aws.web_identity import DeveloperTokenFor, Pool, WebIdentityTokenFor
+from broker.sources.aws.assume_role import StsClient
+from broker.sources.aws.credential_chain import CredentialChain
+from broker.sources.aws.web_identity import DeveloperTokenFor, IdentityPool, WebIdentityTokenFor
+from broker.sources.http_client import open_session
+from broker.sources.namespace.api import NamespaceIam
 from broker.sources.namespace.exchange import OidcExchange
-from broker.sources.namespace.id_token import (
-    IdTokenFor,
-    NamespaceIam,
-    identity_source,
-    open_session,
-)
+from broker.sources.namespace.id_token import IdTokenFor
+from broker.sources.namespace.identity import identity_source
 from tests.support.fakes import ScriptedSource
 from tests.support.sources import (
     REGION,
@@ -130,7 +128,7 @@ async def test_of_the_metadata_service(body: bytes, status: int) -> None:
 async def test_of_sts(body: bytes, status: int) -> None:
     async with (
         answering(http_answer(status, body)) as url,
-        Sts(clock=SystemClock(), endpoint=url) as sts,
+        StsClient(clock=SystemClock(), endpoint=url) as sts,
     ):
         error = await error_of(sts.assume_role(some_role(), some_id_token(), duration_s=3600))
 
@@ -169,10 +167,8 @@ def _keys_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @given(body=xml_bodies | some.binary(max_size=300), status=statuses)
 async def test_of_sts_to_a_signed_call(body: bytes, status: int) -> None:
     clock = SystemClock()
-    async with answering(http_answer(status, body)) as url, Ambient(clock=clock) as ambient:
-        source = WebIdentityTokenFor(
-            "aud", ambient=ambient, clock=clock, region=REGION, endpoint=url
-        )
+    async with answering(http_answer(status, body)) as url, CredentialChain(clock=clock) as chain:
+        source = WebIdentityTokenFor("aud", chain=chain, clock=clock, region=REGION, endpoint=url)
 
         error = await error_of(source.fetch())
 
@@ -185,9 +181,9 @@ async def test_of_sts_to_a_signed_call(body: bytes, status: int) -> None:
 @given(body=json_bodies | some.binary(max_size=300), status=statuses)
 async def test_of_cognito(body: bytes, status: int) -> None:
     clock = SystemClock()
-    pool = Pool(region=REGION, guid="6f0a")
-    async with answering(http_answer(status, body)) as url, Ambient(clock=clock) as ambient:
-        source = DeveloperTokenFor("ws_1", pool=pool, ambient=ambient, clock=clock, endpoint=url)
+    pool = IdentityPool(region=REGION, guid="6f0a")
+    async with answering(http_answer(status, body)) as url, CredentialChain(clock=clock) as chain:
+        source = DeveloperTokenFor("ws_1", pool=pool, chain=chain, clock=clock, endpoint=url)
 
         error = await error_of(source.fetch())
 

@@ -11,8 +11,8 @@ from botocore.loaders import Loader
 from broker.credentials import Role
 from broker.lease import Refused, SourceError, Unavailable
 from broker.sandbox import Sandbox
-from broker.sources.aws.assume_role import AssumedRole, Sts, regional_sts_url
-from broker.sources.aws.errors import NotAdmitted
+from broker.sources.aws.assume_role import AssumedRole, StsClient, regional_sts_url
+from broker.sources.aws.errors import RoleRefused
 from tests.support.fakes import FakeClock, ScriptedSource, lease_of
 from tests.support.sources import (
     ROLE_ARN,
@@ -232,7 +232,7 @@ XML = b"<ErrorResponse><Error><Code>%s</Code><Message>m</Message></Error></Error
 REACTIONS: dict[str, tuple[dict[str, object], type[SourceError], str]] = {
     "IDPCommunicationError": ({"code": "IDPCommunicationError"}, Unavailable, "upstream-error"),
     "InvalidIdentityToken": ({"code": "InvalidIdentityToken"}, Refused, "invalid-identity-token"),
-    "AccessDenied": ({"code": "AccessDenied"}, NotAdmitted, "access-denied"),
+    "AccessDenied": ({"code": "AccessDenied"}, RoleRefused, "access-denied"),
     "RegionDisabled": ({"code": "RegionDisabledException"}, Refused, "region-disabled"),
     "PackedPolicyTooLarge": ({"code": "PackedPolicyTooLarge"}, Refused, "bad-policy"),
     "MalformedPolicyDocument": ({"code": "MalformedPolicyDocument"}, Refused, "bad-policy"),
@@ -375,14 +375,14 @@ def test_what_is_no_region_is_refused(region: str) -> None:
 
 
 async def test_the_global_endpoint_is_never_asked(clock: FakeClock) -> None:
-    async with Sts(clock=clock) as sts:
+    async with StsClient(clock=clock) as sts:
         for region in ("us-east-1", "eu-central-1", "cn-north-1"):
             client = await sts._client(region)
             assert client.meta.endpoint_url == regional_sts_url(region)
 
 
 async def test_each_region_has_one_client(clock: FakeClock, sandbox: Sandbox) -> None:
-    async with Sts(clock=clock, endpoint=sandbox.aws.url) as sts:
+    async with StsClient(clock=clock, endpoint=sandbox.aws.url) as sts:
         first, second = await asyncio.gather(sts._client("us-east-1"), sts._client("us-east-1"))
         third = await sts._client("eu-central-1")
 
@@ -413,7 +413,7 @@ async def test_nothing_of_the_shared_configuration_or_the_ambient_chain_is_used(
         "AWS_DEFAULTS_MODE": "auto",
         "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{nowhere}/creds",
         "AWS_ACCESS_KEY_ID": "AKIDAMBIENT",
-        "AWS_SECRET_ACCESS_KEY": "ambient",
+        "AWS_SECRET_ACCESS_KEY": "chain",
     }
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
@@ -444,7 +444,7 @@ async def test_the_environments_proxy_is_honoured(
         seen.append(asked)
         return http_answer(502, b"")
 
-    async with answering(refusing) as proxy, Sts(clock=clock) as sts:
+    async with answering(refusing) as proxy, StsClient(clock=clock) as sts:
         monkeypatch.setenv("HTTPS_PROXY", proxy)
         with pytest.raises(Unavailable) as error:
             await sts.assume_role(some_role(), some_id_token(), duration_s=3600)
@@ -469,7 +469,7 @@ async def test_a_ca_bundle_that_is_none_is_told(
         monkeypatch.setenv("AWS_CA_BUNDLE", bundle)
     async with (
         answering(b"") as url,
-        Sts(
+        StsClient(
             clock=clock,
             endpoint=url.replace("http:", "https:"),
             ca_bundle=None if by_variable else bundle,
@@ -485,7 +485,7 @@ async def test_a_ca_bundle_that_is_none_is_told(
 
 
 async def sts_error(url: str, clock: FakeClock, *, call_limit_s: float = 15) -> SourceError:
-    async with Sts(clock=clock, endpoint=url, call_limit_s=call_limit_s) as sts:
+    async with StsClient(clock=clock, endpoint=url, call_limit_s=call_limit_s) as sts:
         with pytest.raises(SourceError) as error:
             await sts.assume_role(some_role(), some_id_token(), duration_s=3600)
     return error.value

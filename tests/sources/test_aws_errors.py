@@ -6,7 +6,7 @@ from hypothesis import strategies as some
 
 from broker.lease import Refused, SourceError, Stale, Unavailable
 from broker.sources.aws.durations import DurationTooLong
-from broker.sources.aws.errors import AwsFault, NotAdmitted, sorted_fault
+from broker.sources.aws.errors import AwsError, RoleRefused, assume_role_error
 from tests.support.sources import jwt_of, some_id_token, some_role
 
 KEYS_NOT_READ = "Couldn't retrieve verification key from your identity provider, please reference"
@@ -15,8 +15,8 @@ KEYS_NOT_READ = "Couldn't retrieve verification key from your identity provider,
 def error_for(
     code: str | None, message: str = "because", *, status: int = 400, jwt: str = jwt_of({})
 ) -> SourceError:
-    return sorted_fault(
-        AwsFault(code=code, message=message, status=status),
+    return assume_role_error(
+        AwsError(code=code, message=message, status=status),
         role=some_role(),
         token=some_id_token(jwt),
         of="STS (eu-central-1)",
@@ -62,9 +62,9 @@ def test_keys_that_aws_could_not_read_in_time_are_a_passing_fault() -> None:
 
 
 def test_a_wanted_pause_is_passed_on() -> None:
-    fault = AwsFault(code="Throttling", message="", status=400, retry_after_s=9)
+    fault = AwsError(code="Throttling", message="", status=400, retry_after_s=9)
 
-    error = sorted_fault(fault, role=some_role(), token=some_id_token(), of="STS")
+    error = assume_role_error(fault, role=some_role(), token=some_id_token(), of="STS")
 
     assert isinstance(error, Unavailable)
     assert error.retry_after_s == 9
@@ -157,7 +157,7 @@ def test_a_refusal_says_what_was_presented_and_what_to_change(
 ) -> None:
     error = error_for(code, message)
 
-    assert type(error) is (NotAdmitted if word == "access-denied" else Refused)
+    assert type(error) is (RoleRefused if word == "access-denied" else Refused)
     assert error.word == word
     assert all(part in str(error) for part in told), str(error)
     assert message in str(error)
@@ -179,9 +179,9 @@ def test_a_duration_that_the_role_does_not_allow_is_told_apart(message: str) -> 
 
 def test_another_partition_is_named_by_its_own_arn() -> None:
     role = some_role("arn:aws-cn:iam::123456789012:role/deploy")
-    fault = AwsFault(code="AccessDenied", message="", status=403)
+    fault = AwsError(code="AccessDenied", message="", status=403)
 
-    error = sorted_fault(fault, role=role, token=some_id_token(), of="STS")
+    error = assume_role_error(fault, role=role, token=some_id_token(), of="STS")
 
     assert "arn:aws-cn:iam::123456789012:oidc-provider/" in str(error)
 

@@ -12,7 +12,7 @@ import pytest
 from broker.clock import SystemClock
 from broker.lease import Refused, SourceError, Unavailable
 from broker.sandbox.aws.accounts import IssuedKeys
-from broker.sources.aws.credential_chain import Ambient
+from broker.sources.aws.credential_chain import CredentialChain
 from tests.support.sources import Workload, answering, hanging, http_answer, key_variables
 
 BY_STS = "GetWebIdentityToken"
@@ -70,14 +70,14 @@ def endpoint_document(keys: IssuedKeys, *, ends_in: timedelta = timedelta(hours=
     ).encode()
 
 
-async def who_signs(workload: Workload, ambient: Ambient | None = None) -> str | None:
-    await workload.web_identity(ambient=ambient).fetch()
+async def who_signs(workload: Workload, chain: CredentialChain | None = None) -> str | None:
+    await workload.web_identity(chain=chain).fetch()
     return workload.sandbox.aws.verified_identities[-1].access_key_id
 
 
-async def error_of(workload: Workload, ambient: Ambient | None = None) -> SourceError:
+async def error_of(workload: Workload, chain: CredentialChain | None = None) -> SourceError:
     with pytest.raises(SourceError) as error:
-        await workload.web_identity(ambient=ambient).fetch()
+        await workload.web_identity(chain=chain).fetch()
     return error.value
 
 
@@ -115,8 +115,8 @@ async def test_a_profile_of_the_identity_stands_over_keys_in_the_environment(
     keys = workload.sandbox.aws.role_session(workload.arn)
     config.write_text(section_of("profile ci", keys))
 
-    async with Ambient(clock=SystemClock(), profile="ci") as ambient:
-        assert await who_signs(workload, ambient) == keys.access_key_id
+    async with CredentialChain(clock=SystemClock(), profile="ci") as chain:
+        assert await who_signs(workload, chain) == keys.access_key_id
 
 
 async def test_a_credential_process(
@@ -260,7 +260,7 @@ async def test_what_is_about_to_end_is_renewed_before_it_does(
     async with answering(endpoint) as url:
         monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{url}/creds")
         await who_signs(workload)
-        left_s = await workload.ambient.seconds_left()
+        left_s = await workload.chain.seconds_left()
 
     assert left_s is not None
     assert left_s > 3000
@@ -281,8 +281,8 @@ async def test_without_any_identity_the_chain_is_named(workload: Workload) -> No
 
 
 async def test_a_profile_that_is_not_there_is_named(workload: Workload) -> None:
-    async with Ambient(clock=SystemClock(), profile="gone") as ambient:
-        error = await error_of(workload, ambient)
+    async with CredentialChain(clock=SystemClock(), profile="gone") as chain:
+        error = await error_of(workload, chain)
 
     assert (type(error), error.word) == (Refused, "no-identity")
     assert "there is no AWS profile gone" in str(error)
@@ -300,8 +300,8 @@ async def test_so_is_one_that_a_variable_names(
 async def test_a_profile_without_credentials_is_named(workload: Workload, config: Path) -> None:
     config.write_text(section("profile bare", region="eu-west-1"))
 
-    async with Ambient(clock=SystemClock(), profile="bare") as ambient:
-        error = await error_of(workload, ambient)
+    async with CredentialChain(clock=SystemClock(), profile="bare") as chain:
+        error = await error_of(workload, chain)
 
     assert "the profile bare led to no credentials" in str(error)
 
@@ -463,10 +463,10 @@ async def test_a_look_up_that_hangs_is_waited_for_but_not_begun_again(
     )
     config.write_text(section("default", credential_process=f"{sys.executable} {program}"))
 
-    async with Ambient(clock=SystemClock(), call_limit_s=1) as ambient:
-        first = await error_of(workload, ambient)
+    async with CredentialChain(clock=SystemClock(), call_limit_s=1) as chain:
+        first = await error_of(workload, chain)
         goes_on.touch()
-        signer = await until_it_signs(workload, ambient)
+        signer = await until_it_signs(workload, chain)
 
     assert (type(first), first.word) == (Unavailable, "timeout")
     assert "credential chain gave no answer in time" in str(first)
@@ -474,11 +474,11 @@ async def test_a_look_up_that_hangs_is_waited_for_but_not_begun_again(
     assert begun.read_text() == "x"
 
 
-async def until_it_signs(workload: Workload, ambient: Ambient) -> str | None:
+async def until_it_signs(workload: Workload, chain: CredentialChain) -> str | None:
     async with asyncio.timeout(20):
         while True:
             try:
-                return await who_signs(workload, ambient)
+                return await who_signs(workload, chain)
             except Unavailable:
                 pass
 
@@ -489,8 +489,8 @@ async def test_a_look_up_that_never_ends_is_given_up_and_begun_again(
 ) -> None:
     async with hanging() as url:
         monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{url}/creds")
-        async with Ambient(clock=SystemClock(), lookup_limit_s=0.5) as ambient:
-            errors = [await error_of(workload, ambient) for _ in range(2)]
+        async with CredentialChain(clock=SystemClock(), lookup_limit_s=0.5) as chain:
+            errors = [await error_of(workload, chain) for _ in range(2)]
 
     assert [(type(error), error.word) for error in errors] == [(Unavailable, "timeout")] * 2
 
@@ -501,7 +501,7 @@ async def test_leaving_gives_up_a_look_up_under_way(
 ) -> None:
     async with hanging() as url:
         monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{url}/creds")
-        async with Ambient(clock=SystemClock(), call_limit_s=0.5) as ambient:
-            await error_of(workload, ambient)
+        async with CredentialChain(clock=SystemClock(), call_limit_s=0.5) as chain:
+            await error_of(workload, chain)
 
     assert not [task for task in asyncio.all_tasks() if task.get_name() == "aws-credentials"]

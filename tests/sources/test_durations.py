@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from broker.lease import Lease, Refused, Unavailable
-from broker.sources.aws.durations import DurationTooLong, Longest, Wanted
+from broker.sources.aws.durations import DurationTooLong, FixedDuration, LongestDuration
 
 HOUR_S = 3600
 
@@ -29,14 +29,14 @@ class RoleOf:
 async def test_what_the_role_allows_is_asked_once_and_nobody_is_warned() -> None:
     role, told = RoleOf(7200), list[int]()
 
-    lease = await Wanted(7200, too_long=told.append).apply(role)
+    lease = await FixedDuration(7200, too_long=told.append).apply(role)
 
     assert (lease.value, role.asked, told) == (7200, [7200], [])
 
 
 async def test_too_much_falls_back_to_an_hour_with_one_warning_and_is_not_asked_again() -> None:
     role, told = RoleOf(HOUR_S), list[int]()
-    wanted = Wanted(7200, too_long=told.append)
+    wanted = FixedDuration(7200, too_long=told.append)
 
     leases = [await wanted.apply(role) for _ in range(3)]
 
@@ -49,14 +49,14 @@ async def test_an_hour_or_less_has_nothing_to_fall_back_to() -> None:
     role = RoleOf(600)
 
     with pytest.raises(DurationTooLong):
-        await Wanted(HOUR_S, too_long=lambda _: None).apply(role)
+        await FixedDuration(HOUR_S, too_long=lambda _: None).apply(role)
 
     assert role.asked == [HOUR_S]
 
 
 @given(some.integers(1, 14))
 async def test_the_longest_whole_hours_are_found_in_few_calls_and_kept(maximum_h: int) -> None:
-    role, longest = RoleOf(maximum_h * HOUR_S + 900), Longest()
+    role, longest = RoleOf(maximum_h * HOUR_S + 900), LongestDuration()
 
     first = await longest.apply(role)
     calls = len(role.asked)
@@ -70,13 +70,13 @@ async def test_the_longest_whole_hours_are_found_in_few_calls_and_kept(maximum_h
 async def test_a_role_that_allows_the_most_is_asked_once() -> None:
     role = RoleOf(43200)
 
-    await Longest().apply(role)
+    await LongestDuration().apply(role)
 
     assert role.asked == [43200]
 
 
 async def test_the_longest_is_found_again_when_it_is_no_longer_allowed() -> None:
-    role, longest = RoleOf(8 * HOUR_S), Longest()
+    role, longest = RoleOf(8 * HOUR_S), LongestDuration()
     await longest.apply(role)
 
     role.maximum_s = 2 * HOUR_S
@@ -86,7 +86,7 @@ async def test_the_longest_is_found_again_when_it_is_no_longer_allowed() -> None
 
 
 async def test_trouble_on_the_way_returns_what_is_had_and_goes_on_next_time() -> None:
-    role, longest = RoleOf(8 * HOUR_S), Longest()
+    role, longest = RoleOf(8 * HOUR_S), LongestDuration()
 
     async def troubled(duration_s: int) -> Lease[int]:
         if len(role.asked) == 2:
@@ -106,13 +106,13 @@ async def test_trouble_before_anything_is_had_is_told() -> None:
         raise Unavailable("sts is down")
 
     with pytest.raises(Unavailable):
-        await Longest().apply(down)
+        await LongestDuration().apply(down)
 
 
 async def test_another_refusal_is_no_question_of_duration() -> None:
     async def denied(_: int) -> Lease[int]:
         raise Refused("no")
 
-    for duration in (Longest(), Wanted(7200, too_long=lambda _: None)):
+    for duration in (LongestDuration(), FixedDuration(7200, too_long=lambda _: None)):
         with pytest.raises(Refused, match="no"):
             await duration.apply(denied)

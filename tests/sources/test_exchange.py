@@ -10,9 +10,9 @@ import pytest
 from broker.clock import SystemClock
 from broker.lease import Refused, SourceError, Unavailable
 from broker.sandbox import ErrorShape, Sandbox
+from broker.sources.namespace.api import NamespaceIam
 from broker.sources.namespace.errors import CODES
-from broker.sources.namespace.exchange import aws_identity_source, exchanged_once
-from broker.sources.namespace.id_token import NamespaceIam
+from broker.sources.namespace.exchange import aws_identity_source, exchange_once
 from tests.support.fakes import FakeClock
 from tests.support.sources import (
     REGION,
@@ -116,7 +116,7 @@ def test_cognito_needs_a_workspace_and_a_pool_with_its_region(
             workspace=workspace,
             region=None,
             identity_pool=pool,
-            ambient=workload.ambient,
+            chain=workload.chain,
             iam=workload.iam,
             clock=workload.clock,
             warn=print,
@@ -467,7 +467,7 @@ async def test_once_goes_on_over_passing_faults(workload: Workload, sandbox: San
     clock = Impatient()
     sandbox.fail("ExchangeOIDCToken", status=503, count=4)
 
-    exchanged = await exchanged_once(workload.exchange("sts"), clock=clock)  # type: ignore[arg-type]
+    exchanged = await exchange_once(workload.exchange("sts"), clock=clock)  # type: ignore[arg-type]
 
     assert exchanged.tenant.name == "Acme"
     assert clock.slept_s == [1, 2, 4, 8]
@@ -477,13 +477,13 @@ async def test_once_gives_up_with_the_last_fault(presenting: Presenting, sandbox
     sandbox.fail("ExchangeOIDCToken", status=503)
 
     with pytest.raises(Unavailable, match="HTTP 503"):
-        await exchanged_once(presenting.exchange("sts"), clock=SystemClock(), limit_s=0.5)
+        await exchange_once(presenting.exchange("sts"), clock=SystemClock(), limit_s=0.5)
 
 
 async def test_once_does_not_repeat_a_refusal(presenting: Presenting, sandbox: Sandbox) -> None:
     sandbox.fail("ExchangeOIDCToken", code="PERMISSION_DENIED")
 
     with pytest.raises(Refused):
-        await exchanged_once(presenting.exchange("sts"), clock=SystemClock())
+        await exchange_once(presenting.exchange("sts"), clock=SystemClock())
 
     assert len(sandbox.namespace.calls) == 1

@@ -12,9 +12,10 @@ from broker.credentials import NamespaceToken
 from broker.keeper import Keeper
 from broker.lease import NotReady
 from broker.sandbox import Sandbox
-from broker.sources.aws.assume_role import AssumedRole, Sts
-from broker.sources.aws.credential_chain import Ambient
-from broker.sources.namespace.id_token import IdTokenFor, NamespaceIam
+from broker.sources.aws.assume_role import AssumedRole, StsClient
+from broker.sources.aws.credential_chain import CredentialChain
+from broker.sources.namespace.api import NamespaceIam
+from broker.sources.namespace.id_token import IdTokenFor
 from tests.support.fakes import FakeClock, running
 from tests.support.sources import REGION, Workload, key_variables, some_role
 
@@ -35,7 +36,7 @@ async def kept(
 ) -> AsyncIterator[Workload]:
     async with (
         Sandbox(now=clock.now, signing_clock=lambda: datetime.now(UTC)) as sandbox,
-        Ambient(clock=clock) as ambient,
+        CredentialChain(clock=clock) as chain,
     ):
         arn = sandbox.guide_by_sts()
         _, pool_id = sandbox.guide_by_cognito(region=REGION)
@@ -46,7 +47,7 @@ async def kept(
             sandbox=sandbox,
             iam=NamespaceIam(http, sandbox.namespace.url),
             clock=clock,
-            ambient=ambient,
+            chain=chain,
             arn=arn,
             pool_id=pool_id,
         )
@@ -142,7 +143,7 @@ async def test_the_whole_circle_ends_in_another_account(kept: Workload, clock: F
     arn = aws.add_role("other", trust_policy={"Statement": [statement]}, account=elsewhere)
     async with (
         running(keeper_of(kept, "sts")) as keeper,
-        Sts(clock=clock, endpoint=aws.url) as sts,
+        StsClient(clock=clock, endpoint=aws.url) as sts,
     ):
         token = IdTokenFor("sts.amazonaws.com", bearer=keeper, iam=kept.iam, clock=clock)
 

@@ -12,7 +12,7 @@ from broker.lease import Refused
 from broker.sandbox import Sandbox
 from broker.sandbox.aws.accounts import IssuedKeys
 from broker.sources.aws.assume_role import AssumedRole
-from broker.sources.aws.explain import RoleDocument, RoleDocuments
+from broker.sources.aws.explain import IamRoleReader, RoleDocument
 from tests.support.fakes import FakeClock
 from tests.support.sources import Pipeline, key_variables, some_role
 
@@ -25,13 +25,13 @@ SAID_WITHOUT_THE_ROLE = "The role must exist, and its trust policy must allow"
 
 
 @pytest.fixture
-def documents(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> RoleDocuments:
+def documents(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> IamRoleReader:
     monkeypatch.setenv("AWS_ENDPOINT_URL_IAM", sandbox.aws.url)
     return reading(sandbox)
 
 
-def reading(sandbox: Sandbox, *, limit_s: float = 20.0) -> RoleDocuments:
-    return RoleDocuments(
+def reading(sandbox: Sandbox, *, limit_s: float = 20.0) -> IamRoleReader:
+    return IamRoleReader(
         environ=os.environ,
         clock=SystemClock(),
         sts_endpoint=sandbox.aws.url,
@@ -44,7 +44,7 @@ def become(monkeypatch: pytest.MonkeyPatch, keys: IssuedKeys) -> None:
         monkeypatch.setenv(name, value)
 
 
-def asking(pipeline: Pipeline, documents: RoleDocuments, arn: str | None = None) -> AssumedRole:
+def asking(pipeline: Pipeline, documents: IamRoleReader, arn: str | None = None) -> AssumedRole:
     return AssumedRole(
         some_role(arn or pipeline.sandbox.role_arn),
         token=pipeline.id_token(),
@@ -65,7 +65,7 @@ async def refusal(role: AssumedRole) -> str:
 async def test_whoever_the_environment_names_reads_it(
     pipeline: Pipeline,
     sandbox: Sandbox,
-    documents: RoleDocuments,
+    documents: IamRoleReader,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sandbox.aws.set_trust(sandbox.role_arn, sandbox.guide_trust(subject="another/*"))
@@ -80,7 +80,7 @@ async def test_whoever_the_environment_names_reads_it(
 
 
 async def test_the_role_itself_reads_it_while_its_last_lease_lives(
-    pipeline: Pipeline, sandbox: Sandbox, documents: RoleDocuments
+    pipeline: Pipeline, sandbox: Sandbox, documents: IamRoleReader
 ) -> None:
     sandbox.aws.set_policy(sandbox.role_arn, "p", READ_ROLES)
     role = asking(pipeline, documents)
@@ -95,7 +95,7 @@ async def test_the_role_itself_reads_it_while_its_last_lease_lives(
 
 
 async def test_a_lease_that_has_ended_is_not_used(
-    pipeline: Pipeline, sandbox: Sandbox, documents: RoleDocuments, clock: FakeClock
+    pipeline: Pipeline, sandbox: Sandbox, documents: IamRoleReader, clock: FakeClock
 ) -> None:
     role = AssumedRole(
         some_role(),
@@ -118,7 +118,7 @@ async def test_a_lease_that_has_ended_is_not_used(
 async def test_without_anybody_who_may_the_claims_are_what_is_told(
     pipeline: Pipeline,
     sandbox: Sandbox,
-    documents: RoleDocuments,
+    documents: IamRoleReader,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sandbox.aws.set_trust(sandbox.role_arn, sandbox.guide_trust(subject="another/*"))
@@ -136,7 +136,7 @@ async def test_without_anybody_who_may_the_claims_are_what_is_told(
 async def test_a_role_that_is_not_there_is_told_by_who_can_see_that(
     pipeline: Pipeline,
     sandbox: Sandbox,
-    documents: RoleDocuments,
+    documents: IamRoleReader,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     become(monkeypatch, sandbox.aws.administrator())
@@ -147,7 +147,7 @@ async def test_a_role_that_is_not_there_is_told_by_who_can_see_that(
 
 
 async def test_in_a_stranger_s_account_nothing_is_learned_of_the_role(
-    sandbox: Sandbox, documents: RoleDocuments, monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox, documents: IamRoleReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     become(monkeypatch, sandbox.aws.administrator("210987654321"))
 
@@ -159,7 +159,7 @@ async def test_in_a_stranger_s_account_nothing_is_learned_of_the_role(
 
 
 async def test_the_path_of_a_role_is_no_part_of_its_name(
-    sandbox: Sandbox, documents: RoleDocuments, monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox, documents: IamRoleReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     become(monkeypatch, sandbox.aws.administrator())
     arn = sandbox.aws.add_role("ci", path="/a/b/", trust_policy={"Statement": []})
@@ -170,7 +170,7 @@ async def test_the_path_of_a_role_is_no_part_of_its_name(
 
 
 async def test_a_profile_reads_it_too(
-    sandbox: Sandbox, documents: RoleDocuments, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    sandbox: Sandbox, documents: IamRoleReader, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     keys = sandbox.aws.administrator()
     file = tmp_path / "credentials"
@@ -190,7 +190,7 @@ async def test_a_profile_reads_it_too(
 
 
 async def test_metadata_and_container_endpoints_are_not_asked(
-    sandbox: Sandbox, documents: RoleDocuments, monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox, documents: IamRoleReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AWS_EC2_METADATA_DISABLED")
     monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", sandbox.aws.url)
@@ -203,7 +203,7 @@ async def test_metadata_and_container_endpoints_are_not_asked(
 
 
 async def test_a_broker_that_a_profile_names_is_not_asked(
-    sandbox: Sandbox, documents: RoleDocuments, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    sandbox: Sandbox, documents: IamRoleReader, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     ran = tmp_path / "ran"
     file = tmp_path / "config"
@@ -232,7 +232,7 @@ async def test_a_broker_that_a_profile_names_is_not_asked(
 async def test_whatever_iam_answers_the_refusal_stands(
     pipeline: Pipeline,
     sandbox: Sandbox,
-    documents: RoleDocuments,
+    documents: IamRoleReader,
     monkeypatch: pytest.MonkeyPatch,
     fault: dict[str, object],
 ) -> None:
@@ -244,7 +244,7 @@ async def test_whatever_iam_answers_the_refusal_stands(
 
 
 async def test_an_iam_that_hangs_is_not_waited_for(
-    sandbox: Sandbox, documents: RoleDocuments, monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox, documents: IamRoleReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     become(monkeypatch, sandbox.aws.administrator())
     await documents.read(some_role(), held=None)  # imports what takes long the first time
@@ -259,7 +259,7 @@ async def test_an_iam_that_hangs_is_not_waited_for(
 
 @pytest.mark.parametrize("arn", ["", "x", "arn:aws:iam::123456789012:user/deploy"])
 async def test_what_is_no_role_is_not_asked_for(
-    sandbox: Sandbox, documents: RoleDocuments, arn: str
+    sandbox: Sandbox, documents: IamRoleReader, arn: str
 ) -> None:
     keys = AwsCredentials(
         access_key_id="ASIAX", secret_access_key="s", session_token="t", role_arn=arn

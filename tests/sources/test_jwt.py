@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from broker.sources.jwt import (
-    NotAToken,
+    InvalidToken,
     bearer_lease,
-    claims_of,
     json_object,
-    session_end,
+    parse_claims,
+    session_expiry,
     span,
 )
 from tests.support.sources import bearer_of, jwt_of
@@ -71,7 +71,7 @@ def test_a_revocable_token_has_no_end_and_no_claims() -> None:
     ],
 )
 def test_an_end_is_any_number_of_seconds(exp: object, ends_at: datetime | None) -> None:
-    assert claims_of(jwt_of({"exp": exp})).expires_at == ends_at
+    assert parse_claims(jwt_of({"exp": exp})).expires_at == ends_at
 
 
 @pytest.mark.parametrize(
@@ -94,14 +94,14 @@ def test_an_end_is_any_number_of_seconds(exp: object, ends_at: datetime | None) 
     ],
 )
 def test_what_is_no_bearer_token_is_told_apart(token: str, complaint: str) -> None:
-    with pytest.raises(NotAToken, match=complaint) as error:
+    with pytest.raises(InvalidToken, match=complaint) as error:
         bearer_lease(token, now=NOW)
 
     assert len(token) < 6 or token not in str(error.value)
 
 
 def test_claims_of_the_wrong_type_are_absent() -> None:
-    claims = claims_of(jwt_of({"tenant_id": 5, "instance_id": "", "sub": [], "aud": [1, "a"]}))
+    claims = parse_claims(jwt_of({"tenant_id": 5, "instance_id": "", "sub": [], "aud": [1, "a"]}))
 
     assert (claims.tenant_id, claims.instance_id, claims.subject) == (None, None, None)
     assert claims.audiences == ("a",)
@@ -109,14 +109,14 @@ def test_claims_of_the_wrong_type_are_absent() -> None:
 
 @pytest.mark.parametrize("audience", ["sts.amazonaws.com", ["sts.amazonaws.com"]])
 def test_an_audience_may_be_a_list(audience: object) -> None:
-    assert claims_of(jwt_of({"aud": audience})).audiences == ("sts.amazonaws.com",)
+    assert parse_claims(jwt_of({"aud": audience})).audiences == ("sts.amazonaws.com",)
 
 
 def test_a_session_says_when_it_ends_and_a_bearer_is_no_session() -> None:
-    assert session_end(bearer_of(ends_at=IN_AN_HOUR, prefix="st_")) == IN_AN_HOUR
+    assert session_expiry(bearer_of(ends_at=IN_AN_HOUR, prefix="st_")) == IN_AN_HOUR
 
-    with pytest.raises(NotAToken, match="no session token"):
-        session_end(bearer_of(ends_at=IN_AN_HOUR))
+    with pytest.raises(InvalidToken, match="no session token"):
+        session_expiry(bearer_of(ends_at=IN_AN_HOUR))
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "5", "[]", "", "{", '{"a": ' + "9" * 5000 + "}"])
@@ -129,7 +129,7 @@ def test_no_text_ends_in_another_error(text: str) -> None:
     for token in (text, f"nsct_{text}", f"nsct_a.{text}.c", f"nsrt_{text}"):
         try:
             bearer_lease(token, now=NOW)
-        except NotAToken:
+        except InvalidToken:
             continue
 
 
@@ -138,9 +138,9 @@ def test_no_claim_ends_in_another_error(value: object) -> None:
     names = ("exp", "iat", "tenant_id", "instance_id", "iss", "sub", "aud")
     raw = repr(value).encode()
 
-    claims_of(jwt_of(dict.fromkeys(names, value)))
-    with pytest.raises(NotAToken):
-        claims_of("a." + base64.urlsafe_b64encode(b"[" + raw).decode().rstrip("=") + ".c")
+    parse_claims(jwt_of(dict.fromkeys(names, value)))
+    with pytest.raises(InvalidToken):
+        parse_claims("a." + base64.urlsafe_b64encode(b"[" + raw).decode().rstrip("=") + ".c")
 
 
 @pytest.mark.parametrize(

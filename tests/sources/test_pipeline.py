@@ -9,8 +9,10 @@ import pytest
 from broker.keeper import Keeper
 from broker.lease import Lease, Refused
 from broker.sandbox import Sandbox
-from broker.sources.aws.assume_role import AssumedRole, Sts
-from broker.sources.namespace.id_token import IdTokenFor, NamespaceIam, identity_source
+from broker.sources.aws.assume_role import AssumedRole, StsClient
+from broker.sources.namespace.api import NamespaceIam
+from broker.sources.namespace.id_token import IdTokenFor
+from broker.sources.namespace.identity import identity_source
 from tests.support.fakes import FakeClock, running
 from tests.support.sources import Pipeline, some_role, write_token_file
 
@@ -61,7 +63,12 @@ class Kept:
     """A sandbox in the test's time, a token file, its keeper, and a role that uses it."""
 
     def __init__(
-        self, clock: FakeClock, sandbox: Sandbox, http: aiohttp.ClientSession, path: Path, sts: Sts
+        self,
+        clock: FakeClock,
+        sandbox: Sandbox,
+        http: aiohttp.ClientSession,
+        path: Path,
+        sts: StsClient,
     ) -> None:
         iam = NamespaceIam(http, sandbox.namespace.url)
         source = identity_source(
@@ -95,7 +102,10 @@ class Kept:
 async def test_a_revoked_token_that_its_writer_has_replaced_is_replaced_within_one_attempt(
     clock: FakeClock, http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
-    async with Sandbox(now=clock.now) as sandbox, Sts(clock=clock, endpoint=sandbox.aws.url) as sts:
+    async with (
+        Sandbox(now=clock.now) as sandbox,
+        StsClient(clock=clock, endpoint=sandbox.aws.url) as sts,
+    ):
         old, new = sandbox.namespace.workload_token(), sandbox.namespace.workload_token()
         path = write_token_file(tmp_path / "token.json", bearer_token=old)
         kept = Kept(clock, sandbox, http, path, sts)
@@ -112,7 +122,10 @@ async def test_a_revoked_token_that_its_writer_has_replaced_is_replaced_within_o
 async def test_a_revoked_token_that_nobody_replaces_is_refused_by_name(
     clock: FakeClock, http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
-    async with Sandbox(now=clock.now) as sandbox, Sts(clock=clock, endpoint=sandbox.aws.url) as sts:
+    async with (
+        Sandbox(now=clock.now) as sandbox,
+        StsClient(clock=clock, endpoint=sandbox.aws.url) as sts,
+    ):
         old = sandbox.namespace.workload_token()
         path = write_token_file(tmp_path / "token.json", bearer_token=old)
         kept = Kept(clock, sandbox, http, path, sts)

@@ -7,13 +7,17 @@ from pathlib import Path
 import pytest
 
 from broker.sources.aws.profiles import SharedFiles, shared_files
-from broker.sources.aws.self_reference import Ours, identity_leads_to, leads_to
+from broker.sources.aws.self_reference import (
+    OwnOutputs,
+    aws_self_reference,
+    identity_self_reference,
+)
 from tests.support.sources import bearer_of, spec_of, write_token_file
 
 CONTAINER = "http://127.0.0.1:8170"
 IMDS = "http://169.254.169.254:80"
 ID_TOKEN = Path("/run/namespace-broker/id-token")
-OURS = Ours(
+OURS = OwnOutputs(
     urls={
         CONTAINER: "container.listen",
         IMDS: "imds.listen",
@@ -60,7 +64,7 @@ def profiles(**named: dict[str, str]) -> SharedFiles:
 def test_what_leads_back_to_us_is_named_with_what_it_leads_to(
     environ: dict[str, str], both: tuple[str, str]
 ) -> None:
-    told = leads_to(environ, ours=OURS, shared=NO_FILES)
+    told = aws_self_reference(environ, ours=OURS, shared=NO_FILES)
 
     assert told is not None
     assert all(part in told for part in both)
@@ -68,9 +72,9 @@ def test_what_leads_back_to_us_is_named_with_what_it_leads_to(
 
 
 def test_a_relative_uri_leads_to_its_own_address_on_the_link() -> None:
-    ours = Ours(urls={"http://169.254.170.2:80": "container.listen"})
+    ours = OwnOutputs(urls={"http://169.254.170.2:80": "container.listen"})
 
-    told = leads_to({RELATIVE_URI: "/creds"}, ours=ours, shared=NO_FILES)
+    told = aws_self_reference({RELATIVE_URI: "/creds"}, ours=ours, shared=NO_FILES)
 
     assert told is not None
     assert told.startswith(f"{RELATIVE_URI} leads to http://169.254.170.2:80, which this broker")
@@ -89,7 +93,7 @@ def test_a_relative_uri_leads_to_its_own_address_on_the_link() -> None:
 def test_a_profile_whose_process_is_our_own_command_is_named(profile: str, command: str) -> None:
     shared = profiles(**{profile: {"credential_process": command}})
 
-    told = leads_to({"AWS_PROFILE": profile}, ours=OURS, shared=shared)
+    told = aws_self_reference({"AWS_PROFILE": profile}, ours=OURS, shared=shared)
 
     assert told is not None
     assert f"credential_process of the AWS profile {profile} is `namespace-broker cred" in told
@@ -117,7 +121,7 @@ def test_the_profile_of_the_identity_is_followed_to_its_end(
 ) -> None:
     environ = {FULL_URI: CONTAINER, "AWS_ACCESS_KEY_ID": "AKIAX"}
 
-    circle = leads_to(environ, ours=OURS, profile="ci", shared=profiles(**named))
+    circle = aws_self_reference(environ, ours=OURS, profile="ci", shared=profiles(**named))
 
     assert circle is not None
     assert told in circle
@@ -126,7 +130,7 @@ def test_the_profile_of_the_identity_is_followed_to_its_end(
 def test_a_metadata_endpoint_in_the_profile_is_followed() -> None:
     shared = profiles(ci={"ec2_metadata_service_endpoint": CONTAINER})
 
-    told = leads_to({}, ours=OURS, profile="ci", shared=shared)
+    told = aws_self_reference({}, ours=OURS, profile="ci", shared=shared)
 
     assert told is not None
     assert "ec2_metadata_service_endpoint in the AWS profile" in told
@@ -134,9 +138,9 @@ def test_a_metadata_endpoint_in_the_profile_is_followed() -> None:
 
 def test_who_listens_on_every_address_is_met_on_loopback() -> None:
     for own, asked in (("0.0.0.0", "127.0.0.1"), ("[::]", "[::1]"), ("0.0.0.0", "localhost")):
-        ours = Ours(urls={f"http://{own}:8170": "container.listen"})
+        ours = OwnOutputs(urls={f"http://{own}:8170": "container.listen"})
 
-        told = leads_to({FULL_URI: f"http://{asked}:8170/x"}, ours=ours, shared=NO_FILES)
+        told = aws_self_reference({FULL_URI: f"http://{asked}:8170/x"}, ours=ours, shared=NO_FILES)
 
         assert told is not None
 
@@ -147,7 +151,9 @@ def test_a_file_that_is_ours_by_a_link_is_ours(tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(own)
 
-    told = leads_to({WEB_IDENTITY: str(link)}, ours=Ours(files={own: "x"}), shared=NO_FILES)
+    told = aws_self_reference(
+        {WEB_IDENTITY: str(link)}, ours=OwnOutputs(files={own: "x"}), shared=NO_FILES
+    )
 
     assert told is not None
     assert str(link) in told
@@ -202,13 +208,13 @@ def test_a_file_that_is_ours_by_a_link_is_ours(tmp_path: Path) -> None:
     ],
 )
 def test_what_leads_elsewhere_is_let_be(environ: dict[str, str], shared: SharedFiles) -> None:
-    assert leads_to(environ, ours=OURS, shared=shared) is None
+    assert aws_self_reference(environ, ours=OURS, shared=shared) is None
 
 
 def test_where_we_serve_no_metadata_its_address_is_somebody_elses() -> None:
-    ours = Ours(urls={CONTAINER: "container.listen"})
+    ours = OwnOutputs(urls={CONTAINER: "container.listen"})
 
-    assert leads_to({}, ours=ours, shared=NO_FILES) is None
+    assert aws_self_reference({}, ours=ours, shared=NO_FILES) is None
 
 
 # The shared files.
@@ -245,7 +251,9 @@ def test_a_shared_file_that_cannot_be_read_says_nothing_here(
     config = tmp_path / "config"
     config.write_bytes(content)
 
-    assert leads_to({"AWS_CONFIG_FILE": str(config), "HOME": "/"}, ours=Ours()) is None
+    assert (
+        aws_self_reference({"AWS_CONFIG_FILE": str(config), "HOME": "/"}, ours=OwnOutputs()) is None
+    )
 
 
 # A Namespace identity that we hand on ourselves.
@@ -258,16 +266,18 @@ def written(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def ours(written: Path) -> Ours:
-    return Ours(urls={CONTAINER: "container.listen"}, files={written: "namespace_tokens.x.file"})
+def ours(written: Path) -> OwnOutputs:
+    return OwnOutputs(
+        urls={CONTAINER: "container.listen"}, files={written: "namespace_tokens.x.file"}
+    )
 
 
 def our_spec() -> str:
     return spec_of({"version": "v1", "metadata_url": f"{CONTAINER}/nsc/v1/the-secret"})
 
 
-def test_a_token_file_that_we_write_is_named(ours: Ours, written: Path) -> None:
-    told = identity_leads_to({}, ours=ours, source="token-file", token_file=written)
+def test_a_token_file_that_we_write_is_named(ours: OwnOutputs, written: Path) -> None:
+    told = identity_self_reference({}, ours=ours, source="token-file", token_file=written)
 
     assert told is not None
     assert told.startswith(
@@ -275,11 +285,11 @@ def test_a_token_file_that_we_write_is_named(ours: Ours, written: Path) -> None:
     )
 
 
-def test_a_spec_file_that_leads_to_what_we_serve_is_named(ours: Ours, tmp_path: Path) -> None:
+def test_a_spec_file_that_leads_to_what_we_serve_is_named(ours: OwnOutputs, tmp_path: Path) -> None:
     spec = tmp_path / "token.spec"
     spec.write_text(our_spec() + "\n")
 
-    told = identity_leads_to({}, ours=ours, source="token-spec", token_spec=spec)
+    told = identity_self_reference({}, ours=ours, source="token-spec", token_spec=spec)
 
     assert told is not None
     assert f"token_spec ({spec}) leads to {CONTAINER}, which this broker itself serves" in told
@@ -287,7 +297,7 @@ def test_a_spec_file_that_leads_to_what_we_serve_is_named(ours: Ours, tmp_path: 
 
 
 def test_variables_that_name_what_is_ours_are_named(
-    ours: Ours, written: Path, tmp_path: Path
+    ours: OwnOutputs, written: Path, tmp_path: Path
 ) -> None:
     spec = tmp_path / "token.spec"
     spec.write_text(our_spec())
@@ -298,7 +308,7 @@ def test_variables_that_name_what_is_ours_are_named(
         "NSC_IAM_ENDPOINT": CONTAINER,
         "NSC_GLOBAL_ENDPOINT": f"{CONTAINER}/",
     }.items():
-        told = identity_leads_to({name: value}, ours=ours, source="auto")
+        told = identity_self_reference({name: value}, ours=ours, source="auto")
 
         assert told is not None
         assert told.startswith(name)
@@ -307,19 +317,19 @@ def test_variables_that_name_what_is_ours_are_named(
 def test_the_first_place_that_is_there_decides(tmp_path: Path) -> None:
     first, last = tmp_path / "meta" / "token.json", tmp_path / "ns" / "token.json"
     first.parent.mkdir()
-    ours = Ours(files={last: "namespace_tokens.x.file"})
+    ours = OwnOutputs(files={last: "namespace_tokens.x.file"})
     environ = {"NSC_METADATA_DIR": str(first.parent), "XDG_CONFIG_HOME": str(tmp_path)}
 
-    alone = identity_leads_to(environ, ours=ours, source="auto")
+    alone = identity_self_reference(environ, ours=ours, source="auto")
     write_token_file(first, bearer_token="nsct_x")
-    behind = identity_leads_to(environ, ours=ours, source="auto")
+    behind = identity_self_reference(environ, ours=ours, source="auto")
 
     assert alone is not None
     assert str(last) in alone
     assert behind is None
 
 
-def test_an_identity_of_somebody_elses_is_let_be(ours: Ours, tmp_path: Path) -> None:
+def test_an_identity_of_somebody_elses_is_let_be(ours: OwnOutputs, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.write_text(spec_of({"version": "v1", "metadata_url": "http://127.0.0.1:9/nsc"}))
     inline = spec_of({"inline_token": bearer_of(ends_at=datetime.now(UTC))})
@@ -330,6 +340,6 @@ def test_an_identity_of_somebody_elses_is_let_be(ours: Ours, tmp_path: Path) -> 
         {"NSC_TOKEN_SPEC_FILE": str(tmp_path / "gone")},
         {"NSC_TOKEN_FILE": str(other)},
     ):
-        assert identity_leads_to(environ, ours=ours, source="auto") is None
-    assert identity_leads_to({}, ours=ours, source="token-spec", token_spec=tmp_path) is None
-    assert identity_leads_to({"NSC_TOKEN_SPEC": our_spec()}, ours=ours, source="sts") is None
+        assert identity_self_reference(environ, ours=ours, source="auto") is None
+    assert identity_self_reference({}, ours=ours, source="token-spec", token_spec=tmp_path) is None
+    assert identity_self_reference({"NSC_TOKEN_SPEC": our_spec()}, ours=ours, source="sts") is None

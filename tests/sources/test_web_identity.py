@@ -9,9 +9,9 @@ import pytest
 from broker.clock import SystemClock
 from broker.lease import Refused, SourceError, Unavailable
 from broker.sandbox import Sandbox
-from broker.sources.aws.credential_chain import Ambient
+from broker.sources.aws.credential_chain import CredentialChain
 from broker.sources.aws.token_errors import OutlivesSession
-from broker.sources.aws.web_identity import Pool, pool_named
+from broker.sources.aws.web_identity import IdentityPool, parse_identity_pool
 from tests.support.sources import (
     REGION,
     Workload,
@@ -164,7 +164,7 @@ async def test_a_session_that_ends_too_soon_for_any_token_is_looked_up_anew(
     await with_session(sandbox, workload.arn, monkeypatch, lifetime_s=40, told=False)
     sandbox.fail(BY_STS, code="SessionDurationEscalationException", count=1)
     source = workload.web_identity()
-    await workload.ambient.seconds_left()  # what is in the environment now is what it knows
+    await workload.chain.seconds_left()  # what is in the environment now is what it knows
     await with_session(sandbox, workload.arn, monkeypatch, lifetime_s=3600, told=True)
 
     await source.fetch()
@@ -316,15 +316,15 @@ async def test_a_pool_may_be_named_by_its_bare_guid(workload: Workload) -> None:
 @pytest.mark.parametrize(
     ("named", "region", "pool"),
     [
-        ("6f0a-1", "eu-west-1", Pool(region="eu-west-1", guid="6f0a-1")),
-        ("us-east-1:6f0a-1", "eu-west-1", Pool(region="us-east-1", guid="6f0a-1")),
-        ("us-east-1:6f0a-1", None, Pool(region="us-east-1", guid="6f0a-1")),
+        ("6f0a-1", "eu-west-1", IdentityPool(region="eu-west-1", guid="6f0a-1")),
+        ("us-east-1:6f0a-1", "eu-west-1", IdentityPool(region="us-east-1", guid="6f0a-1")),
+        ("us-east-1:6f0a-1", None, IdentityPool(region="us-east-1", guid="6f0a-1")),
     ],
 )
 def test_the_region_of_a_pool_is_its_own_else_the_identitys(
-    named: str, region: str | None, pool: Pool
+    named: str, region: str | None, pool: IdentityPool
 ) -> None:
-    assert pool_named(named, region=region) == pool
+    assert parse_identity_pool(named, region=region) == pool
 
 
 @pytest.mark.parametrize(
@@ -333,7 +333,7 @@ def test_the_region_of_a_pool_is_its_own_else_the_identitys(
 )
 def test_what_names_no_pool_is_an_error(named: str, region: str | None, told: str) -> None:
     with pytest.raises(ValueError, match=told):
-        pool_named(named, region=region)
+        parse_identity_pool(named, region=region)
 
 
 async def test_a_pool_that_is_not_there_is_refused(workload: Workload, sandbox: Sandbox) -> None:
@@ -469,8 +469,8 @@ async def test_claims_that_are_missing_are_told_as_unknown(
 
 
 async def error_at(workload: Workload, url: str, *, call_limit_s: float = 15) -> SourceError:
-    async with Ambient(clock=SystemClock(), call_limit_s=call_limit_s) as ambient:
-        return await sts_error(workload, ambient=ambient, endpoint=url)
+    async with CredentialChain(clock=SystemClock(), call_limit_s=call_limit_s) as chain:
+        return await sts_error(workload, chain=chain, endpoint=url)
 
 
 async def test_nobody_listening_is_unavailable(workload: Workload) -> None:

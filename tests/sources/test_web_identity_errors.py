@@ -8,32 +8,32 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from broker.lease import Refused, SourceError, Stale, Unavailable
-from broker.sources.aws.errors import AwsFault
+from broker.sources.aws.errors import AwsError
 from broker.sources.aws.token_errors import (
     OutlivesSession,
-    sorted_cognito_fault,
-    sorted_sts_fault,
+    developer_token_error,
+    web_identity_error,
 )
 
-Sort = Callable[[AwsFault], SourceError]
+Sort = Callable[[AwsError], SourceError]
 
 POOL = "eu-central-1:6f0a"
 
 
-def by_sts(fault: AwsFault) -> SourceError:
-    return sorted_sts_fault(fault, "STS (eu-central-1)", audience="https://aud.example")
+def by_sts(fault: AwsError) -> SourceError:
+    return web_identity_error(fault, "STS (eu-central-1)", audience="https://aud.example")
 
 
-def by_cognito(fault: AwsFault) -> SourceError:
+def by_cognito(fault: AwsError) -> SourceError:
     login = ("namespace.so", "ws_1")
-    return sorted_cognito_fault(fault, "Cognito (eu-central-1)", pool_id=POOL, login=login)
+    return developer_token_error(fault, "Cognito (eu-central-1)", pool_id=POOL, login=login)
 
 
 SORTED = pytest.mark.parametrize("sort", [by_sts, by_cognito])
 
 
-def fault_of(code: str | None, status: int = 400, *, message: str = "because") -> AwsFault:
-    return AwsFault(code=code, message=message, status=status)
+def fault_of(code: str | None, status: int = 400, *, message: str = "because") -> AwsError:
+    return AwsError(code=code, message=message, status=status)
 
 
 @SORTED
@@ -161,7 +161,7 @@ def test_a_refusal_by_cognito_says_what_to_change(code: str, word: str, told: li
 
 @SORTED
 def test_a_wanted_pause_is_passed_on(sort: Sort) -> None:
-    error = sort(AwsFault(code="Throttling", message="", status=400, retry_after_s=9))
+    error = sort(AwsError(code="Throttling", message="", status=400, retry_after_s=9))
 
     assert isinstance(error, Unavailable)
     assert error.retry_after_s == 9

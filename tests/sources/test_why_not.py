@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from broker.credentials import IdToken, Role
-from broker.sources.aws.errors import NotAdmitted
+from broker.sources.aws.errors import RoleRefused
 from broker.sources.aws.explain import RoleDocument
 from broker.sources.aws.why_not import explained
 from tests.support.sources import ROLE_ARN, jwt_of, some_id_token, some_role
@@ -25,7 +25,7 @@ def trusting(condition: Mapping[str, object], **elements: object) -> RoleDocumen
 
 
 def said_of(found: RoleDocument, *, role: Role | None = None, token: IdToken | None = None) -> str:
-    refused = NotAdmitted("no", word="access-denied", what="STS answered AccessDenied")
+    refused = RoleRefused("no", word="access-denied", what="STS answered AccessDenied")
     error = explained(
         refused, found, role=role or some_role(), token=token or some_id_token(jwt_of({}))
     )

@@ -18,7 +18,7 @@ from broker.setup.iam import iam_hands
 from broker.setup.namespace_trust import CognitoTrustHands, NamespaceTrust, StsTrustHands
 from broker.setup.to_namespace_hands import IdentityPoolHands, OutboundFederationHands
 from broker.setup.wanted import CognitoTrust, Document, IdentityPool, OutboundFederation, StsTrust
-from broker.sources.aws.errors import AwsFault
+from broker.sources.aws.errors import AwsError
 from broker.sources.namespace.api import NamespaceIam, Tenant
 from tests.support.fakes import START
 from tests.support.setup import PLACE, Impatient
@@ -198,7 +198,7 @@ _DENIED = Refused("permission denied", word="access-denied")
 
 
 def refusal(action: str, code: str) -> SourceError:
-    fault = AwsFault(code=code, message="as the test has it", status=400)
+    fault = AwsError(code=code, message="as the test has it", status=400)
     error = sorted_setup_fault(fault, "AWS", action=action, endpoint_named_by="AWS_ENDPOINT_URL")
     assert not isinstance(error, Stale)
     return error

@@ -17,27 +17,24 @@ from broker.credentials import IdToken, NamespaceToken, Role
 from broker.lease import Lease
 from broker.sandbox import Sandbox
 from broker.sandbox.aws.accounts import IssuedKeys
-from broker.sources.aws.assume_role import AssumedRole, Sts
-from broker.sources.aws.credential_chain import Ambient
+from broker.sources.aws.assume_role import AssumedRole, StsClient
+from broker.sources.aws.credential_chain import CredentialChain
 from broker.sources.aws.web_identity import (
     AwsToken,
     DeveloperTokenFor,
-    Pool,
+    IdentityPool,
     WebIdentityTokenFor,
-    pool_named,
+    parse_identity_pool,
 )
+from broker.sources.namespace.api import NamespaceIam
 from broker.sources.namespace.exchange import (
     CognitoExchange,
-    Exchange,
     OidcExchange,
+    TokenExchange,
     aws_identity_source,
 )
-from broker.sources.namespace.id_token import (
-    IdentitySource,
-    IdTokenFor,
-    NamespaceIam,
-    identity_source,
-)
+from broker.sources.namespace.id_token import IdTokenFor
+from broker.sources.namespace.identity import IdentitySource, identity_source
 from tests.support.fakes import ScriptedSource
 
 REGION = "eu-central-1"
@@ -128,7 +125,7 @@ class Pipeline:
     sandbox: Sandbox
     http: aiohttp.ClientSession
     iam: NamespaceIam
-    sts: Sts
+    sts: StsClient
     clock: Clock
     warnings: list[str] = field(default_factory=list)
 
@@ -186,7 +183,7 @@ class Workload:
     sandbox: Sandbox
     iam: NamespaceIam
     clock: Clock
-    ambient: Ambient
+    chain: CredentialChain
     arn: str
     pool_id: str
     warnings: list[str] = field(default_factory=list)
@@ -194,7 +191,7 @@ class Workload:
     def web_identity(
         self,
         *,
-        ambient: Ambient | None = None,
+        chain: CredentialChain | None = None,
         region: str | None = REGION,
         algorithm: str = "ES384",
         duration_s: int = 300,
@@ -203,7 +200,7 @@ class Workload:
         """The source of web identity tokens; *endpoint* is the sandbox's unless given."""
         return WebIdentityTokenFor(
             "https://federation.namespaceapis.com",
-            ambient=ambient or self.ambient,
+            chain=chain or self.chain,
             clock=self.clock,
             region=region,
             algorithm=algorithm,
@@ -214,15 +211,15 @@ class Workload:
     def developer_token(
         self,
         *,
-        ambient: Ambient | None = None,
+        chain: CredentialChain | None = None,
         workspace: str = "ws_1",
         identity_pool: str | None = None,
         developer_provider: str = "namespace.so",
     ) -> DeveloperTokenFor:
         return DeveloperTokenFor(
             workspace,
-            pool=pool_named(identity_pool or self.pool_id, region=REGION),
-            ambient=ambient or self.ambient,
+            pool=parse_identity_pool(identity_pool or self.pool_id, region=REGION),
+            chain=chain or self.chain,
             clock=self.clock,
             developer_provider=developer_provider,
             endpoint=self.sandbox.aws.url,
@@ -234,14 +231,14 @@ class Workload:
         *,
         workspace: str | None = "ws_1",
         iam: NamespaceIam | None = None,
-        ambient: Ambient | None = None,
-    ) -> Exchange:
+        chain: CredentialChain | None = None,
+    ) -> TokenExchange:
         return aws_identity_source(
             source=source,
             workspace=workspace,
             region=REGION,
             identity_pool=self.pool_id,
-            ambient=ambient or self.ambient,
+            chain=chain or self.chain,
             iam=iam or self.iam,
             clock=self.clock,
             warn=self.warnings.append,
@@ -269,7 +266,7 @@ class Presenting:
     tokens: ScriptedSource[AwsToken]
     warnings: list[str] = field(default_factory=list)
 
-    def exchange(self, source: str, *, iam: NamespaceIam | None = None) -> Exchange:
+    def exchange(self, source: str, *, iam: NamespaceIam | None = None) -> TokenExchange:
         if source == "sts":
             return OidcExchange(
                 self.tokens,
@@ -283,7 +280,7 @@ class Presenting:
             iam=iam or self.iam,
             clock=self.clock,
             workspace="ws_1",
-            pool=Pool(region=REGION, guid="6f0a"),
+            pool=IdentityPool(region=REGION, guid="6f0a"),
         )
 
 

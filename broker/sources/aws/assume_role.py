@@ -13,12 +13,12 @@ from typing import Any, Final, Self
 from broker.clock import Clock
 from broker.credentials import AwsCredentials, IdToken, Role
 from broker.lease import Lease, Refused, Source, Stale, Unavailable
-from broker.sources.aws.call import client_settings, sorted_call
-from broker.sources.aws.durations import HOUR_S, Longest, Wanted
-from broker.sources.aws.errors import NotAdmitted, sorted_fault
+from broker.sources.aws.credential_chain import call_error, client_settings
+from broker.sources.aws.durations import HOUR_S, FixedDuration, LongestDuration
+from broker.sources.aws.errors import RoleRefused, assume_role_error
 from broker.sources.aws.explain import RoleReader
 from broker.sources.aws.why_not import explained
-from broker.sources.quoting import shown
+from broker.sources.redact import redacted
 
 CALL_LIMIT_S = 15.0
 """The whole call, making the client included."""
@@ -43,7 +43,7 @@ class AssumedRole:
         role: Role,
         *,
         token: Source[IdToken],
-        sts: "Sts",
+        sts: "StsClient",
         warn: Callable[[str], None],
         clock: Clock | None = None,
         roles: RoleReader | None = None,
@@ -61,9 +61,9 @@ class AssumedRole:
         self._roles = roles
         self._last: Lease[AwsCredentials] | None = None
         self._duration = (
-            Longest()
+            LongestDuration()
             if role.duration_s is None
-            else Wanted(role.duration_s, too_long=self._warn_of_duration)
+            else FixedDuration(role.duration_s, too_long=self._warn_of_duration)
         )
 
     async def fetch(self) -> Lease[AwsCredentials]:
@@ -92,11 +92,11 @@ class AssumedRole:
         token = (await self._token.fetch()).value
         try:
             self._last = await self._sts.assume_role(self._role, token, duration_s=duration_s)
-        except NotAdmitted as refused:
+        except RoleRefused as refused:
             raise await self._explained(refused, token) from refused
         return self._last
 
-    async def _explained(self, refused: NotAdmitted, token: IdToken) -> Refused:
+    async def _explained(self, refused: RoleRefused, token: IdToken) -> Refused:
         """Return the refusal with the condition that fails, where somebody may read the role."""
         if self._roles is None:
             return refused
@@ -117,10 +117,10 @@ class AssumedRole:
         )
 
 
-class Sts:
+class StsClient:
     """STS over unsigned calls, one client per region, made when first needed.
 
-    Reads neither the ambient credentials nor the shared AWS configuration, whose endpoint_url
+    Reads neither the chain credentials nor the shared AWS configuration, whose endpoint_url
     would redirect the call: what is passed here stands, beside AWS_CA_BUNDLE and the proxies.
 
     Source: aws-api 2.1, 2.2.
@@ -181,10 +181,10 @@ class Sts:
                 )
         # botocore's parsers raise bare KeyErrors and worse on bodies that they do not expect.
         except Exception as error:
-            raise sorted_call(
+            raise call_error(
                 error,
                 of=of,
-                answered=partial(sorted_fault, role=role, token=token, of=of),
+                answered=partial(assume_role_error, role=role, token=token, of=of),
                 check=f"check roles.{role.name} in the configuration",
                 endpoint_named_by="AWS_ENDPOINT_URL_STS",
                 hiding=[token.jwt],
@@ -221,7 +221,7 @@ def regional_sts_url(region: str) -> str:
     """
     if not re.fullmatch(r"[a-z]+(-[a-z]+)+-\d+", region, re.ASCII):
         raise Refused(
-            f"{shown(region)!r} is no AWS region; set region to one such as eu-central-1",
+            f"{redacted(region)!r} is no AWS region; set region to one such as eu-central-1",
             word="bad-request",
         )
     suffix = next(

@@ -5,11 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 from broker.lease import Refused, SourceError, Stale, Unavailable
-from broker.sources.aws.errors import AwsFault, passing_fault, said
-from broker.sources.quoting import shown
-
-_ENDED = frozenset({"ExpiredToken", "InvalidClientTokenId", "UnrecognizedClient"})
-"""Codes, without the ending "Exception", for the caller's own credentials. Source: aws-api 4, 5."""
+from broker.sources.aws.errors import AwsError, caller_has_expired, describe, transient_error
+from broker.sources.redact import redacted
 
 _BY_NETWORK = {
     "container-role": "the container credentials endpoint (AWS_CONTAINER_CREDENTIALS_FULL_URI or "
@@ -18,13 +15,8 @@ _BY_NETWORK = {
 }
 
 
-def is_about_the_caller(fault: AwsFault) -> bool:
-    """Say whether the credentials that signed have ended, or are not known any more."""
-    return fault.plain_code in _ENDED
-
-
-def not_found(profile: str | None) -> Refused:
-    where = f"the profile {shown(profile)}" if profile else "the standard chain"
+def no_credentials(profile: str | None) -> Refused:
+    where = f"the profile {redacted(profile)}" if profile else "the standard chain"
     return Refused(
         f"this machine has no AWS identity: {where} led to no credentials (environment, shared "
         "files, SSO, process, container endpoint, instance metadata); give it a role, or name a "
@@ -33,14 +25,14 @@ def not_found(profile: str | None) -> Refused:
     )
 
 
-def sorted_lookup(
-    error: Exception, *, profile: str | None, fault_in: Callable[[Any], AwsFault]
+def lookup_error(
+    error: Exception, *, profile: str | None, fault_in: Callable[[Any], AwsError]
 ) -> SourceError:
     """Return what to raise for whatever looking up the credentials raised."""
     import botocore.exceptions as known
 
-    named = f"the AWS profile {shown(profile)}" if profile else "the AWS profile in use"
-    suffix = f" --profile {shown(profile)}" if profile else ""
+    named = f"the AWS profile {redacted(profile)}" if profile else "the AWS profile in use"
+    suffix = f" --profile {redacted(profile)}" if profile else ""
     match error:
         case SourceError():
             return error
@@ -50,16 +42,16 @@ def sorted_lookup(
             return Unavailable("the AWS credential chain gave no answer in time", word="timeout")
         case known.ProfileNotFound():
             return Refused(
-                f"there is no AWS profile {shown(error.kwargs.get('profile'))}; make it with "
+                f"there is no AWS profile {redacted(error.kwargs.get('profile'))}; make it with "
                 "`aws configure`, or correct the identity's profile or AWS_PROFILE",
                 word="no-identity",
             )
         case known.NoCredentialsError():
-            return not_found(profile)
+            return no_credentials(profile)
         case known.PartialCredentialsError():
             return Refused(
                 f"the AWS credentials of {named} are not whole: "
-                f"{shown(error.kwargs.get('cred_var'))} is missing; complete them",
+                f"{redacted(error.kwargs.get('cred_var'))} is missing; complete them",
                 word="no-identity",
             )
         case known.SSOError() | known.TokenRetrievalError():
@@ -77,12 +69,12 @@ def sorted_lookup(
             return _not_had(str(error.kwargs.get("provider")), named)
         case known.BotoCoreError():
             return Refused(
-                f"the AWS configuration cannot be used: {shown(error)}; correct {named}",
+                f"the AWS configuration cannot be used: {redacted(error)}; correct {named}",
                 word="no-identity",
             )
         case FileNotFoundError() | PermissionError():
             return Refused(
-                f"{named} names {shown(error.filename)}, which cannot be used "
+                f"{named} names {redacted(error.filename)}, which cannot be used "
                 f"({error.strerror}); correct it",
                 word="no-identity",
             )
@@ -108,17 +100,17 @@ def _not_had(provider: str, named: str) -> SourceError:
             word="no-identity",
         )
     return Refused(
-        f"{named} led to no credentials ({shown(provider)}); correct it", word="no-identity"
+        f"{named} led to no credentials ({redacted(provider)}); correct it", word="no-identity"
     )
 
 
-def _refused_on_the_way(fault: AwsFault, operation: str) -> SourceError:
+def _refused_on_the_way(fault: AwsError, operation: str) -> SourceError:
     """Sort a refusal of a call that the chain itself makes, as AssumeRole for a profile."""
-    of = f"AWS ({shown(operation)}, for this machine's credentials)"
-    what = said(fault, of=of)
-    passing = passing_fault(fault, what, of=of, endpoint_named_by="AWS_ENDPOINT_URL_STS")
+    of = f"AWS ({redacted(operation)}, for this machine's credentials)"
+    what = describe(fault, of=of)
+    passing = transient_error(fault, what, of=of, endpoint_named_by="AWS_ENDPOINT_URL_STS")
     if passing is not None:
         return passing
-    if is_about_the_caller(fault):
+    if caller_has_expired(fault):
         return Stale(what)
     return Refused(f"{what}; correct the role, or the profile that names it", word="access-denied")

@@ -3,21 +3,25 @@ late and once; repeats a call only with credentials that were looked up anew."""
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+import ssl
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
+import aiohttp
 from yarl import URL
 
 from broker.clock import Clock
 from broker.credentials import AwsCredentials
-from broker.lease import Refused, SourceError, Stale
-from broker.sources.aws.call import client_settings, fault_in, sorted_call
-from broker.sources.aws.chain_errors import not_found, sorted_lookup
-from broker.sources.aws.errors import AwsFault
+from broker.lease import Refused, SourceError, Stale, Unavailable
+from broker.sources.aws.chain_errors import lookup_error, no_credentials
+from broker.sources.aws.errors import AwsError
+from broker.sources.http_client import open_session, origin, send_request
+from broker.sources.namespace.errors import retry_after_s
+from broker.sources.redact import redacted
 
 CALL_LIMIT_S = 15.0
 """One call, looking up the credentials and making the client included."""
@@ -30,7 +34,7 @@ GLOBAL_STS_HOST = "sts.amazonaws.com"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
+class AwsOperation:
     """One operation that is called signed. ``regional`` is one that STS's global endpoint does not
     have."""
 
@@ -42,7 +46,7 @@ class Operation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Signer:
+class ResolvedCredentials:
     """Who signs: a session for making clients, and keys, with their end where it is known."""
 
     session: Any
@@ -52,7 +56,7 @@ class Signer:
     expires_at: datetime | None
 
 
-class Ambient:
+class CredentialChain:
     """The standard chain: environment, shared files and their profiles, SSO, process, container
     endpoint, instance metadata, web identity; by botocore, which reads this process's environment.
 
@@ -85,7 +89,7 @@ class Ambient:
         self._session: Any = None
         self._credentials: Any = None
         self._models = models
-        self._looking_up: asyncio.Task[Signer] | None = None
+        self._looking_up: asyncio.Task[ResolvedCredentials] | None = None
         self._region: str | None = None
 
     async def __aenter__(self) -> Self:
@@ -111,7 +115,7 @@ class Ambient:
         """Look the credentials up anew at the next call, every file read again."""
         self._session = self._credentials = None
 
-    async def signer(self) -> Signer:
+    async def resolve(self) -> ResolvedCredentials:
         """Return who signs now, with the session that clients can be made of.
 
         Raises:
@@ -120,7 +124,7 @@ class Ambient:
         return await self._signer()
 
     async def region(self) -> str | None:
-        """Return the region that the environment or the profile names. Raises as `signer`."""
+        """Return the region that the environment or the profile names. Raises as `resolve`."""
         named = (await self._signer()).session.get_config_variable("region")
         return None if named is None else str(named)
 
@@ -137,12 +141,12 @@ class Ambient:
 
     async def call(
         self,
-        operation: Operation,
+        operation: AwsOperation,
         parameters: Mapping[str, Any],
         *,
         region: str | None,
         endpoint: str | None,
-        sorting: Callable[[AwsFault, str], SourceError],
+        sorting: Callable[[AwsError, str], SourceError],
     ) -> Mapping[str, Any]:
         """Call *operation* and return its answer; credentials that have ended are looked up anew,
         once.
@@ -153,7 +157,7 @@ class Ambient:
         Raises:
             Refused, Unavailable: As *sorting*; or there is no identity, or no proper answer.
         """
-        settled = _Call(operation, parameters, region, endpoint, sorting)
+        settled = _SignedCall(operation, parameters, region, endpoint, sorting)
         try:
             return await self._called(settled)
         except Stale:
@@ -167,7 +171,7 @@ class Ambient:
                 word="expired-token",
             ) from stale
 
-    async def _called(self, call: "_Call") -> Mapping[str, Any]:
+    async def _called(self, call: "_SignedCall") -> Mapping[str, Any]:
         operation = call.operation
         self._region = call.region
         of = "the AWS credential chain"
@@ -182,7 +186,7 @@ class Ambient:
                     answer = await getattr(client, operation.method)(**call.parameters)
         # botocore's parsers raise bare KeyErrors and worse on bodies that they do not expect.
         except Exception as error:
-            raise sorted_call(
+            raise call_error(
                 error,
                 of=of,
                 answered=lambda fault: call.sorting(fault, of),
@@ -191,7 +195,7 @@ class Ambient:
             ) from error
         return answer if isinstance(answer, dict) else {}
 
-    def _client(self, signer: Signer, call: "_Call", region: str) -> Any:
+    def _client(self, signer: ResolvedCredentials, call: "_SignedCall", region: str) -> Any:
         from aiobotocore.config import AioConfig
 
         return signer.session.create_client(
@@ -213,7 +217,7 @@ class Ambient:
 
     # Looking up.
 
-    async def _signer(self) -> Signer:
+    async def _signer(self) -> ResolvedCredentials:
         """Return who signs now, joining a look-up under way."""
         if self._looking_up is None or self._looking_up.done():
             self._looking_up = asyncio.create_task(self._looked_up(), name="aws-credentials")
@@ -221,20 +225,20 @@ class Ambient:
             self._looking_up.add_done_callback(lambda task: task.cancelled() or task.exception())
         return await asyncio.shield(self._looking_up)
 
-    async def _looked_up(self) -> Signer:
+    async def _looked_up(self) -> ResolvedCredentials:
         try:
             async with asyncio.timeout(self._lookup_limit_s):
                 return await self._resolved()
         except Exception as error:
             self.forget()
-            raise sorted_lookup(error, profile=self._named_profile, fault_in=fault_in) from error
+            raise lookup_error(error, profile=self._named_profile, fault_in=fault_in) from error
 
     @property
     def _named_profile(self) -> str | None:
         by_variable = os.environ.get("AWS_DEFAULT_PROFILE") or os.environ.get("AWS_PROFILE")
         return self._profile or by_variable
 
-    async def _resolved(self) -> Signer:
+    async def _resolved(self) -> ResolvedCredentials:
         if self._credentials is None:
             # In a thread, because importing takes a fifth of a second in which others are served.
             self._session = await asyncio.to_thread(
@@ -248,11 +252,11 @@ class Ambient:
             self._credentials = await self._session.get_credentials()
         session, credentials = self._session, self._credentials
         if credentials is None:
-            raise not_found(self._named_profile)
+            raise no_credentials(self._named_profile)
         frozen = await credentials.get_frozen_credentials()
         if not frozen.access_key or not frozen.secret_key:
-            raise not_found(self._named_profile)
-        return Signer(
+            raise no_credentials(self._named_profile)
+        return ResolvedCredentials(
             session=session,
             access_key_id=frozen.access_key,
             secret_access_key=frozen.secret_key,
@@ -263,12 +267,12 @@ class Ambient:
 
 
 @dataclass(frozen=True, slots=True)
-class _Call:
-    operation: Operation
+class _SignedCall:
+    operation: AwsOperation
     parameters: Mapping[str, Any] = field(repr=False)
     region: str | None
     endpoint: str | None
-    sorting: Callable[[AwsFault, str], SourceError]
+    sorting: Callable[[AwsError, str], SourceError]
 
 
 def _session(profile: str | None, *, region: str | None, models: Any) -> Any:
@@ -313,7 +317,7 @@ def _region_of(region: str | None, session: Any) -> str:
     return str(found)
 
 
-def _require_regional(url: str, call: _Call, region: str, session: Any) -> None:
+def _require_regional(url: str, call: _SignedCall, region: str, session: Any) -> None:
     """Refuse the global endpoint, naming what led there. Source: aws-api 2.2, 5."""
     if URL(url).host != GLOBAL_STS_HOST:
         return
@@ -325,7 +329,7 @@ def _require_regional(url: str, call: _Call, region: str, session: Any) -> None:
     )
 
 
-def _what_led_to_global(call: _Call, region: str, session: Any) -> tuple[str, str]:
+def _what_led_to_global(call: _SignedCall, region: str, session: Any) -> tuple[str, str]:
     """Return the setting, and what to do about it."""
     if call.endpoint is not None:
         return call.operation.endpoint_named_by, "set it to a regional endpoint, or unset it"
@@ -335,3 +339,158 @@ def _what_led_to_global(call: _Call, region: str, session: Any) -> tuple[str, st
         return "AWS_STS_REGIONAL_ENDPOINTS=legacy", "set it to regional, or unset it"
     file = session.get_config_variable("config_file")
     return f"sts_regional_endpoints = legacy in {file}", "set it to regional, or remove it"
+
+
+# The edge to botocore.
+
+
+def client_settings(service: str, *, with_endpoint: bool) -> dict[str, Any]:
+    """Return what every client is made with. *service* is whom its errors speak of."""
+    settings: dict[str, Any] = {
+        "http_session_cls": type("Http", (OwnHttp,), {"service": service}),
+        # The keeper is the only retrier: a retry here would send the same token again.
+        "retries": {"mode": "standard", "total_max_attempts": 1},
+        # "auto" would ask the instance metadata, which may be ours.
+        "defaults_mode": "legacy",
+    }
+    if with_endpoint:
+        # Neither goes together with an endpoint that is passed.
+        settings |= {"use_fips_endpoint": False, "use_dualstack_endpoint": False}
+    return settings
+
+
+class OwnHttp:
+    """What botocore sends by, in place of its own: that one follows redirects, with a token
+    in its hands, and reads answers of any length."""
+
+    service = "AWS"
+    """Whom the errors speak of."""
+
+    def __init__(self, *, verify: bool | str = True, **_: Any) -> None:
+        """*verify* is a CA bundle, or True for botocore's own; the rest is of no use here."""
+        self._verify = verify
+        self._session: aiohttp.ClientSession | None = None
+        self._one_at_a_time = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def _opened(self, url: URL) -> aiohttp.ClientSession:
+        async with self._one_at_a_time:
+            if self._session is None:
+                is_tls = url.scheme == "https"
+                self._session = open_session(
+                    await asyncio.to_thread(_tls, self._verify) if is_tls else None
+                )
+            return self._session
+
+    async def send(self, request: Any) -> Any:
+        from aiobotocore.awsrequest import AioAWSResponse
+
+        url = URL(request.url, encoded=True)
+        body = request.body.encode() if isinstance(request.body, str) else request.body
+        reply = await send_request(
+            await self._opened(url),
+            request.method,
+            url,
+            of=f"{self.service} ({origin(url)})",
+            body=body,
+            headers={
+                **{name: _text(value) for name, value in request.headers.items()},
+                "Accept-Encoding": "identity",
+            },
+        )
+        headers = {name.lower(): value for name, value in reply.headers.items()}
+        return AioAWSResponse(request.url, reply.status, headers, _AlreadyRead(reply.body))
+
+
+def _tls(verify: bool | str) -> ssl.SSLContext:
+    """Return what connections are verified with. Reads a quarter of a megabyte."""
+    from botocore.httpsession import get_cert_path
+
+    bundle = get_cert_path(verify)
+    try:
+        return ssl.create_default_context(cafile=bundle)
+    except OSError as error:  # a bundle that is none is an SSLError, which is one too
+        raise Refused(
+            f"the CA bundle {bundle} cannot be used ({error.strerror or error}); "
+            "correct AWS_CA_BUNDLE",
+            word="tls",
+        ) from error
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+class _AlreadyRead:
+    """A body in memory, read as an HTTP library's would be."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    async def read(self) -> bytes:
+        return self._body
+
+
+def call_error(
+    error: Exception,
+    *,
+    of: str,
+    answered: Callable[[AwsError], SourceError],
+    check: str,
+    endpoint_named_by: str,
+    hiding: Iterable[str] = (),
+) -> SourceError:
+    """Return what to raise for whatever a call to *of* raised.
+
+    *answered* sorts what the service said, *check* is the next step where the call was not even
+    sent, *endpoint_named_by* the variable that may name the wrong address.
+
+    Source: aws-api 2.4, 10.
+    """
+    import botocore.exceptions as known
+
+    match error:
+        case SourceError():
+            return error
+        case known.ClientError():
+            return answered(fault_in(error))
+        case TimeoutError():
+            return Unavailable(f"{of} gave no answer in time", word="timeout")
+        case known.BotoCoreError():
+            return Refused(
+                f"{of} was not called: {redacted(error, hiding=hiding)}; {check}",
+                word="bad-request",
+            )
+    return Unavailable(
+        f"{of} gave no proper answer ({type(error).__name__}); is that AWS, or a proxy? check "
+        f"{endpoint_named_by} if it stays so",
+        word="bad-answer",
+    )
+
+
+def fault_in(error: Any) -> AwsError:
+    """Read a ClientError defensively: a proxy's page makes one without code or message."""
+    response = error.response if isinstance(error.response, dict) else {}
+    told = response.get("Error") or {}
+    about = response.get("ResponseMetadata") or {}
+    code = told.get("Code")
+    return AwsError(
+        code=str(code) if code else None,
+        message=str(told.get("Message") or ""),
+        status=int(about.get("HTTPStatusCode") or 0),
+        retry_after_s=retry_after_s(
+            {
+                "Retry-After": str(about.get("HTTPHeaders", {}).get("retry-after", "")),
+                "Date": str(about.get("HTTPHeaders", {}).get("date", "")),
+            }
+        ),
+    )

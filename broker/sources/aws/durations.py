@@ -19,7 +19,7 @@ class DurationTooLong(Refused):
     word = "duration-too-long"
 
 
-class Wanted:
+class FixedDuration:
     """So many seconds; an hour, which every role allows, once these were found too many."""
 
     def __init__(self, duration_s: int, *, too_long: Callable[[int], None]) -> None:
@@ -39,7 +39,7 @@ class Wanted:
         return lease
 
 
-class Longest:
+class LongestDuration:
     """The longest whole hours that the role allows: found by bisection, kept, and found again
     when the role allows less than before."""
 

@@ -8,7 +8,7 @@ from typing import Final
 from broker.credentials import IdToken, Role
 from broker.lease import Refused, SourceError, Stale, Unavailable
 from broker.sources.aws.durations import DurationTooLong
-from broker.sources.quoting import shown
+from broker.sources.redact import redacted
 
 _PASSING: Final = frozenset(
     {
@@ -35,8 +35,12 @@ _STALE: Final = frozenset({"ExpiredToken", "IDPRejectedClaim", "SessionDurationE
 """Codes without the ending "Exception", which some carry on the wire. Source: aws-api 10."""
 
 
+_ENDED = frozenset({"ExpiredToken", "InvalidClientTokenId", "UnrecognizedClient"})
+"""Codes, without the ending "Exception", for the caller's own credentials. Source: aws-api 4, 5."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AwsFault:
+class AwsError:
     """What a service said. ``code`` is None, or the status as text, where it was no AWS error."""
 
     code: str | None
@@ -53,7 +57,7 @@ class AwsFault:
         return bool(self.code) and not (self.code or "").isdigit()
 
 
-class NotAdmitted(Refused):
+class RoleRefused(Refused):
     """The role does not admit this identity; AWS does not say why. ``what`` is what it said."""
 
     def __init__(self, message: str, *, word: str, what: str) -> None:
@@ -61,13 +65,13 @@ class NotAdmitted(Refused):
         self.what = what
 
 
-def sorted_fault(fault: AwsFault, *, role: Role, token: IdToken, of: str) -> SourceError:
+def assume_role_error(fault: AwsError, *, role: Role, token: IdToken, of: str) -> SourceError:
     """Return the error for a refused AssumeRoleWithWebIdentity, to be raised.
 
     Source: aws-api 2.4, 3, 10.
     """
-    what = said(fault, of=of, hiding=[token.jwt])
-    passing = passing_fault(fault, what, of=of, endpoint_named_by="AWS_ENDPOINT_URL_STS")
+    what = describe(fault, of=of, hiding=[token.jwt])
+    passing = transient_error(fault, what, of=of, endpoint_named_by="AWS_ENDPOINT_URL_STS")
     if passing is not None:
         return passing
     if fault.plain_code in _STALE:
@@ -75,14 +79,19 @@ def sorted_fault(fault: AwsFault, *, role: Role, token: IdToken, of: str) -> Sou
     return _refused(fault, what, role, token)
 
 
-def said(fault: AwsFault, *, of: str, hiding: Iterable[str] = ()) -> str:
+def caller_has_expired(fault: AwsError) -> bool:
+    """Say whether the credentials that signed have ended, or are not known any more."""
+    return fault.plain_code in _ENDED
+
+
+def describe(fault: AwsError, *, of: str, hiding: Iterable[str] = ()) -> str:
     """Return, for an error, what *of* said, without what is to be hidden."""
-    message = shown(fault.message, hiding=hiding)
-    return f"{of} answered {shown(fault.code)}{': ' if message else ''}{message}"
+    message = redacted(fault.message, hiding=hiding)
+    return f"{of} answered {redacted(fault.code)}{': ' if message else ''}{message}"
 
 
-def passing_fault(
-    fault: AwsFault, what: str, *, of: str, endpoint_named_by: str
+def transient_error(
+    fault: AwsError, what: str, *, of: str, endpoint_named_by: str
 ) -> Unavailable | None:
     """Return the error for what may go well when asked again, None for a proper answer.
 
@@ -101,12 +110,12 @@ def passing_fault(
     return None
 
 
-def _is_throttling(fault: AwsFault) -> bool:
+def _is_throttling(fault: AwsError) -> bool:
     code = fault.plain_code
     return fault.status == 429 or code.startswith("Throttl") or code in _THROTTLED
 
 
-def _is_passing(fault: AwsFault) -> bool:
+def _is_passing(fault: AwsError) -> bool:
     # Reported as intermittent: AWS did not get the issuer's keys in time.
     keys_not_read = (
         fault.plain_code == "InvalidIdentityToken"
@@ -115,7 +124,7 @@ def _is_passing(fault: AwsFault) -> bool:
     return keys_not_read or fault.plain_code in _PASSING
 
 
-def _refused(fault: AwsFault, what: str, role: Role, token: IdToken) -> Refused:
+def _refused(fault: AwsError, what: str, role: Role, token: IdToken) -> Refused:
     if fault.plain_code == "ValidationError" and "durationseconds" in fault.message.lower():
         return DurationTooLong(f'{what}; set a shorter roles.{role.name}.duration_s, or "max"')
     if fault.plain_code.startswith("AccessDenied"):
@@ -127,7 +136,7 @@ def _refused(fault: AwsFault, what: str, role: Role, token: IdToken) -> Refused:
 
 
 def _not_admitted(what: str, role: Role, token: IdToken) -> Refused:
-    return NotAdmitted(
+    return RoleRefused(
         f"role {role.arn} does not admit this identity ({what}). Presented: {presented(token)}. "
         "The role must exist, and its trust policy must allow sts:AssumeRoleWithWebIdentity to "
         f"{provider_arn(role, token)} with this sub and aud",
@@ -136,13 +145,13 @@ def _not_admitted(what: str, role: Role, token: IdToken) -> Refused:
     )
 
 
-def _token_not_taken(fault: AwsFault, what: str, role: Role, token: IdToken) -> Refused:
+def _token_not_taken(fault: AwsError, what: str, role: Role, token: IdToken) -> Refused:
     account, message = _account(role), fault.message.lower()
     if "no openidconnect provider" in message:
         return Refused(
-            f"account {account} has no OIDC provider for {shown(token.issuer)} ({what}); create "
+            f"account {account} has no OIDC provider for {redacted(token.issuer)} ({what}); create "
             "it there: aws iam create-open-id-connect-provider "
-            f"--url {shown(token.issuer)} --client-id-list {shown(token.audience)}",
+            f"--url {redacted(token.issuer)} --client-id-list {redacted(token.audience)}",
             word="no-provider",
         )
     if "audience" in message:
@@ -151,7 +160,7 @@ def _token_not_taken(fault: AwsFault, what: str, role: Role, token: IdToken) -> 
             f"not list it as a client id ({what}). Presented: {presented(token)}. "
             "Add it: aws iam add-client-id-to-open-id-connect-provider "
             f"--open-id-connect-provider-arn {provider_arn(role, token)} "
-            f"--client-id {shown(token.audience)}",
+            f"--client-id {redacted(token.audience)}",
             word="invalid-identity-token",
         )
     return Refused(
@@ -163,13 +172,14 @@ def _token_not_taken(fault: AwsFault, what: str, role: Role, token: IdToken) -> 
 
 def presented(token: IdToken) -> str:
     """Return, for an error, what the token says of us."""
-    return f"iss={shown(token.issuer)!r} sub={shown(token.subject)!r} aud={shown(token.audience)!r}"
+    claims = {"iss": token.issuer, "sub": token.subject, "aud": token.audience}
+    return " ".join(f"{claim}={redacted(value)!r}" for claim, value in claims.items())
 
 
 def provider_arn(role: Role, token: IdToken) -> str:
     """Return the provider that has to vouch for the token in the role's account."""
     partition = (role.arn.split(":") + [""] * 2)[1] or "aws"
-    issuer = shown(token.issuer).removeprefix("https://")
+    issuer = redacted(token.issuer).removeprefix("https://")
     return f"arn:{partition}:iam::{_account(role)}:oidc-provider/{issuer}"
 
 

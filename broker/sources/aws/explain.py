@@ -10,21 +10,21 @@ from typing import Any, Protocol
 from broker.clock import Clock
 from broker.credentials import AwsCredentials, Role
 from broker.lease import Refused, SourceError
-from broker.sources.aws.credential_chain import Ambient, Operation
-from broker.sources.aws.errors import AwsFault
+from broker.sources.aws.credential_chain import AwsOperation, CredentialChain
+from broker.sources.aws.errors import AwsError
 from broker.sources.aws.profiles import shared_files
-from broker.sources.aws.self_reference import Ours, leads_to
+from broker.sources.aws.self_reference import OwnOutputs, aws_self_reference
 
 LIMIT_S = 3.0
 """All of it: who waits for the refusal waits for this."""
 
-_GET_ROLE = Operation(
+_GET_ROLE = AwsOperation(
     service="iam",
     method="get_role",
     service_name="IAM",
     endpoint_named_by="AWS_ENDPOINT_URL_IAM",
 )
-_GET_CALLER_IDENTITY = Operation(
+_GET_CALLER_IDENTITY = AwsOperation(
     service="sts",
     method="get_caller_identity",
     service_name="STS",
@@ -56,7 +56,7 @@ class RoleReader(Protocol):
         """
 
 
-class RoleDocuments:
+class IamRoleReader:
     """Reads by IAM's GetRole: as the role itself, or as whom the environment or a profile names in
     so many words. Instance metadata and container endpoints are not asked: on a machine of
     Namespace's they are ours, or nobody's."""
@@ -89,14 +89,17 @@ class RoleDocuments:
             pass
         return None
 
-    def _readers(self, held: AwsCredentials | None) -> Iterator[Ambient]:
+    def _readers(self, held: AwsCredentials | None) -> Iterator[CredentialChain]:
         if held is not None:
-            yield self._ambient(held)
-        if _is_given(self._environ) and leads_to(self._environ, ours=Ours()) is None:
-            yield self._ambient(None)
+            yield self._chain(held)
+        if (
+            _is_given(self._environ)
+            and aws_self_reference(self._environ, ours=OwnOutputs()) is None
+        ):
+            yield self._chain(None)
 
-    def _ambient(self, keys: AwsCredentials | None) -> Ambient:
-        return Ambient(
+    def _chain(self, keys: AwsCredentials | None) -> CredentialChain:
+        return CredentialChain(
             clock=self._clock,
             keys=keys,
             ca_bundle=self._ca_bundle,
@@ -104,7 +107,7 @@ class RoleDocuments:
             lookup_limit_s=self._limit_s,
         )
 
-    async def _read_by(self, reader: Ambient, role: Role) -> RoleDocument | None:
+    async def _read_by(self, reader: CredentialChain, role: Role) -> RoleDocument | None:
         arn = _ROLE_ARN.fullmatch(role.arn)
         if arn is None:
             return None
@@ -124,7 +127,7 @@ class RoleDocuments:
             return None
         return _document_in(answer, account=account)
 
-    async def _account_of(self, reader: Ambient, role: Role) -> str | None:
+    async def _account_of(self, reader: CredentialChain, role: Role) -> str | None:
         """Return in whose account there is no such role."""
         try:
             answer = await reader.call(
@@ -148,7 +151,7 @@ class _NoSuchRole(Refused):
     """There is no role of that name in the reader's account."""
 
 
-def _sorted(fault: AwsFault, of: str) -> SourceError:
+def _sorted(fault: AwsError, of: str) -> SourceError:
     kind = _NoSuchRole if fault.plain_code == "NoSuchEntity" else Refused
     return kind(f"{of} answered {fault.code}")
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from yarl import URL
 
 from broker.sources.aws.profiles import Profile, SharedFiles, shared_files, words_of
-from broker.sources.namespace.identity import is_something, places
-from broker.sources.namespace.token_spec import NotASpec, decoded
-from broker.sources.quoting import shown
-from broker.sources.web import is_loopback
+from broker.sources.http_client import is_loopback
+from broker.sources.namespace.identity import path_exists, places
+from broker.sources.namespace.token_spec import InvalidTokenSpec, parse_token_spec
+from broker.sources.redact import redacted
 
 CONTAINER_HOST = "http://169.254.170.2"
 METADATA = "http://169.254.169.254"
@@ -22,7 +22,7 @@ SPEC_LIMIT_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ours:
+class OwnOutputs:
     """What we serve and write, and by which setting: ``{"http://127.0.0.1:8170":
     "container.listen"}``, ``{Path("/run/x/token.json"): "namespace_tokens.default.file"}``."""
 
@@ -46,10 +46,10 @@ class Ours:
         return None
 
 
-def leads_to(
+def aws_self_reference(
     environ: Mapping[str, str],
     *,
-    ours: Ours,
+    ours: OwnOutputs,
     profile: str | None = None,
     shared: SharedFiles | None = None,
 ) -> str | None:
@@ -63,10 +63,10 @@ def leads_to(
     return _endpoints(environ, ours) or chain.from_the_beginning(profile)
 
 
-def identity_leads_to(
+def identity_self_reference(
     environ: Mapping[str, str],
     *,
-    ours: Ours,
+    ours: OwnOutputs,
     source: str,
     token_file: Path | None = None,
     token_spec: Path | None = None,
@@ -110,7 +110,7 @@ _CONTAINER_VARIABLES = frozenset(
 class _Chain:
     """The order in which botocore looks for credentials. Source: aws-api 2.1."""
 
-    def __init__(self, environ: Mapping[str, str], ours: Ours, shared: SharedFiles) -> None:
+    def __init__(self, environ: Mapping[str, str], ours: OwnOutputs, shared: SharedFiles) -> None:
         self._environ = environ
         self._ours = ours
         self._shared = shared
@@ -155,7 +155,7 @@ class _Chain:
         settings = self._shared.profile(profile)
         if token_file := settings.get("web_identity_token_file"):
             return self._by_token_file(
-                token_file, f"web_identity_token_file of the AWS profile {shown(profile)}"
+                token_file, f"web_identity_token_file of the AWS profile {redacted(profile)}"
             )
         stands_before = {"sso_account_id", "sso_role_name", "login_session"}
         if not stands_before.isdisjoint(settings):
@@ -164,7 +164,7 @@ class _Chain:
             return None
         if _is_our_command(settings.get("credential_process", "")):
             return (
-                f"credential_process of the AWS profile {shown(profile)} is `namespace-broker "
+                f"credential_process of the AWS profile {redacted(profile)} is `namespace-broker "
                 "credential-process`, which asks this broker itself; name another profile for "
                 "the identity"
             )
@@ -208,11 +208,11 @@ class _Chain:
         return "the end of the AWS chain, instance metadata,", METADATA_V6 if is_v6 else METADATA
 
 
-def _endpoints(environ: Mapping[str, str], ours: Ours) -> str | None:
+def _endpoints(environ: Mapping[str, str], ours: OwnOutputs) -> str | None:
     return _named(environ, ours, "AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL_COGNITO_IDENTITY")
 
 
-def _named(environ: Mapping[str, str], ours: Ours, *variables: str) -> str | None:
+def _named(environ: Mapping[str, str], ours: OwnOutputs, *variables: str) -> str | None:
     for variable in variables:
         if own := ours.serve(environ.get(variable, "")):
             return f"{variable} leads to {own}; unset it for the broker"
@@ -235,24 +235,24 @@ def _is_our_command(command: str) -> bool:
 # Namespace's own.
 
 
-def _first_there(environ: Mapping[str, str], ours: Ours) -> str | None:
+def _first_there(environ: Mapping[str, str], ours: OwnOutputs) -> str | None:
     """Look at the places in the order of the source itself, up to the first that is there: one
     that is ours may come to be there later, by our own hand."""
     for path, named_by in places(environ):
         by = _by_spec_file if path.suffix == ".spec" else _by_file
         if circle := by(path, f"what {named_by} names", ours):
             return circle
-        if is_something(path):
+        if path_exists(path):
             return None
     return None
 
 
-def _by_file(path: Path, named_by: str, ours: Ours) -> str | None:
+def _by_file(path: Path, named_by: str, ours: OwnOutputs) -> str | None:
     own = ours.write(path)
     return own and f"{named_by} is {own}; name the identity that it comes from instead"
 
 
-def _by_spec_file(path: Path, named_by: str, ours: Ours) -> str | None:
+def _by_spec_file(path: Path, named_by: str, ours: OwnOutputs) -> str | None:
     if circle := _by_file(path, named_by, ours):
         return circle
     try:
@@ -263,10 +263,10 @@ def _by_spec_file(path: Path, named_by: str, ours: Ours) -> str | None:
     return _by_spec(text, f"{named_by} ({path})", ours)
 
 
-def _by_spec(text: str, named_by: str, ours: Ours) -> str | None:
+def _by_spec(text: str, named_by: str, ours: OwnOutputs) -> str | None:
     try:
-        spec = decoded(text)
-    except NotASpec:
+        spec = parse_token_spec(text)
+    except InvalidTokenSpec:
         return None
     own = ours.serve(str(spec.metadata_url)) if spec.metadata_url is not None else None
     return own and f"{named_by} leads to {own}; name the identity that it comes from instead"

@@ -5,9 +5,8 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from broker.lease import Refused, SourceError, Stale
-from broker.sources.aws.chain_errors import is_about_the_caller
-from broker.sources.aws.errors import AwsFault, passing_fault, said
-from broker.sources.quoting import shown
+from broker.sources.aws.errors import AwsError, caller_has_expired, describe, transient_error
+from broker.sources.redact import redacted
 
 
 class OutlivesSession(Refused):
@@ -16,16 +15,16 @@ class OutlivesSession(Refused):
     word = "expired-token"
 
 
-def sorted_sts_fault(fault: AwsFault, of: str, *, audience: str) -> SourceError:
+def web_identity_error(fault: AwsError, of: str, *, audience: str) -> SourceError:
     """Return the error for a refused GetWebIdentityToken, to be raised.
 
     Source: aws-api 5, 10.
     """
-    what = said(fault, of=of)
-    passing = passing_fault(fault, what, of=of, endpoint_named_by="AWS_ENDPOINT_URL_STS")
+    what = describe(fault, of=of)
+    passing = transient_error(fault, what, of=of, endpoint_named_by="AWS_ENDPOINT_URL_STS")
     if passing is not None:
         return passing
-    if is_about_the_caller(fault):
+    if caller_has_expired(fault):
         return Stale(what)
     if fault.plain_code == "SessionDurationEscalation":
         return OutlivesSession(
@@ -34,7 +33,7 @@ def sorted_sts_fault(fault: AwsFault, of: str, *, audience: str) -> SourceError:
         )
     if fault.plain_code.startswith("AccessDenied"):
         return Refused(
-            f"{what}; allow sts:GetWebIdentityToken for the audience {shown(audience)} to this "
+            f"{what}; allow sts:GetWebIdentityToken for the audience {redacted(audience)} to this "
             "AWS identity: `namespace-broker setup to-namespace --via sts` puts the policy there",
             word="access-denied",
         )
@@ -42,8 +41,8 @@ def sorted_sts_fault(fault: AwsFault, of: str, *, audience: str) -> SourceError:
     return Refused(f"{what}; {next_step}", word=word)
 
 
-def sorted_cognito_fault(
-    fault: AwsFault, of: str, *, pool_id: str, login: tuple[str, str]
+def developer_token_error(
+    fault: AwsError, of: str, *, pool_id: str, login: tuple[str, str]
 ) -> SourceError:
     """Return the error for a refused GetOpenIdTokenForDeveloperIdentity, to be raised.
 
@@ -51,22 +50,22 @@ def sorted_cognito_fault(
 
     Source: aws-api 7, 10.
     """
-    what = said(fault, of=of)
-    passing = passing_fault(
+    what = describe(fault, of=of)
+    passing = transient_error(
         fault, what, of=of, endpoint_named_by="AWS_ENDPOINT_URL_COGNITO_IDENTITY"
     )
     if passing is not None:
         return passing
-    if is_about_the_caller(fault):
+    if caller_has_expired(fault):
         return Stale(what)
     if fault.plain_code.startswith("AccessDenied"):
         return Refused(
             f"{what}; allow cognito-identity:GetOpenIdTokenForDeveloperIdentity on the identity "
-            f"pool {shown(pool_id)} to this AWS identity",
+            f"pool {redacted(pool_id)} to this AWS identity",
             word="access-denied",
         )
     word, next_step = _OF_COGNITO.get(fault.plain_code, ("bad-request", _check_pool))
-    return Refused(f"{what}; {next_step(shown(pool_id), login)}", word=word)
+    return Refused(f"{what}; {next_step(redacted(pool_id), login)}", word=word)
 
 
 _CLOCK: Final = "check this machine's clock, and that its AWS secret key belongs to its key id"
@@ -102,14 +101,14 @@ def _no_such_pool(pool_id: str, _: tuple[str, str]) -> str:
 
 def _not_its_provider(pool_id: str, login: tuple[str, str]) -> str:
     return (
-        f"the identity pool {pool_id} must have the developer provider {shown(login[0])}, which "
+        f"the identity pool {pool_id} must have the developer provider {redacted(login[0])}, which "
         "it is given when it is made; correct identity_pool or developer_provider"
     )
 
 
 def _not_its_login(pool_id: str, login: tuple[str, str]) -> str:
     return (
-        f"the identity pool {pool_id} takes no login {shown(login[0])} = {shown(login[1])}; "
+        f"the identity pool {pool_id} takes no login {redacted(login[0])} = {redacted(login[1])}; "
         "correct workspace, identity_pool or developer_provider"
     )
 

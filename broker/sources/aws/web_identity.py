@@ -9,9 +9,13 @@ from typing import Any, Final
 
 from broker.clock import Clock
 from broker.lease import Lease, Unavailable
-from broker.sources.aws.credential_chain import Ambient, Operation
-from broker.sources.aws.token_errors import OutlivesSession, sorted_cognito_fault, sorted_sts_fault
-from broker.sources.jwt import Claims, NotAToken, begin_of, claims_of
+from broker.sources.aws.credential_chain import AwsOperation, CredentialChain
+from broker.sources.aws.token_errors import (
+    OutlivesSession,
+    developer_token_error,
+    web_identity_error,
+)
+from broker.sources.jwt import Claims, InvalidToken, issued_at_of, parse_claims
 
 AUDIENCE: Final = "https://federation.namespaceapis.com"
 ALGORITHM: Final = "ES384"
@@ -26,14 +30,14 @@ POOL_TOKEN_S: Final = 300
 SESSION_MARGIN_S = 5
 """By how much a token is to end before the session it is drawn from: the two clocks differ."""
 
-_GET_WEB_IDENTITY_TOKEN = Operation(
+_GET_WEB_IDENTITY_TOKEN = AwsOperation(
     service="sts",
     method="get_web_identity_token",
     service_name="STS",
     endpoint_named_by="AWS_ENDPOINT_URL_STS",
     regional=True,
 )
-_GET_DEVELOPER_TOKEN = Operation(
+_GET_DEVELOPER_TOKEN = AwsOperation(
     service="cognito-identity",
     method="get_open_id_token_for_developer_identity",
     service_name="Cognito",
@@ -58,7 +62,7 @@ class WebIdentityTokenFor:
         self,
         audience: str,
         *,
-        ambient: Ambient,
+        chain: CredentialChain,
         clock: Clock,
         region: str | None,
         algorithm: str = ALGORITHM,
@@ -70,7 +74,7 @@ class WebIdentityTokenFor:
         *algorithm* is ES384 or RS256, *duration_s* 60 to 3600 seconds.
         """
         self._audience = audience
-        self._ambient = ambient
+        self._chain = chain
         self._clock = clock
         self._region = region
         self._algorithm = algorithm
@@ -95,16 +99,16 @@ class WebIdentityTokenFor:
     async def _within_session(self) -> int:
         """Return a duration that ends before our session; one that ends too soon for any token, or
         nobody knows when, is looked up anew first."""
-        left_s = await self._ambient.seconds_left()
+        left_s = await self._chain.seconds_left()
         if left_s is None or left_s < DURATION_MIN_S + SESSION_MARGIN_S:
-            self._ambient.forget()
-            left_s = await self._ambient.seconds_left()
+            self._chain.forget()
+            left_s = await self._chain.seconds_left()
         if left_s is None:
             return DURATION_MIN_S
         return max(DURATION_MIN_S, min(self._duration_s, int(left_s) - SESSION_MARGIN_S))
 
     async def _issued(self, duration_s: int) -> Lease[AwsToken]:
-        answer = await self._ambient.call(
+        answer = await self._chain.call(
             _GET_WEB_IDENTITY_TOKEN,
             {
                 "Audience": [self._audience],
@@ -113,7 +117,7 @@ class WebIdentityTokenFor:
             },
             region=self._region,
             endpoint=self._endpoint,
-            sorting=partial(sorted_sts_fault, audience=self._audience),
+            sorting=partial(web_identity_error, audience=self._audience),
         )
         return _token_in(answer, "WebIdentityToken", of="STS", clock=self._clock)
 
@@ -126,8 +130,8 @@ class DeveloperTokenFor:
         self,
         workspace: str,
         *,
-        pool: "Pool",
-        ambient: Ambient,
+        pool: "IdentityPool",
+        chain: CredentialChain,
         clock: Clock,
         developer_provider: str = DEVELOPER_PROVIDER,
         endpoint: str | None = None,
@@ -135,7 +139,7 @@ class DeveloperTokenFor:
         """*endpoint* stands for the region's."""
         self._workspace = workspace
         self._pool = pool
-        self._ambient = ambient
+        self._chain = chain
         self._clock = clock
         self._developer_provider = developer_provider
         self._endpoint = endpoint
@@ -149,7 +153,7 @@ class DeveloperTokenFor:
 
         Source: aws-api 7.
         """
-        answer = await self._ambient.call(
+        answer = await self._chain.call(
             _GET_DEVELOPER_TOKEN,
             {
                 "IdentityPoolId": self._pool.pool_id,
@@ -159,7 +163,7 @@ class DeveloperTokenFor:
             region=self._pool.region,
             endpoint=self._endpoint,
             sorting=partial(
-                sorted_cognito_fault,
+                developer_token_error,
                 pool_id=self._pool.pool_id,
                 login=(self._developer_provider, self._workspace),
             ),
@@ -168,7 +172,7 @@ class DeveloperTokenFor:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pool:
+class IdentityPool:
     """An identity pool; its id is ``region:guid``."""
 
     region: str
@@ -179,7 +183,7 @@ class Pool:
         return f"{self.region}:{self.guid}"
 
 
-def pool_named(identity_pool: str, *, region: str | None) -> Pool:
+def parse_identity_pool(identity_pool: str, *, region: str | None) -> IdentityPool:
     """Return the pool that a bare guid, or ``region:guid``, names; its own region stands over
     *region*.
 
@@ -193,14 +197,14 @@ def pool_named(identity_pool: str, *, region: str | None) -> Pool:
         raise ValueError("is no identity pool; give its guid, or region:guid")
     if not (found[1] or region):
         raise ValueError("names no region, and none is set; give region:guid, or a region")
-    return Pool(region=str(found[1] or region), guid=found[2])
+    return IdentityPool(region=str(found[1] or region), guid=found[2])
 
 
 def _token_in(answer: Mapping[str, Any], member: str, *, of: str, clock: Clock) -> Lease[AwsToken]:
     token = answer.get(member)
     try:
-        claims = claims_of(token if isinstance(token, str) else "")
-    except NotAToken as error:
+        claims = parse_claims(token if isinstance(token, str) else "")
+    except InvalidToken as error:
         raise Unavailable(f"the token that {of} issued {error}", word="bad-answer") from error
     return Lease(
         value=AwsToken(
@@ -209,7 +213,7 @@ def _token_in(answer: Mapping[str, Any], member: str, *, of: str, clock: Clock) 
             subject=claims.subject or "unknown",
             audience=_audience_in(claims),
         ),
-        issued_at=begin_of(claims, now=clock.now()),
+        issued_at=issued_at_of(claims, now=clock.now()),
         expires_at=claims.expires_at,
     )
 

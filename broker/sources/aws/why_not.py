@@ -5,15 +5,15 @@ from collections.abc import Mapping
 from broker import policy
 from broker.credentials import IdToken, Role
 from broker.lease import Refused
-from broker.sources.aws.errors import NotAdmitted, presented, provider_arn
+from broker.sources.aws.errors import RoleRefused, presented, provider_arn
 from broker.sources.aws.explain import RoleDocument
-from broker.sources.jwt import NotAToken, payload_of
-from broker.sources.quoting import shown
+from broker.sources.jwt import InvalidToken, jwt_payload
+from broker.sources.redact import redacted
 
 _LONGEST = 1200
 
 
-def explained(refused: NotAdmitted, found: RoleDocument, *, role: Role, token: IdToken) -> Refused:
+def explained(refused: RoleRefused, found: RoleDocument, *, role: Role, token: IdToken) -> Refused:
     """Return the refusal, with what was found out about the role in place of what may be."""
     return Refused(
         f"role {role.arn} does not admit this identity ({refused.what}). "
@@ -26,7 +26,7 @@ def _why(found: RoleDocument, role: Role, token: IdToken) -> str:
     if found.arn is None or found.trust_policy is None:
         return f"There is no such role in the account; correct roles.{role.name}, or create it"
     if found.arn != role.arn:
-        return f"The role of that name is {shown(found.arn)}; correct roles.{role.name}"
+        return f"The role of that name is {redacted(found.arn)}; correct roles.{role.name}"
     verdict = policy.role_admits_web_identity(
         found.trust_policy,
         provider_arn=provider_arn(role, token),
@@ -47,8 +47,8 @@ def _why(found: RoleDocument, role: Role, token: IdToken) -> str:
 def _claims(token: IdToken) -> Mapping[str, object]:
     known = {"iss": token.issuer, "sub": token.subject, "aud": token.audience}
     try:
-        return {**known, **payload_of(token.jwt)}
-    except NotAToken:
+        return {**known, **jwt_payload(token.jwt)}
+    except InvalidToken:
         return known
 
 

@@ -9,9 +9,9 @@ from yarl import URL
 
 from broker import __version__
 from broker.lease import Unavailable
-from broker.sources.jwt import json_object, text_in
-from broker.sources.namespace.errors import sorted_error
-from broker.sources.web import ATTEMPT_LIMIT_S, Reply, ask, origin
+from broker.sources.http_client import ATTEMPT_LIMIT_S, HttpResponse, origin, send_request
+from broker.sources.jwt import json_object, text_field
+from broker.sources.namespace.errors import api_error
 
 API_VERSION = 162
 """Source: namespace-api 6: an integer that grows with the vendor's releases."""
@@ -188,9 +188,9 @@ class NamespaceIam:
         bearer: str | None,
         next_steps: Mapping[str, str] | None = None,
         hiding: Sequence[str] = (),
-    ) -> Reply:
+    ) -> HttpResponse:
         """Call *method* and return its reply, whatever that holds."""
-        reply = await ask(
+        reply = await send_request(
             self._session,
             "POST",
             URL(f"{self._endpoint}/{service}/{method}"),
@@ -206,7 +206,7 @@ class NamespaceIam:
             },
         )
         if reply.status != 200:
-            raise sorted_error(
+            raise api_error(
                 reply,
                 of=f"{method} at {self._named}",
                 next_steps=next_steps or _NEXT_STEPS.get(method, {}),
@@ -215,7 +215,7 @@ class NamespaceIam:
         return reply
 
     def _token_in(self, answer: Mapping[str, object], *keys: str) -> str:
-        token = text_in(answer, *keys)
+        token = text_field(answer, *keys)
         if token is None or not token.isascii() or not token.isprintable() or " " in token:
             raise Unavailable(
                 f"{self._named} answered without a proper {keys[0]}", word="bad-answer"
@@ -227,5 +227,5 @@ def _tenant_in(answer: Mapping[str, object]) -> Tenant:
     tenant = answer.get("tenant")
     document = tenant if isinstance(tenant, dict) else {}
     return Tenant(
-        tenant_id=text_in(document, "tenant_id", "tenantId"), name=text_in(document, "name")
+        tenant_id=text_field(document, "tenant_id", "tenantId"), name=text_field(document, "name")
     )

@@ -9,9 +9,9 @@ from typing import Final
 from urllib.parse import unquote
 
 from broker.lease import Refused, SourceError, Stale, Unavailable
-from broker.sources.jwt import json_object, text_in
-from broker.sources.quoting import shown
-from broker.sources.web import Reply
+from broker.sources.http_client import HttpResponse
+from broker.sources.jwt import json_object, text_field
+from broker.sources.redact import redacted
 
 CODES: Final[Mapping[str, int]] = {
     "CANCELLED": 1,
@@ -66,7 +66,7 @@ _STATUS_ALONE: Final[Mapping[int, str]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
+class GrpcStatus:
     """A refusal, whichever way it was spelled. ``missing`` are permissions, ``type/action``;
     ``by_status`` says that nobody but an HTTP status told us."""
 
@@ -80,7 +80,7 @@ class Fault:
         return _NAMES[self.code]
 
 
-def fault_in(reply: Reply) -> Fault:
+def fault_in(reply: HttpResponse) -> GrpcStatus:
     """Return what a reply other than 200 says, by the first spelling that it fits.
 
     Source: namespace-api 9.1; its third spelling, a protobuf in a header, is not read.
@@ -88,8 +88,8 @@ def fault_in(reply: Reply) -> Fault:
     return _in_body(reply) or _in_headers(reply) or _in_status(reply)
 
 
-def sorted_error(
-    reply: Reply, *, of: str, next_steps: Mapping[str, str], hiding: Iterable[str]
+def api_error(
+    reply: HttpResponse, *, of: str, next_steps: Mapping[str, str], hiding: Iterable[str]
 ) -> SourceError:
     """Return the error for a reply other than 200 to the call *of*, to be raised.
 
@@ -120,13 +120,13 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     return max(0.0, (until - since).total_seconds())
 
 
-def _in_body(reply: Reply) -> Fault | None:
+def _in_body(reply: HttpResponse) -> GrpcStatus | None:
     document = json_object(reply.body)
     code = _code(document.get("code")) if document else None
     if document is None or code is None:
         return None
-    return Fault(
-        code=code, message=text_in(document, "message") or "", missing=_missing_in(document)
+    return GrpcStatus(
+        code=code, message=text_field(document, "message") or "", missing=_missing_in(document)
     )
 
 
@@ -149,37 +149,39 @@ def _missing_in(document: Mapping[str, object]) -> tuple[str, ...]:
         listed = told.get("missing_access_permissions", told.get("missingAccessPermissions"))
         for one in listed if isinstance(listed, list) else []:
             if isinstance(one, dict):
-                kind = text_in(one, "resource_type", "resourceType") or "?"
-                entries.append(f"{kind}/{text_in(one, 'action') or '?'}")
+                kind = text_field(one, "resource_type", "resourceType") or "?"
+                entries.append(f"{kind}/{text_field(one, 'action') or '?'}")
     return tuple(entries)
 
 
-def _in_headers(reply: Reply) -> Fault | None:
+def _in_headers(reply: HttpResponse) -> GrpcStatus | None:
     status, message = reply.headers.get("Grpc-Status"), reply.headers.get("Grpc-Message")
     if status is None or message is None or not re.fullmatch(r"[0-9]{1,2}", status):
         return None
-    return Fault(code=int(status), message=unquote(message)) if int(status) in _NAMES else None
+    return GrpcStatus(code=int(status), message=unquote(message)) if int(status) in _NAMES else None
 
 
-def _in_status(reply: Reply) -> Fault:
+def _in_status(reply: HttpResponse) -> GrpcStatus:
     name = _STATUS_ALONE.get(reply.status, "UNAVAILABLE" if reply.status >= 500 else "UNKNOWN")
-    return Fault(code=CODES[name], message=reply.body.decode("utf-8", "replace"), by_status=True)
+    return GrpcStatus(
+        code=CODES[name], message=reply.body.decode("utf-8", "replace"), by_status=True
+    )
 
 
-def _spelled(fault: Fault, reply: Reply, *, hiding: Iterable[str]) -> str:
+def _spelled(fault: GrpcStatus, reply: HttpResponse, *, hiding: Iterable[str]) -> str:
     what = f"HTTP {reply.status}" if fault.by_status else fault.name
-    said = shown(fault.message, hiding=hiding)
-    missing = f"; missing: {shown(', '.join(fault.missing))}" if fault.missing else ""
+    said = redacted(fault.message, hiding=hiding)
+    missing = f"; missing: {redacted(', '.join(fault.missing))}" if fault.missing else ""
     return f"{what}{': ' if said else ''}{said}{missing}"
 
 
-def _passing_step(fault: Fault) -> str:
+def _passing_step(fault: GrpcStatus) -> str:
     if fault.by_status and fault.name not in ("RESOURCE_EXHAUSTED", "UNAVAILABLE"):
         return "; is that Namespace, or a proxy? check NSC_IAM_ENDPOINT if it stays so"
     return ""
 
 
-def _passing_word(fault: Fault, reply: Reply) -> str:
+def _passing_word(fault: GrpcStatus, reply: HttpResponse) -> str:
     if fault.by_status and reply.status < 500 and fault.name in ("UNKNOWN", "INTERNAL"):
         return "bad-answer"
     return _PASSING[fault.code]

@@ -12,7 +12,7 @@ from typing import Protocol
 from broker.clock import Clock
 from broker.credentials import NamespaceToken
 from broker.lease import Lease, Refused, Source, Stale, Unavailable, backoff_s
-from broker.sources.aws.credential_chain import Ambient
+from broker.sources.aws.credential_chain import CredentialChain
 from broker.sources.aws.web_identity import (
     ALGORITHM,
     AUDIENCE,
@@ -20,13 +20,13 @@ from broker.sources.aws.web_identity import (
     DURATION_S,
     AwsToken,
     DeveloperTokenFor,
-    Pool,
+    IdentityPool,
     WebIdentityTokenFor,
-    pool_named,
+    parse_identity_pool,
 )
-from broker.sources.jwt import NotAToken, issued_lease
+from broker.sources.jwt import InvalidToken, issued_lease
 from broker.sources.namespace.api import NamespaceIam, Tenant, TenantToken
-from broker.sources.quoting import shown
+from broker.sources.redact import redacted
 
 OPAQUE_TOKEN_LIFE = timedelta(hours=1)
 """How long a token that does not say when it ends is kept: it is exchanged anew at half of that."""
@@ -36,20 +36,20 @@ ONCE_LIMIT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Exchanged:
+class ExchangedToken:
     """A Namespace token, and the workspace it is for."""
 
     lease: Lease[NamespaceToken]
     tenant: Tenant
 
 
-class Exchange(Protocol):
+class TokenExchange(Protocol):
     """A source of our Namespace token that also says which workspace it is for."""
 
     async def fetch(self) -> Lease[NamespaceToken]:
         """Issue a lease. Raises as `exchange`."""
 
-    async def exchange(self) -> Exchanged:
+    async def exchange(self) -> ExchangedToken:
         """Issue a lease, with a fresh token from AWS.
 
         Raises:
@@ -66,7 +66,7 @@ def aws_identity_source(
     source: str,
     workspace: str | None,
     region: str | None,
-    ambient: Ambient,
+    chain: CredentialChain,
     iam: NamespaceIam,
     clock: Clock,
     warn: Callable[[str], None],
@@ -77,8 +77,8 @@ def aws_identity_source(
     developer_provider: str = DEVELOPER_PROVIDER,
     sts_endpoint: str | None = None,
     cognito_endpoint: str | None = None,
-) -> Exchange:
-    """Return the source that the configuration names: sts or cognito. *ambient* has the profile.
+) -> TokenExchange:
+    """Return the source that the configuration names: sts or cognito. *chain* has the profile.
 
     Raises:
         ValueError: cognito without a workspace, or without a pool and its region.
@@ -86,7 +86,7 @@ def aws_identity_source(
     if source == "sts":
         web_identity = WebIdentityTokenFor(
             audience,
-            ambient=ambient,
+            chain=chain,
             clock=clock,
             region=region,
             algorithm=algorithm,
@@ -96,11 +96,11 @@ def aws_identity_source(
         return OidcExchange(web_identity, iam=iam, clock=clock, tenant_id=workspace, warn=warn)
     if not workspace or not identity_pool:
         raise ValueError("cognito needs a workspace and an identity_pool")
-    pool = pool_named(identity_pool, region=region)
+    pool = parse_identity_pool(identity_pool, region=region)
     developer_token = DeveloperTokenFor(
         workspace,
         pool=pool,
-        ambient=ambient,
+        chain=chain,
         clock=clock,
         developer_provider=developer_provider,
         endpoint=cognito_endpoint,
@@ -119,7 +119,7 @@ class _FreshlyExchanged:
     async def fetch(self) -> Lease[NamespaceToken]:
         return (await self.exchange()).lease
 
-    async def exchange(self) -> Exchanged:
+    async def exchange(self) -> ExchangedToken:
         token = (await self._token.fetch()).value
         try:
             return self._exchanged(await self._traded(token))
@@ -140,25 +140,25 @@ class _FreshlyExchanged:
         """Return what was presented, and what admits it."""
         raise NotImplementedError
 
-    def _exchanged(self, issued: TenantToken) -> Exchanged:
+    def _exchanged(self, issued: TenantToken) -> ExchangedToken:
         try:
             lease = issued_lease(
                 issued.bearer, now=self._clock.now(), assumed_life=OPAQUE_TOKEN_LIFE
             )
-        except NotAToken as error:
+        except InvalidToken as error:
             raise Unavailable(
                 f"the token that Namespace issued {error}", word="bad-answer"
             ) from error
         tenant_id = lease.value.tenant_id or issued.tenant.tenant_id or self._tenant_id
-        return Exchanged(
+        return ExchangedToken(
             lease=replace(lease, value=replace(lease.value, tenant_id=tenant_id)),
             tenant=replace(issued.tenant, tenant_id=tenant_id),
         )
 
     def _presented(self, token: AwsToken) -> str:
-        to = f" to workspace {shown(self._tenant_id)}" if self._tenant_id else ""
+        to = f" to workspace {redacted(self._tenant_id)}" if self._tenant_id else ""
         claims = {"iss": token.issuer, "sub": token.subject, "aud": token.audience}
-        told = " ".join(f"{claim}={shown(value)!r}" for claim, value in claims.items())
+        told = " ".join(f"{claim}={redacted(value)!r}" for claim, value in claims.items())
         return f"presented: {told}{to}"
 
 
@@ -180,7 +180,7 @@ class OidcExchange(_FreshlyExchanged):
         self._warn = warn
         self._warned = tenant_id is not None
 
-    async def exchange(self) -> Exchanged:
+    async def exchange(self) -> ExchangedToken:
         if not self._warned:
             self._warned = True
             self._warn(
@@ -214,7 +214,7 @@ class CognitoExchange(_FreshlyExchanged):
         iam: NamespaceIam,
         clock: Clock,
         workspace: str,
-        pool: Pool,
+        pool: IdentityPool,
     ) -> None:
         super().__init__(token, clock=clock, tenant_id=workspace)
         self._iam = iam
@@ -235,10 +235,10 @@ class CognitoExchange(_FreshlyExchanged):
         )
 
 
-async def exchanged_once(
-    exchange: Exchange, *, clock: Clock, limit_s: float = ONCE_LIMIT_S
-) -> Exchanged:
-    """Exchange once, going on over passing faults for at most *limit_s* seconds.
+async def exchange_once(
+    exchange: TokenExchange, *, clock: Clock, limit_s: float = ONCE_LIMIT_S
+) -> ExchangedToken:
+    """TokenExchange once, going on over passing faults for at most *limit_s* seconds.
 
     Raises:
         Refused: A proper no, at once.
@@ -260,5 +260,5 @@ async def exchanged_once(
 
 def _quoted(text: str) -> str:
     """Return *text* for a command line, between double quotes."""
-    escaped = re.sub(r'(["$`\\])', r"\\\1", shown(text))
+    escaped = re.sub(r'(["$`\\])', r"\\\1", redacted(text))
     return f'"{escaped}"'

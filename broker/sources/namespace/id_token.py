@@ -3,19 +3,8 @@
 from broker.clock import Clock
 from broker.credentials import IdToken, NamespaceToken, session_name_for
 from broker.lease import Lease, Refused, Renewable, Stale, Unavailable
-from broker.sources.jwt import Claims, NotAToken, begin_of, claims_of
-from broker.sources.namespace.api import NamespaceIam, Tenant
-from broker.sources.namespace.identity import IdentitySource, identity_source
-from broker.sources.web import open_session
-
-__all__ = [
-    "IdTokenFor",
-    "IdentitySource",
-    "NamespaceIam",
-    "Tenant",
-    "identity_source",
-    "open_session",
-]
+from broker.sources.jwt import Claims, InvalidToken, issued_at_of, parse_claims
+from broker.sources.namespace.api import NamespaceIam
 
 ID_TOKEN_S = 600
 """Short, because it is exchanged at once. Source: namespace-api 6.3."""
@@ -69,8 +58,8 @@ class IdTokenFor:
             bearer.bearer, audience=self._audience, duration_s=self._duration_s
         )
         try:
-            claims = claims_of(jwt)
-        except NotAToken as error:
+            claims = parse_claims(jwt)
+        except InvalidToken as error:
             raise Unavailable(
                 f"the ID token that Namespace issued {error}", word="bad-answer"
             ) from error
@@ -82,7 +71,7 @@ class IdTokenFor:
                 audience=self._audience_in(claims),
                 session_name=_session_name(bearer, claims),
             ),
-            issued_at=begin_of(claims, now=self._clock.now()),
+            issued_at=issued_at_of(claims, now=self._clock.now()),
             expires_at=claims.expires_at,
         )
 

@@ -14,10 +14,10 @@ from broker.clock import Clock
 from broker.credentials import NamespaceToken
 from broker.files.external import HalfWritten, read_text, read_when_complete
 from broker.lease import Lease, Refused, Stale, Unavailable
-from broker.sources.jwt import NotAToken, bearer_lease, json_object, session_end, span
+from broker.sources.http_client import HttpResponse, may_be_plain, origin, send_request
+from broker.sources.jwt import InvalidToken, bearer_lease, json_object, session_expiry, span
 from broker.sources.namespace.api import NamespaceIam
-from broker.sources.namespace.token_spec import NotASpec, TokenSpec, decoded
-from broker.sources.web import Reply, ask, may_be_plain, origin
+from broker.sources.namespace.token_spec import InvalidTokenSpec, TokenSpec, parse_token_spec
 
 METADATA_DIR = "/var/run/nsc"
 METADATA_LIMIT_S = 5.0
@@ -45,7 +45,7 @@ class IdentitySource(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reach:
+class IdentityClients:
     """What an identity may need besides files."""
 
     iam: NamespaceIam
@@ -66,22 +66,22 @@ def identity_source(
     metadata_limit_s: float = METADATA_LIMIT_S,
 ) -> IdentitySource:
     """Return the source that the configuration names: auto, token-file or token-spec."""
-    reach = Reach(iam=iam, http=http, clock=clock, metadata_limit_s=metadata_limit_s)
+    reach = IdentityClients(iam=iam, http=http, clock=clock, metadata_limit_s=metadata_limit_s)
     if source == "token-file" and token_file is not None:
-        return TokenFile(token_file, named_by="token_file", reach=reach)
+        return TokenFileIdentity(token_file, named_by="token_file", reach=reach)
     if source == "token-spec" and token_spec is not None:
-        return SpecFile(token_spec, named_by="token_spec", reach=reach)
-    return FirstThere(environ, reach=reach)
+        return SpecFileIdentity(token_spec, named_by="token_spec", reach=reach)
+    return AutoIdentity(environ, reach=reach)
 
 
-class FirstThere:
+class AutoIdentity:
     """The first identity there is, in the order of the public interface, chosen at each fetch.
 
     A variable that is set is there, whatever it names, as for nsc: falling through to another
     identity because a file is late would be a surprise.
     """
 
-    def __init__(self, environ: Mapping[str, str], *, reach: Reach) -> None:
+    def __init__(self, environ: Mapping[str, str], *, reach: IdentityClients) -> None:
         self._environ = environ
         self._reach = reach
 
@@ -101,17 +101,21 @@ class FirstThere:
     def watched(self) -> tuple[Path, ...]:
         return tuple(path for place in self._places() for path in place.watched())
 
-    def _places(self) -> Iterator["InlineSpec | SpecFile | TokenFile"]:
+    def _places(
+        self,
+    ) -> Iterator["InlineSpecIdentity | SpecFileIdentity | TokenFileIdentity"]:
         reach = self._reach
         if spec := self._environ.get("NSC_TOKEN_SPEC"):
-            yield InlineSpec(spec, reach=reach)
+            yield InlineSpecIdentity(spec, reach=reach)
         elif path := self._environ.get("NSC_TOKEN_SPEC_FILE"):
-            yield SpecFile(Path(path), named_by="NSC_TOKEN_SPEC_FILE", reach=reach, chosen=True)
+            yield SpecFileIdentity(
+                Path(path), named_by="NSC_TOKEN_SPEC_FILE", reach=reach, chosen=True
+            )
         elif path := self._environ.get("NSC_TOKEN_FILE"):
-            yield TokenFile(Path(path), named_by="NSC_TOKEN_FILE", reach=reach, chosen=True)
+            yield TokenFileIdentity(Path(path), named_by="NSC_TOKEN_FILE", reach=reach, chosen=True)
         else:
             for place, named_by in places(self._environ):
-                kind = SpecFile if place.suffix == ".spec" else TokenFile
+                kind = SpecFileIdentity if place.suffix == ".spec" else TokenFileIdentity
                 yield kind(place, named_by=named_by, reach=reach)
 
 
@@ -131,17 +135,17 @@ def _user_config(environ: Mapping[str, str]) -> Path | None:
     return Path(home) / ".config" if home else None
 
 
-class InlineSpec:
+class InlineSpecIdentity:
     """A token spec held in a variable."""
 
-    def __init__(self, text: str, *, reach: Reach) -> None:
+    def __init__(self, text: str, *, reach: IdentityClients) -> None:
         self._text = text
         self._reach = reach
 
     async def fetch(self) -> Lease[NamespaceToken]:
         try:
-            spec = decoded(self._text)
-        except NotASpec as error:
+            spec = parse_token_spec(self._text)
+        except InvalidTokenSpec as error:
             raise Refused(
                 f"NSC_TOKEN_SPEC {error}; set it to what token.spec holds", word="bad-token-spec"
             ) from error
@@ -154,10 +158,12 @@ class InlineSpec:
         return ()
 
 
-class SpecFile:
+class SpecFileIdentity:
     """A token spec held in a file."""
 
-    def __init__(self, path: Path, *, named_by: str, reach: Reach, chosen: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, named_by: str, reach: IdentityClients, chosen: bool = False
+    ) -> None:
         """*chosen*: an operator named it, so that its absence is an error and no alternative."""
         self._path = path
         self._named_by = named_by
@@ -169,32 +175,34 @@ class SpecFile:
         return await _by_spec(spec, place=str(self._path), reach=self._reach)
 
     def is_there(self) -> bool:
-        return self._chosen or is_something(self._path)
+        return self._chosen or path_exists(self._path)
 
     def watched(self) -> tuple[Path, ...]:
         return (self._path,)
 
     def _read(self) -> TokenSpec:
         try:
-            return decoded(read_text(self._path, named_by=self._named_by))
-        except NotASpec as error:
+            return parse_token_spec(read_text(self._path, named_by=self._named_by))
+        except InvalidTokenSpec as error:
             raise HalfWritten(
                 f"{self._path} {error}; is it a token spec?", word="bad-token-spec"
             ) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class TokenFileContent:
     """What a token file holds: a session, which stands over a bearer beside it, or a bearer."""
 
     session: str | None = field(default=None, repr=False)
     bearer: str | None = field(default=None, repr=False)
 
 
-class TokenFile:
+class TokenFileIdentity:
     """A token file as nsc and the SDKs keep it: a bearer token, or a session that mints them."""
 
-    def __init__(self, path: Path, *, named_by: str, reach: Reach, chosen: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, named_by: str, reach: IdentityClients, chosen: bool = False
+    ) -> None:
         """*chosen*: an operator named it, so that its absence is an error and no alternative."""
         self._path = path
         self._named_by = named_by
@@ -209,18 +217,18 @@ class TokenFile:
         return _usable(held.bearer, place=str(self._path), clock=self._reach.clock)
 
     def is_there(self) -> bool:
-        return self._chosen or is_something(self._path)
+        return self._chosen or path_exists(self._path)
 
     def watched(self) -> tuple[Path, ...]:
         return (self._path,)
 
-    def _read(self) -> Held:
+    def _read(self) -> TokenFileContent:
         document = json_object(read_text(self._path, named_by=self._named_by))
         if document is None:
             raise HalfWritten(f"{self._path} holds no JSON object; is it a token file?")
         session = self._token_in(document, "session_token")
         if session is not None:
-            return Held(session=session)
+            return TokenFileContent(session=session)
         # The older name stands over the newer one, as for nsc.
         bearer = self._token_in(document, "tenant_token") or self._token_in(
             document, "bearer_token"
@@ -231,7 +239,7 @@ class TokenFile:
                 "run `nsc login`, or name another file",
                 word="bad-token-file",
             )
-        return Held(bearer=bearer)
+        return TokenFileContent(bearer=bearer)
 
     def _token_in(self, document: Mapping[str, object], key: str) -> str | None:
         value = document.get(key)
@@ -258,8 +266,8 @@ class TokenFile:
     async def _mint(self, session: str) -> Lease[NamespaceToken]:
         now = self._reach.clock.now()
         try:
-            ends_at = session_end(session)
-        except NotAToken as error:
+            ends_at = session_expiry(session)
+        except InvalidToken as error:
             raise Refused(
                 f"the session_token in {self._path} {error}; run `nsc login`",
                 word="bad-token-file",
@@ -279,14 +287,14 @@ class TokenFile:
         )
 
 
-async def _by_spec(spec: TokenSpec, *, place: str, reach: Reach) -> Lease[NamespaceToken]:
+async def _by_spec(spec: TokenSpec, *, place: str, reach: IdentityClients) -> Lease[NamespaceToken]:
     if spec.inline_token is not None:
         return _usable(spec.inline_token, place=place, clock=reach.clock)
     assert spec.metadata_url is not None
     return await _from_metadata(spec.metadata_url, reach=reach)
 
 
-async def _from_metadata(metadata_url: URL, *, reach: Reach) -> Lease[NamespaceToken]:
+async def _from_metadata(metadata_url: URL, *, reach: IdentityClients) -> Lease[NamespaceToken]:
     """Ask the instance's metadata service. Stricter than nsc: an error page is no token.
 
     Source: namespace-api 5.
@@ -308,9 +316,9 @@ async def _from_metadata(metadata_url: URL, *, reach: Reach) -> Lease[NamespaceT
     return _answered(token, of=of, clock=reach.clock)
 
 
-async def _followed(url: URL, *, of: str, reach: Reach) -> Reply:
+async def _followed(url: URL, *, of: str, reach: IdentityClients) -> HttpResponse:
     for _ in range(METADATA_REDIRECTS + 1):
-        reply = await ask(reach.http, "GET", url, of=of, limit_s=reach.metadata_limit_s)
+        reply = await send_request(reach.http, "GET", url, of=of, limit_s=reach.metadata_limit_s)
         location = reply.headers.get("Location")
         if reply.status not in (301, 302, 303, 307, 308) or location is None:
             return reply
@@ -333,7 +341,7 @@ def _answered(token: str, *, of: str, clock: Clock) -> Lease[NamespaceToken]:
     """Return what upstream issued as a lease."""
     try:
         return bearer_lease(token, now=clock.now())
-    except NotAToken as error:
+    except InvalidToken as error:
         raise Unavailable(f"what {of} answered {error}", word="bad-answer") from error
 
 
@@ -342,7 +350,7 @@ def _usable(token: str, *, place: str, clock: Clock) -> Lease[NamespaceToken]:
     now = clock.now()
     try:
         lease = bearer_lease(token, now=now)
-    except NotAToken as error:
+    except InvalidToken as error:
         raise Refused(
             f"the token in {place} {error}; is it Namespace's?", word="bad-token"
         ) from error
@@ -362,7 +370,7 @@ def _ended(ended_at: datetime, *, place: str, now: datetime) -> Refused:
     )
 
 
-def is_something(path: Path) -> bool:
+def path_exists(path: Path) -> bool:
     """Say whether there is something at *path*, readable or not; a closed directory is nothing."""
     try:
         path.stat()

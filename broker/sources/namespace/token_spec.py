@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 from yarl import URL
 
-from broker.sources.jwt import json_object, text_in
-from broker.sources.web import may_be_plain
+from broker.sources.http_client import may_be_plain
+from broker.sources.jwt import json_object, text_field
 
 
-class NotASpec(ValueError):
+class InvalidTokenSpec(ValueError):
     """The text is no token spec, or one that cannot be followed; says what is wrong with it."""
 
 
@@ -23,26 +23,26 @@ class TokenSpec:
     metadata_url: URL | None = field(default=None, repr=False)
 
 
-def decoded(text: str) -> TokenSpec:
+def parse_token_spec(text: str) -> TokenSpec:
     """Return the spec in *text*: base64 of the standard alphabet without padding, CR and LF
     skipped, of a JSON object.
 
     Raises:
-        NotASpec: It is something else, or of a version that is not known.
+        InvalidTokenSpec: It is something else, or of a version that is not known.
 
     Source: namespace-api 5.
     """
     letters = text.replace("\r", "").replace("\n", "")
     if not re.fullmatch(r"[A-Za-z0-9+/]+", letters) or len(letters) % 4 == 1:
-        raise NotASpec("is not base64 of the standard alphabet without padding")
+        raise InvalidTokenSpec("is not base64 of the standard alphabet without padding")
     document = json_object(base64.b64decode(letters + "=" * (-len(letters) % 4)))
     if document is None:
-        raise NotASpec("does not hold a JSON object")
-    if inline_token := text_in(document, "inline_token"):
+        raise InvalidTokenSpec("does not hold a JSON object")
+    if inline_token := text_field(document, "inline_token"):
         return TokenSpec(inline_token=inline_token)
     if document.get("version") != "v1":
-        raise NotASpec('is not of version "v1", the only one known here')
-    return TokenSpec(metadata_url=_followed(text_in(document, "metadata_url") or ""))
+        raise InvalidTokenSpec('is not of version "v1", the only one known here')
+    return TokenSpec(metadata_url=_followed(text_field(document, "metadata_url") or ""))
 
 
 def _followed(address: str) -> URL:
@@ -52,7 +52,7 @@ def _followed(address: str) -> URL:
     except ValueError:
         usable = False
     if not usable:
-        raise NotASpec("names no http or https metadata_url")
+        raise InvalidTokenSpec("names no http or https metadata_url")
     if not may_be_plain(url):
-        raise NotASpec("has a plain-http metadata_url beyond this link; it must be https")
+        raise InvalidTokenSpec("has a plain-http metadata_url beyond this link; it must be https")
     return url

@@ -1,4 +1,4 @@
-"""Make upstream's words fit to be shown: short, printable, without tokens. Pure."""
+"""Make upstream's words fit to be redacted: short, printable, without tokens. Pure."""
 
 import re
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ _TOKEN = re.compile(
 )
 
 
-def shown(text: object, *, hiding: Iterable[str] = ()) -> str:
+def redacted(text: object, *, hiding: Iterable[str] = ()) -> str:
     """Return *text* in at most 300 printable characters, without tokens and without *hiding*."""
     told = str(text)
     for secret in filter(None, hiding):

@@ -21,7 +21,7 @@ ATTEMPT_LIMIT_S = 15.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class HttpResponse:
     """One answer. Header names are found in any case."""
 
     status: int
@@ -41,7 +41,7 @@ def open_session(tls: ssl.SSLContext | None = None) -> aiohttp.ClientSession:
     )
 
 
-async def ask(
+async def send_request(
     session: aiohttp.ClientSession,
     method: str,
     url: URL,
@@ -50,7 +50,7 @@ async def ask(
     headers: Mapping[str, str] | None = None,
     body: bytes | None = None,
     limit_s: float = ATTEMPT_LIMIT_S,
-) -> Reply:
+) -> HttpResponse:
     """Send one request and return the answer, whatever its status; redirects are answers too.
 
     *of* is whom the errors speak of; they carry no URL, because a path may hold a secret.
@@ -72,7 +72,7 @@ async def ask(
             timeout=aiohttp.ClientTimeout(total=limit_s, sock_connect=CONNECT_LIMIT_S),
         ) as response:
             content = await _read_at_most(response, of=of)
-            return Reply(status=response.status, headers=response.headers, body=content)
+            return HttpResponse(status=response.status, headers=response.headers, body=content)
     except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
         raise _unreachable(error, of=of, limit_s=limit_s) from error
 
@@ -95,7 +95,7 @@ async def _read_at_most(response: aiohttp.ClientResponse, *, of: str) -> bytes:
 
 
 def _unreachable(error: Exception, *, of: str, limit_s: float) -> Unavailable:
-    """Sort what the HTTP library raised. Its text is not shown: it may hold the URL."""
+    """Sort what the HTTP library raised. Its text is not redacted: it may hold the URL."""
     match error:
         case TimeoutError():
             return Unavailable(f"{of} gave no answer within {limit_s:g} s", word="timeout")
@@ -171,7 +171,7 @@ def may_be_plain(url: URL) -> bool:
 
 
 def origin(url: URL) -> str:
-    """Return what of *url* may be shown: a path or user part may hold a secret."""
+    """Return what of *url* may be redacted: a path or user part may hold a secret."""
     return str(url.origin())
 
 

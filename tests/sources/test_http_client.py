@@ -9,7 +9,7 @@ import pytest
 from yarl import URL
 
 from broker.lease import Unavailable
-from broker.sources.web import ask, may_be_plain, origin, proxy_for
+from broker.sources.http_client import may_be_plain, origin, proxy_for, send_request
 from tests.support.sources import answering, chunked_answer, http_answer
 
 MIB = 1 << 20
@@ -17,7 +17,7 @@ MIB = 1 << 20
 
 async def asked(http: aiohttp.ClientSession, answer: bytes) -> bytes:
     async with answering(answer) as url:
-        return (await ask(http, "GET", URL(url), of="upstream")).body
+        return (await send_request(http, "GET", URL(url), of="upstream")).body
 
 
 async def test_an_answer_of_just_1_mib_is_read(http: aiohttp.ClientSession) -> None:
@@ -101,7 +101,7 @@ async def test_a_proxy_receives_the_request_and_its_own_login(
     async with answering(echoing) as url:
         monkeypatch.setenv("http_proxy", url.replace("http://", "http://user:p@"))
 
-        reply = await ask(http, "GET", URL("http://upstream.example/x"), of="upstream")
+        reply = await send_request(http, "GET", URL("http://upstream.example/x"), of="upstream")
 
     assert reply.body.startswith(b"GET http://upstream.example/x HTTP/1.1\r\n")
     assert b"Proxy-Authorization: Basic dXNlcjpw\r\n" in reply.body
@@ -120,7 +120,7 @@ async def test_a_proxy_that_refuses_a_tunnel_is_named(
         monkeypatch.setenv("https_proxy", url.replace("http://", "http://user:p@"))
 
         with pytest.raises(Unavailable, match=r"the proxy did not connect .*check HTTPS_PROXY"):
-            await ask(http, "GET", URL("https://upstream.example/x"), of="upstream")
+            await send_request(http, "GET", URL("https://upstream.example/x"), of="upstream")
 
     assert seen[0].startswith(b"CONNECT upstream.example:443 ")
     assert b"Proxy-Authorization: Basic dXNlcjpw\r\n" in seen[0]
@@ -128,7 +128,7 @@ async def test_a_proxy_that_refuses_a_tunnel_is_named(
 
 async def test_redirects_are_answers_like_others(http: aiohttp.ClientSession) -> None:
     async with answering(http_answer(302, b"", "Location: http://127.0.0.1:1/")) as url:
-        reply = await ask(http, "GET", URL(url), of="upstream")
+        reply = await send_request(http, "GET", URL(url), of="upstream")
 
     assert (reply.status, reply.headers["location"]) == (302, "http://127.0.0.1:1/")
 
@@ -138,7 +138,7 @@ async def test_a_cookie_is_not_sent_back(http: aiohttp.ClientSession) -> None:
         return http_answer(200, json.dumps(asked.decode()).encode(), "Set-Cookie: a=b")
 
     async with answering(echoing) as url:
-        replies = [await ask(http, "GET", URL(url), of="upstream") for _ in range(2)]
+        replies = [await send_request(http, "GET", URL(url), of="upstream") for _ in range(2)]
 
     assert all("ookie" not in reply.body.decode() for reply in replies)
 
