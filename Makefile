@@ -21,8 +21,8 @@ demo: $(VENV)/.demo ## the broker at work on loopback: no account, no root, no c
 test: $(VENV)/.test ## the whole suite that needs neither root nor other packages
 	@$(PYTEST) -n $(WORKERS) $(ARGS)
 
-lint: $(VENV)/.test ## ruff
-	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
+lint: $(VENV)/.test ## ruff, and the import contracts
+	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/lint-imports --no-logo
 
 types: $(VENV)/.test ## mypy --strict
 	@$(VENV)/bin/mypy
