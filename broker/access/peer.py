@@ -1,6 +1,5 @@
 """Who is at the other end of a connection, by the kernel's word. Admits nobody: rules do that."""
 
-import asyncio
 import errno
 import ipaddress
 import os
@@ -83,15 +82,15 @@ class Peers:
             self._netlink.close()
             self._netlink = None
 
-    def caller_of(self, transport: asyncio.BaseTransport) -> Caller:
-        """Return who is at the other end of *transport*, TCP or Unix. Ask at accept."""
-        sock = transport.get_extra_info("socket")
+    def caller_of(self, sock: socket.socket, peer: Any) -> Caller:
+        """Return who is at the other end of *sock*, TCP or Unix, accepted from the address *peer*.
+
+        Ask at accept."""
         if sock.family == socket.AF_UNIX:
             return in_its_place(sock, unix_caller(sock))
-        peer = transport.get_extra_info("peername")
         if not peer:  # gone before we could look
             return Caller()
-        return self.tcp_caller(local=transport.get_extra_info("sockname"), peer=peer)
+        return self.tcp_caller(local=sock.getsockname(), peer=peer)
 
     def tcp_caller(self, *, local: tuple[Any, ...], peer: tuple[Any, ...]) -> Caller:
         """Return who connected from *peer* to *local*, both as `socket.getpeername` gives them.

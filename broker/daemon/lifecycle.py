@@ -17,7 +17,6 @@ from broker.daemon.generation import Generation, Shared, build, differences
 from broker.daemon.handover import ServiceNotifier
 from broker.daemon.listeners import (
     Listeners,
-    ServerContext,
     announce,
     announced,
     is_listening,
@@ -36,8 +35,9 @@ from broker.daemon.wiring import (
     opened_clouds,
 )
 from broker.files.watch import watch
-from broker.http.limits import Crowd
+from broker.http.limits import ConnectionLimiter
 from broker.http.message import Exchange
+from broker.http.server import ServerContext
 from broker.keeper import Event, Keeper
 from broker.lease import NotReady
 from broker.surfaces.control import Endpoints, client_facts
@@ -99,16 +99,16 @@ class Broker:
         self._telemetry = shared.telemetry
         self._stop = stop
         guard = first.config.guard
-        self._crowd = Crowd(
+        self._limiter = ConnectionLimiter(
             connections=guard.max_connections, per_caller=guard.max_connections_per_caller
         )
-        self._telemetry.metrics.count_connections(self._crowd)
+        self._telemetry.metrics.count_connections(self._limiter)
         self._telemetry.metrics.follow(first.pipelines.keepers)
         self._listeners = Listeners(
             ServerContext(
                 clock=self._runtime.clock,
-                crowd=self._crowd,
-                who=peers.caller_of,
+                limiter=self._limiter,
+                caller_of=peers.caller_of,
                 on_exchange=self._on_exchange,
                 on_error=self._telemetry.on_bug,
             )
@@ -247,7 +247,7 @@ class Broker:
 
     def _answer_by(self, generation: Generation) -> None:
         guard = generation.config.guard
-        self._crowd.resize(
+        self._limiter.resize(
             connections=guard.max_connections, per_caller=guard.max_connections_per_caller
         )
         self._listeners.change(

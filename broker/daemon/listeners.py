@@ -1,6 +1,5 @@
 """Every socket we serve on, and where our own commands find them. Serves nothing."""
 
-import asyncio
 import json
 import os
 import socket
@@ -12,8 +11,6 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from broker import __version__
-from broker.access.caller import Caller
-from broker.clock import Clock
 from broker.config import Address, Config
 from broker.daemon.errors import CannotStart, explained
 from broker.daemon.wiring import Runtime
@@ -21,9 +18,8 @@ from broker.files import locations
 from broker.files.private import write_private
 from broker.http.bind import AddressLacking, ListenError, bind, bind_unix, unlink_own
 from broker.http.guard import METADATA_ADDRESSES
-from broker.http.limits import Crowd
-from broker.http.message import Exchange, Surface
-from broker.http.server import Limits, Server, leave, serving
+from broker.http.message import Surface
+from broker.http.server import Limits, Server, ServerContext, leave, serving
 from broker.surfaces.control import Endpoints
 from broker.systemd import Inherited, device_of
 
@@ -300,17 +296,6 @@ def hosts_of(inherited: Inherited) -> list[str]:
     return [sock.getsockname()[0] for sock in inherited.of("imds", "container", "namespace", "ops")]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerContext:
-    """What all doors have in common: the crowd, who knows everybody, who hears of everything."""
-
-    clock: Clock
-    crowd: Crowd
-    who: Callable[[asyncio.BaseTransport], Caller]
-    on_exchange: Callable[[Exchange], None]
-    on_error: Callable[[BaseException], None]
-
-
 @dataclass(frozen=True, slots=True)
 class Listener:
     """One socket that is served: whose, and the server, which ends with ``closing``."""
@@ -366,8 +351,8 @@ class Listeners:
             [sock],
             clock=context.clock,
             limits=self._limits,
-            crowd=context.crowd,
-            who=context.who,
+            limiter=context.limiter,
+            caller_of=context.caller_of,
             on_exchange=context.on_exchange,
             on_error=context.on_error,
         )

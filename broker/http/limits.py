@@ -15,13 +15,13 @@ that waits. Below the second after which most SDKs give up; ending an idle one i
 NEWS_S, MOST_NEWS = 60.0, 100
 """How soon the same is told again, and how many things are told in that time."""
 
-Place = Literal["served", "parked", "away"]
+Place = Literal["served", "queued", "rejected"]
 Members = dict["Member", None]
 """In the order in which they came."""
 
 
 class Member(Protocol):
-    """A connection, as far as a crowd goes."""
+    """A connection, as far as a limiter goes."""
 
     @property
     def counted_as(self) -> str:
@@ -41,19 +41,19 @@ class Member(Protocol):
         """It got an answer, and nothing more of it has come."""
 
     def admit(self) -> None:
-        """It was parked, and is served from now on."""
+        """It was queued, and is served from now on."""
 
     def end(self, *, refused: bool) -> None:
         """End it at once, *refused* or only making way. It still leaves, now or later."""
 
 
-class Crowd:
+class ConnectionLimiter:
     """One for the whole broker.
 
     **By caller.** Who has *per_caller* connections is served no further one until one of its own
-    ends: it is parked, unread, and served first come first served. As many again are parked, what
+    ends: it is queued, unread, and served first come first served. As many again are queued, what
     comes beyond is turned away. A connection of the same caller that has been idle for
-    *idle_yields_s* ends for a parked one, so that the sixty-fifth process of a user is not
+    *idle_yields_s* ends for a queued one, so that the sixty-fifth process of a user is not
     locked out by sixty-four that keep alive what they do not use.
 
     **In all.** Of *connections* that are served and one more, the one that goes is a connection of
@@ -73,25 +73,25 @@ class Crowd:
     ) -> None:
         self.turns = Turns()
         self.served = 0
-        self.parked = 0
-        self.turned_away = 0
+        self.queued = 0
+        self.rejected = 0
         """How many were closed without a byte, or made way, since the start."""
         self._connections = connections
         self._per_caller = per_caller
         self._idle_yields_s = idle_yields_s
         self._served: dict[str, Members] = {}
-        self._parked: dict[str, Members] = {}
+        self._queued: dict[str, Members] = {}
         self._told_at: dict[str, float] = {}
         self._looked_after: set[str] = set()
 
     def enter(self, member: Member) -> Place:
         """Give a new connection its place. ``away``: it has none, and is to be closed."""
         if self._has_enough(member):
-            return self._park(member)
-        if member.counted_as in self._parked:
+            return self._queue(member)
+        if member.counted_as in self._queued:
             # Some of its caller's made way and those wait for room: first come first served.
             self._admit_first(member.counted_as)
-            place = self._park(member)
+            place = self._queue(member)
         else:
             self._serve(member)
             place = "served"
@@ -112,9 +112,9 @@ class Crowd:
         self._admit_who_waits()
 
     def make_room(self) -> None:
-        """End one, since no more can be opened: a parked one, else as when all places are taken."""
-        if self.parked:
-            self._drop(self._last_parked())
+        """End one, since no more can be opened: a queued one, else as when all places are taken."""
+        if self.queued:
+            self._drop(self._last_queued())
         elif self.served:
             self._drop(self._least_missed())
 
@@ -137,26 +137,26 @@ class Crowd:
         self._served.setdefault(member.counted_as, {})[member] = None
         self.served += 1
 
-    def _park(self, member: Member) -> Place:
-        own = self._parked.setdefault(member.counted_as, {})
+    def _queue(self, member: Member) -> Place:
+        own = self._queued.setdefault(member.counted_as, {})
         if len(own) >= self._per_caller:
-            self.turned_away += 1
-            return "away"
+            self.rejected += 1
+            return "rejected"
         own[member] = None
         self._look_for_idle_ones_later(member.counted_as)
-        self.parked += 1
-        if self.parked <= self._connections:
-            return "parked"
-        last = self._last_parked()
+        self.queued += 1
+        if self.queued <= self._connections:
+            return "queued"
+        last = self._last_queued()
         if last is member:
             self._remove(member)
-            self.turned_away += 1
-            return "away"
+            self.rejected += 1
+            return "rejected"
         self._drop(last)
-        return "parked"
+        return "queued"
 
     def _remove(self, member: Member) -> bool:
-        for places in (self._served, self._parked):
+        for places in (self._served, self._queued):
             own = places.get(member.counted_as, {})
             if member in own:
                 del own[member]
@@ -165,17 +165,17 @@ class Crowd:
                 if places is self._served:
                     self.served -= 1
                 else:
-                    self.parked -= 1
+                    self.queued -= 1
                 return True
         return False
 
     def _drop(self, member: Member) -> None:
         self._remove(member)
-        self.turned_away += 1
+        self.rejected += 1
         member.end(refused=True)
 
     def _admit_first(self, caller: str) -> None:
-        first = next(iter(self._parked[caller]))
+        first = next(iter(self._queued[caller]))
         self._remove(first)
         self._serve(first)
         first.admit()
@@ -190,7 +190,7 @@ class Crowd:
     def _who_may_have_more(self) -> Iterator[str]:
         return (
             caller
-            for caller in self._parked
+            for caller in self._queued
             if len(self._served.get(caller, ())) < self._per_caller
         )
 
@@ -201,9 +201,9 @@ class Crowd:
             key=lambda member: member.served_at,
         )
 
-    def _last_parked(self) -> Member:
-        most = max(self._parked, key=lambda caller: len(self._parked[caller]))
-        return next(reversed(self._parked[most]))
+    def _last_queued(self) -> Member:
+        most = max(self._queued, key=lambda caller: len(self._queued[caller]))
+        return next(reversed(self._queued[most]))
 
     def _look_for_idle_ones_later(self, caller: str) -> None:
         if caller not in self._looked_after:
@@ -213,7 +213,7 @@ class Crowd:
 
     def _look_for_idle_ones(self, caller: str) -> None:
         self._looked_after.discard(caller)
-        waiting = len(self._parked.get(caller, ()))
+        waiting = len(self._queued.get(caller, ()))
         if not waiting:
             return
         since = time.perf_counter() - self._idle_yields_s
@@ -226,5 +226,5 @@ class Crowd:
             self._remove(member)
             member.end(refused=False)
         self._admit_who_waits()
-        if caller in self._parked:
+        if caller in self._queued:
             self._look_for_idle_ones_later(caller)

@@ -35,7 +35,7 @@ Kind = Literal["aws", "namespace-token", "id-token"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Handed:
+class Issued:
     """What an answer hands out, without the thing itself; of an answer that refuses, its kind."""
 
     kind: Kind
@@ -45,7 +45,7 @@ class Handed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """One answer. ``route``, ``role``, ``refusal``, ``handed``, ``rule`` and ``caller_token`` are
+    """One answer. ``route``, ``role``, ``refusal``, ``issued``, ``rule`` and ``caller_token`` are
     for our own channels (metrics, log, audit) and never on the wire: the route's fixed label, the
     role's configured name or ``none``, a fixed word for why the caller was refused, what the body
     holds, the rule that decided and the name of the token that was presented."""
@@ -57,7 +57,7 @@ class Answer:
     route: str = "other"
     role: str = "none"
     refusal: str | None = None
-    handed: Handed | None = None
+    issued: Issued | None = None
     rule: str | None = None
     caller_token: str | None = None
     close: bool = False
@@ -71,11 +71,14 @@ class Surface(Protocol):
 
     def answer(self, request: Request, caller: Caller, *, now: datetime) -> Answer: ...
 
-    def nothing(self) -> Answer:
-        """The surface's own "nothing to serve", for when `answer` failed (C-11, C-56, C-71)."""
+    def nothing_to_serve(self) -> Answer:
+        """Return "nothing to serve" in the surface's form, for when `answer` fails (C-11, C-71)."""
 
-    def unreadable(self) -> Answer:
-        """What a request that is no HTTP gets."""
+    def bad_request(self) -> Answer:
+        """Return the answer to what is not HTTP."""
+
+    def head_too_long(self) -> Answer:
+        """Return the answer to a request whose head is longer than the limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

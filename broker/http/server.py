@@ -34,7 +34,7 @@ from broker.access.peer import Peers
 from broker.clock import Clock
 from broker.http.accepting import Accepting
 from broker.http.bind import SEND_BUFFER_BYTES, listen
-from broker.http.limits import Crowd
+from broker.http.limits import ConnectionLimiter
 from broker.http.message import Answer, Exchange, Request, Surface
 from broker.http.text import bytes_of, split_target
 
@@ -71,8 +71,8 @@ class Limits:
     within ``drain_s``, and a connection that is quiet for ``quiet_s`` is closed; those who come in
     the last moment have ``last_s`` for all of it. A head longer
     than ``header_bytes`` (by up to a piece of what is read) is cut off. How many connections there
-    may be, in all and by caller, is a `Crowd`'s to say; these numbers make one for a surface that
-    is alone.
+    may be, in all and by caller, a `ConnectionLimiter` decides; these numbers make one for a
+    surface that is alone.
     """
 
     header_bytes: int = 16384
@@ -85,7 +85,11 @@ class Limits:
     connections_per_caller: int = 64
 
 
-def _tell_nobody(_: object) -> None: ...
+CallerOf = Callable[[socket.socket, Any], Caller]
+"""Identifies the other end of an accepted socket, given that and the peer's address."""
+
+
+def _ignore(_: object) -> None: ...
 
 
 @asynccontextmanager
@@ -95,21 +99,21 @@ async def serving(
     *,
     clock: Clock,
     limits: Limits = Limits(),
-    crowd: Crowd | None = None,
-    on_exchange: Callable[[Exchange], None] = _tell_nobody,
-    on_error: Callable[[BaseException], None] = _tell_nobody,
-    who: Callable[[asyncio.BaseTransport], Caller] | None = None,
+    limiter: ConnectionLimiter | None = None,
+    on_exchange: Callable[[Exchange], None] = _ignore,
+    on_error: Callable[[BaseException], None] = _ignore,
+    caller_of: CallerOf | None = None,
 ) -> AsyncIterator["Server"]:
     """Serve *surface* on *sockets*, TCP or Unix, bound or listening already, for the block.
 
     The sockets are ours from here on and closed at the end, when the `Server` closes.
 
-    *crowd* is everybody who is connected to the broker: one object for all its surfaces.
+    *limiter* is everybody who is connected to the broker: one object for all its surfaces.
 
-    *on_exchange* is told of every answer, and, of each caller once a minute, of connections that
-    were turned away; *on_error* of an exception in a surface, whose client
-    got the surface's `nothing`. *who* tells who is at the other end: by default the kernel, asked
-    when the connection is accepted, before anything is read.
+    *on_exchange* receives every answer, and, of each caller once a minute, connections that were
+    rejected; *on_error* an exception in a surface, whose client got the surface's
+    `nothing_to_serve`. *caller_of* identifies the other end: by default the kernel does, asked when
+    the connection is accepted, before anything is read.
 
     Raises:
         AddressInUse: Another program listens there since the socket was bound.
@@ -119,11 +123,13 @@ async def serving(
             surface,
             clock=clock,
             limits=limits,
-            crowd=crowd
-            or Crowd(connections=limits.connections, per_caller=limits.connections_per_caller),
+            limiter=limiter
+            or ConnectionLimiter(
+                connections=limits.connections, per_caller=limits.connections_per_caller
+            ),
             on_exchange=on_exchange,
             on_error=on_error,
-            who=who or leaving.enter_context(Peers()).caller_of,
+            caller_of=caller_of or leaving.enter_context(Peers()).caller_of,
         )
         listeners = [leaving.enter_context(sock) for sock in sockets]
         for listener in listeners:
@@ -189,6 +195,17 @@ async def leave(servers: Iterable[Server]) -> None:
         await asyncio.gather(*[server.close() for server in leaving])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerContext:
+    """What all servers of one broker share."""
+
+    clock: Clock
+    limiter: ConnectionLimiter
+    caller_of: CallerOf
+    on_exchange: Callable[[Exchange], None]
+    on_error: Callable[[BaseException], None]
+
+
 class Desk:
     """What the connections of one surface have in common."""
 
@@ -198,13 +215,13 @@ class Desk:
         *,
         clock: Clock,
         limits: Limits,
-        crowd: Crowd,
+        limiter: ConnectionLimiter,
         on_exchange: Callable[[Exchange], None],
         on_error: Callable[[BaseException], None],
-        who: Callable[[asyncio.BaseTransport], Caller],
+        caller_of: CallerOf,
     ) -> None:
         self.limits = limits
-        self.crowd = crowd
+        self.limiter = limiter
         self.on_error = on_error
         self.exempt = {0, os.geteuid()}
         self.leaving = False
@@ -212,7 +229,7 @@ class Desk:
         self.change(surface)
         self._clock = clock
         self._on_exchange = on_exchange
-        self._who = who
+        self._caller_of = caller_of
         self._connections: set[Connection] = set()
         self._opening: set[asyncio.Task[None]] = set()
         self._gone = asyncio.Event()
@@ -224,24 +241,22 @@ class Desk:
         self._surface = surface
 
     def welcome(self, sock: socket.socket, peer: Any) -> None:
-        """Give a connection its place, parked or served, or close it without a byte."""
-        facts = {"socket": sock, "peername": peer}
+        """Give a connection its place, queued or served, or close it without a byte."""
         try:
-            facts["sockname"] = sock.getsockname()
-            caller = self._who(asyncio.BaseTransport(facts))
+            caller = self._caller_of(sock, peer)
         except Exception as error:
             sock.close()
             return self.on_error(error)
         connection = Connection(self, sock, caller)
         self._connections.add(connection)
-        match self.crowd.enter(connection):
+        match self.limiter.enter(connection):
             case "served":
                 connection.admit()
-            case "parked" if not self.leaving:
-                connection.park()
-            case "parked":
+            case "queued" if not self.leaving:
+                connection.queue()
+            case "queued":
                 connection.admit()
-            case "away":
+            case "rejected":
                 connection.end(refused=True)
         return None
 
@@ -253,15 +268,15 @@ class Desk:
 
     def leave(self, connection: "Connection") -> None:
         self._connections.discard(connection)
-        self.crowd.leave(connection)
+        self.limiter.leave(connection)
         self._gone.set()
 
     def not_accepted(self, error: OSError) -> None:
         """Tell that no connection can be taken; for want of descriptors or memory, let one go."""
         short = error.errno in OUT_OF_ROOM
         if short:
-            self.crowd.make_room()
-        if self.crowd.is_news(f"accept: {error.errno}"):
+            self.limiter.make_room()
+        if self.limiter.is_news(f"accept: {error.errno}"):
             self.refuse(Caller(), "open-files" if short else "accept")
 
     def refuse(self, caller: Caller, refusal: str) -> None:
@@ -320,10 +335,10 @@ class Desk:
             return self._surface.answer(request, caller, now=self._clock.now())
         except Exception as error:
             self.on_error(error)
-            return self._surface.nothing()
+            return self._surface.nothing_to_serve()
 
     def unreadable(self, *, too_long: bool) -> Answer:
-        return self._surface.nothing() if too_long else self._surface.unreadable()
+        return self._surface.head_too_long() if too_long else self._surface.bad_request()
 
     def date(self) -> str:
         """Return the time as the ``Date`` header has it (C-67); made once a second."""
@@ -354,8 +369,8 @@ async def _turns() -> None:
 
 
 class Connection(asyncio.BufferedProtocol):
-    """One client's connection, a `Member` of the crowd. Requests are answered in order, each as its
-    last byte arrives and its caller's turn comes."""
+    """One client's connection. Requests are answered in order, each as its last byte arrives and
+    its caller's turn comes."""
 
     __slots__ = (
         "_answered",
@@ -410,7 +425,7 @@ class Connection(asyncio.BufferedProtocol):
         self._deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
-    # What the desk and the crowd call.
+    # What the desk and the limiter call.
 
     @property
     def is_idle(self) -> bool:
@@ -421,7 +436,7 @@ class Connection(asyncio.BufferedProtocol):
             and not self._transport.get_write_buffer_size()
         )
 
-    def park(self) -> None:
+    def queue(self) -> None:
         """Wait to be admitted, for as long as an idle connection may. Nothing is read, so nothing
         is known of the client, not even whether it is still there."""
         self._expect_within(self._desk.limits.idle_timeout_s)
@@ -441,7 +456,7 @@ class Connection(asyncio.BufferedProtocol):
     def end(self, *, refused: bool) -> None:
         """End without another byte."""
         self.is_ending = True
-        if refused and self._desk.crowd.is_news(self.counted_as):
+        if refused and self._desk.limiter.is_news(self.counted_as):
             self._desk.refuse(self._caller, "connections")
         if self.is_open:
             self._transport.abort()
@@ -524,11 +539,11 @@ class Connection(asyncio.BufferedProtocol):
             return
         if not self._unparsed:
             self._transport.resume_reading()
-        elif self._desk.crowd.turns.may_go_on(self.counted_as):
+        elif self._desk.limiter.turns.may_go_on(self.counted_as):
             self._read()
         else:
             self._waits_for_turn = True
-            self._desk.crowd.turns.wait(self.counted_as, self._in_turn)
+            self._desk.limiter.turns.wait(self.counted_as, self._in_turn)
 
     def _in_turn(self) -> None:
         self._waits_for_turn = False
@@ -552,12 +567,12 @@ class Connection(asyncio.BufferedProtocol):
         try:
             requests, upgrade, _ = self._parser.feed_data(piece)
         except LineTooLong:
-            self._desk.crowd.turns.spend(self.counted_as, requests=1)
+            self._desk.limiter.turns.spend(self.counted_as, requests=1)
             return self._cut_off(too_long=True)
         except (HttpProcessingError, ValueError):  # ValueError: the URL that the parser makes
-            self._desk.crowd.turns.spend(self.counted_as, requests=1)
+            self._desk.limiter.turns.spend(self.counted_as, requests=1)
             return self._cut_off()
-        self._desk.crowd.turns.spend(self.counted_as, requests=len(requests))
+        self._desk.limiter.turns.spend(self.counted_as, requests=len(requests))
         if not requests and self._body is None:
             self._head_bytes += len(piece)
             if self._head_bytes > self._desk.limits.header_bytes:

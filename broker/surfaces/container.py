@@ -48,12 +48,16 @@ class Container:
         answer = self._credentials(admission(request)[0], grant, now=now)
         return replace(answer, rule=grant.rule, caller_token=token)
 
-    def nothing(self) -> Answer:
+    def nothing_to_serve(self) -> Answer:
         """404, as long as nothing else is known (C-71)."""
         return problem(404, "no credentials at present")
 
-    def unreadable(self) -> Answer:
+    def bad_request(self) -> Answer:
         return problem(400, "not a readable request", route="other")
+
+    def head_too_long(self) -> Answer:
+        """Nothing to serve: the head may hold an over-long token (C-71)."""
+        return self.nothing_to_serve()
 
     def _credentials(self, segments: tuple[str, ...], grant: Grant, *, now: datetime) -> Answer:
         role = self._role_at(segments, grant, now=now)
@@ -65,14 +69,14 @@ class Container:
             return problem(404, "no such credentials", role=role, refusal="not-granted")
         lease = servable(self._keepers[grant.lease_key(role)], now=now)
         if lease is None:
-            return replace(self.nothing(), role=role)
+            return replace(self.nothing_to_serve(), role=role)
         return Answer(
             status=200,
             body=json.dumps(credentials_document(lease)).encode("ascii"),
             content_type="application/json",
             route="container",
             role=role,
-            handed=handed_out(lease),
+            issued=handed_out(lease),
         )
 
     def _role_at(self, segments: tuple[str, ...], grant: Grant, *, now: datetime) -> str | None:

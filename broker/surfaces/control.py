@@ -139,11 +139,14 @@ class Control:
         asked = {name: values[0] for name, values in parse_qs(request.query).items()}
         return route(asked, caller, now)
 
-    def nothing(self) -> Answer:
+    def nothing_to_serve(self) -> Answer:
         return problem(500, "internal", "the broker failed to answer; its log says why")
 
-    def unreadable(self) -> Answer:
+    def bad_request(self) -> Answer:
         return problem(400, "bad-request", "not HTTP")
+
+    def head_too_long(self) -> Answer:
+        return problem(431, "head-too-long", "the request's header fields are too long")
 
     def _ready(self, asked: Asked, _: Caller, now: datetime) -> Answer:
         role = asked.get("role")
@@ -218,7 +221,7 @@ class Control:
             document,
             route="credentials",
             role=name,
-            handed=handed_out(lease),
+            issued=handed_out(lease),
             rule=grant.rule,
         )
 
@@ -258,8 +261,8 @@ class Control:
             "tenant_id": token.tenant_id,
             "instance_id": token.instance_id,
         }
-        handed = handed_token("namespace-token", lease) if document["token"] else None
-        return json_answer(200, document, route="namespace-token", handed=handed, rule=grant.rule)
+        issued = handed_token("namespace-token", lease) if document["token"] else None
+        return json_answer(200, document, route="namespace-token", issued=issued, rule=grant.rule)
 
     def _id_token(self, asked: Asked, caller: Caller, now: datetime) -> Answer:
         audience = asked.get("audience")
@@ -271,8 +274,8 @@ class Control:
         except NotReady as reason:
             return problem(404, "not-ready", str(reason), route="id-token")
         document = {"token": lease.value.jwt, "expires_at": rfc3339(lease.expires_at)}
-        handed = handed_token("id-token", lease)
-        return json_answer(200, document, route="id-token", handed=handed, rule=grant.rule)
+        issued = handed_token("id-token", lease)
+        return json_answer(200, document, route="id-token", issued=issued, rule=grant.rule)
 
     def _who(self, asked: Asked, caller: Caller, _: datetime) -> Answer:
         """Explain what another caller would get; it hands out nothing."""

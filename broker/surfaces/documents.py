@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from broker.credentials import AwsCredentials
-from broker.http.message import Answer, Handed
+from broker.http.message import Answer, Issued
 from broker.lease import Lease, NotReady
 
 
@@ -39,9 +39,9 @@ def servable(held: Held, *, now: datetime) -> Lease[AwsCredentials] | None:
     return lease if all(re.fullmatch(r"[!#-\[\]-~]+", text) for text in texts) else None
 
 
-def handed_out(lease: Lease[AwsCredentials]) -> Handed:
+def handed_out(lease: Lease[AwsCredentials]) -> Issued:
     """Return what our own channels say of *lease* when it is handed out."""
-    return Handed(
+    return Issued(
         kind="aws",
         key_id_last4=lease.value.access_key_id[-4:],
         expires_at=lease.expires_at,

@@ -10,7 +10,7 @@ from broker.access.caller import Caller, Grant
 from broker.access.rules import Rules
 from broker.credentials import AwsCredentials
 from broker.http.guard import Guard
-from broker.http.message import Answer, Handed, Request
+from broker.http.message import Answer, Issued, Request
 from broker.lease import Lease
 from broker.surfaces.documents import (
     EC2_SERVER,
@@ -67,12 +67,16 @@ class Imds:
             return _not_allowed(route)
         return self._gated(request, route, caller, now=now)
 
-    def nothing(self) -> Answer:
+    def nothing_to_serve(self) -> Answer:
         """401: of all statuses the one that is harmless on the credentials path (C-57)."""
         return page(401)
 
-    def unreadable(self) -> Answer:
+    def bad_request(self) -> Answer:
         return page(400)
+
+    def head_too_long(self) -> Answer:
+        """An over-long session token is a bad token, not a bad request (C-34)."""
+        return self.nothing_to_serve()
 
     def _issue(self, request: Request, caller: Caller, *, now: datetime) -> Answer:
         """Issue a session token, whoever asks, whatever there is to serve (C-20 to C-30)."""
@@ -143,7 +147,7 @@ class Imds:
             route,
             role=role,
             changed_at=min(lease.issued_at, now),
-            handed=handed_out(lease),
+            issued=handed_out(lease),
         )
 
     def _default_role(self, route: Route, grant: Grant, *, now: datetime) -> Answer:
@@ -180,7 +184,7 @@ class Imds:
         *,
         role: str = "none",
         changed_at: datetime | None = None,
-        handed: Handed | None = None,
+        issued: Issued | None = None,
     ) -> Answer:
         """Return 200, with the headers that the real service sets (C-36)."""
         return Answer(
@@ -194,7 +198,7 @@ class Imds:
             },
             route=_shown(route),
             role=role,
-            handed=handed,
+            issued=issued,
         )
 
 

@@ -18,7 +18,7 @@ from broker.access.rules import Rules
 from broker.credentials import IdToken, NamespaceToken
 from broker.files.private import read_private, write_private
 from broker.http.guard import Guard
-from broker.http.message import Answer, Handed, Kind, Request
+from broker.http.message import Answer, Issued, Kind, Request
 from broker.lease import Lease, NotReady
 from broker.surfaces.container import Container, admission, bearer
 from broker.surfaces.container_tokens import ContainerTokens
@@ -149,11 +149,14 @@ class NamespaceTokens:
         answer = document_of(request, grant, now=now)
         return replace(answer, rule=grant.rule, caller_token=token)
 
-    def nothing(self) -> Answer:
+    def nothing_to_serve(self) -> Answer:
         """Nothing at all: a body would be taken for the token."""
         return closed()
 
-    def unreadable(self) -> Answer:
+    def bad_request(self) -> Answer:
+        return closed()
+
+    def head_too_long(self) -> Answer:
         return closed()
 
     def _to_nsc(self, request: Request, caller: Caller, *, now: datetime) -> Answer:
@@ -182,7 +185,7 @@ class NamespaceTokens:
             body=text.encode("ascii"),
             content_type="text/plain",
             route="token-spec",
-            handed=handed_token("namespace-token", lease) if wanted == "workload_token" else None,
+            issued=handed_token("namespace-token", lease) if wanted == "workload_token" else None,
             rule=grant.rule,
         )
 
@@ -196,8 +199,8 @@ class NamespaceTokens:
             "tenant_id": lease.value.tenant_id,
             "instance_id": lease.value.instance_id,
         }
-        handed = handed_token("namespace-token", lease)
-        return _document(members, route="namespace-token", handed=handed)
+        issued = handed_token("namespace-token", lease)
+        return _document(members, route="namespace-token", issued=issued)
 
     def _id_token(self, request: Request, grant: Grant, *, now: datetime) -> Answer:
         named = asked(request, "audience")
@@ -212,7 +215,7 @@ class NamespaceTokens:
             "issuer": lease.value.issuer,
             "subject": lease.value.subject,
         }
-        return _document(members, route="id-token", handed=handed_token("id-token", lease))
+        return _document(members, route="id-token", issued=handed_token("id-token", lease))
 
     def _token_for(self, grant: Grant, named: Sequence[str] = ()) -> Holds[NamespaceToken] | None:
         granted = [name for name in self._tokens if name in grant.namespace_tokens]
@@ -220,9 +223,9 @@ class NamespaceTokens:
         return self._tokens[wanted[0]] if wanted else None
 
 
-def handed_token(kind: Kind, lease: Lease[object]) -> Handed:
+def handed_token(kind: Kind, lease: Lease[object]) -> Issued:
     """Return what our own channels say of a token when it is handed out."""
-    return Handed(kind=kind, expires_at=lease.expires_at)
+    return Issued(kind=kind, expires_at=lease.expires_at)
 
 
 def live_lease(held: Holds[T_co] | None, *, now: datetime) -> Lease[T_co] | None:
@@ -256,10 +259,10 @@ def _end(lease: Lease[object]) -> str | None:
     return None if lease.expires_at is None else written(lease.expires_at)
 
 
-def _document(members: Mapping[str, str | None], *, route: str, handed: Handed) -> Answer:
+def _document(members: Mapping[str, str | None], *, route: str, issued: Issued) -> Answer:
     body = json.dumps(members).encode("ascii")
     return Answer(
-        status=200, body=body, content_type="application/json", route=route, handed=handed
+        status=200, body=body, content_type="application/json", route=route, issued=issued
     )
 
 
@@ -293,9 +296,12 @@ class Routed:
             self._failed = surface  # whose nothing is asked for next, before any other request
             raise
 
-    def nothing(self) -> Answer:
+    def nothing_to_serve(self) -> Answer:
         failed, self._failed = self._failed, None
-        return (failed or self._namespace).nothing()
+        return (failed or self._namespace).nothing_to_serve()
 
-    def unreadable(self) -> Answer:
-        return self._namespace.unreadable()
+    def bad_request(self) -> Answer:
+        return self._namespace.bad_request()
+
+    def head_too_long(self) -> Answer:
+        return self._namespace.head_too_long()

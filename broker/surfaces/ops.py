@@ -77,11 +77,14 @@ class Ops:
             return self._readyz(request.path.removeprefix("/readyz").strip("/"), now=now)
         return json_answer(404, {"error": "not found"})
 
-    def nothing(self) -> Answer:
+    def nothing_to_serve(self) -> Answer:
         return json_answer(500, {"error": "internal"})
 
-    def unreadable(self) -> Answer:
+    def bad_request(self) -> Answer:
         return json_answer(400, {"error": "bad request"})
+
+    def head_too_long(self) -> Answer:
+        return json_answer(431, {"error": "request header fields too large"})
 
     def _readyz(self, name: str, *, now: datetime) -> Answer:
         statuses = [keeper.status(now=now) for keeper in self._keepers]

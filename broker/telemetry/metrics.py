@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 
 from broker import __version__
 from broker.clock import Clock
-from broker.http.limits import Crowd
+from broker.http.limits import ConnectionLimiter
 from broker.keeper import STATES, Keeper
 
 PREFIX = "namespace_broker"
@@ -86,7 +86,7 @@ class Metrics:
                         *(labels[name] for name in ("lease", "outcome") if name in labels)
                     )
 
-    def count_connections(self, crowd: Crowd) -> None:
+    def count_connections(self, limiter: ConnectionLimiter) -> None:
         """Show the number of connections at each scrape."""
         connections = Gauge(
             f"{PREFIX}_connections",
@@ -94,8 +94,8 @@ class Metrics:
             ["state"],
             registry=self.registry,
         )
-        connections.labels("served").set_function(lambda: crowd.served)
-        connections.labels("parked").set_function(lambda: crowd.parked)
+        connections.labels("served").set_function(lambda: limiter.served)
+        connections.labels("parked").set_function(lambda: limiter.queued)
 
     def text(self) -> bytes:
         """Return the Prometheus text exposition."""

@@ -38,8 +38,9 @@ class Broken:
 
     def __init__(self, surface: Surface) -> None:
         self.name = surface.name
-        self.nothing = surface.nothing
-        self.unreadable = surface.unreadable
+        self.nothing_to_serve = surface.nothing_to_serve
+        self.bad_request = surface.bad_request
+        self.head_too_long = surface.head_too_long
 
     def answer(self, request: Request, caller: Caller, *, now: datetime) -> Answer:
         raise RuntimeError(f"a bug, met at {request.path}")

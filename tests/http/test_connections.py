@@ -91,13 +91,12 @@ async def test_a_byte_now_and_then_does_not_keep_a_request_alive() -> None:
 async def test_connections_have_no_delay_of_small_packets() -> None:
     seen: list[int] = []
 
-    def look(transport: asyncio.BaseTransport) -> Caller:
-        sock = transport.get_extra_info("socket")
+    def look(sock: socket.socket, _: object) -> Caller:
         seen.append(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
         return STRANGER
 
     listener = bind("127.0.0.1", 0)
-    async with serving(Plain(), [listener], clock=SystemClock(), who=look):
+    async with serving(Plain(), [listener], clock=SystemClock(), caller_of=look):
         assert (await Served(*listener.getsockname()).ask(GET)).status == 200
 
     assert seen == [1]
@@ -106,13 +105,13 @@ async def test_connections_have_no_delay_of_small_packets() -> None:
 async def test_who_connects_is_asked_before_anything_is_read() -> None:
     asked: list[int] = []
 
-    def look(transport: asyncio.BaseTransport) -> Caller:
+    def look(_: socket.socket, __: object) -> Caller:
         asked.append(1)
         return STRANGER
 
     listener = bind("127.0.0.1", 0)
     place = Served(*listener.getsockname())
-    async with serving(Plain(), [listener], clock=SystemClock(), who=look), place.wire():
+    async with serving(Plain(), [listener], clock=SystemClock(), caller_of=look), place.wire():
         await until(lambda: bool(asked))
 
     assert asked == [1]
@@ -121,12 +120,12 @@ async def test_who_connects_is_asked_before_anything_is_read() -> None:
 async def test_a_caller_who_cannot_be_asked_about_is_not_served_and_told_of() -> None:
     bugs: list[BaseException] = []
 
-    def broken(_: asyncio.BaseTransport) -> Caller:
+    def broken(_: socket.socket, __: object) -> Caller:
         raise RuntimeError("no kernel")
 
     listener = bind("127.0.0.1", 0)
     async with (
-        serving(Plain(), [listener], clock=SystemClock(), who=broken, on_error=bugs.append),
+        serving(Plain(), [listener], clock=SystemClock(), caller_of=broken, on_error=bugs.append),
         Served(*listener.getsockname()).wire() as wire,
     ):
         assert await wire.ended() == b""

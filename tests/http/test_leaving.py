@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 
 from broker.clock import SystemClock
 from broker.http.bind import bind
-from broker.http.limits import Crowd
+from broker.http.limits import ConnectionLimiter
 from broker.http.server import Limits, Server, leave, serving
 from tests.support.http_callers import by_address, until
 from tests.support.http_plain import GET, Plain
@@ -103,11 +103,16 @@ async def test_of_several_none_closes_its_door_before_all_can() -> None:
 
 
 async def test_who_waits_for_a_place_gets_it_when_we_leave() -> None:
-    crowd = Crowd(per_caller=1)
+    limiter = ConnectionLimiter(per_caller=1)
     listener = bind("127.0.0.1", 0)
     async with AsyncExitStack() as stack:
         serves = serving(
-            Plain(), [listener], clock=SystemClock(), limits=SLOW, crowd=crowd, who=by_address
+            Plain(),
+            [listener],
+            clock=SystemClock(),
+            limits=SLOW,
+            limiter=limiter,
+            caller_of=by_address,
         )
         server = await stack.enter_async_context(serves)
         place = Served(*listener.getsockname())
@@ -115,7 +120,7 @@ async def test_who_waits_for_a_place_gets_it_when_we_leave() -> None:
         await first.send(GET)
         second = await stack.enter_async_context(place.wire())
         await second.write(GET)
-        await until(lambda: crowd.parked == 1)
+        await until(lambda: limiter.queued == 1)
 
         winding_down = asyncio.create_task(server.wind_down())
 

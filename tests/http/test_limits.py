@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.http.limits import Crowd
+from broker.http.limits import ConnectionLimiter
 
 _order = itertools.count()
 
@@ -16,14 +16,14 @@ class Guest:
     """A connection that does as it is told, and leaves when it is ended."""
 
     counted_as: str
-    crowd: Crowd = field(repr=False)
+    limiter: ConnectionLimiter = field(repr=False)
     is_exempt: bool = False
     is_idle: bool = False
     served_at: float = field(default_factory=lambda: float(next(_order)))
     state: str = "new"
 
     def enter(self) -> "Guest":
-        place = self.crowd.enter(self)
+        place = self.limiter.enter(self)
         if self.state == "new":
             self.state = place
         return self
@@ -33,12 +33,12 @@ class Guest:
         self.served_at = float(next(_order))
 
     def end(self, *, refused: bool) -> None:
-        self.state = "away"
-        self.crowd.leave(self)
+        self.state = "rejected"
+        self.limiter.leave(self)
 
     def leave(self) -> None:
         self.state = "left"
-        self.crowd.leave(self)
+        self.limiter.leave(self)
 
 
 MOST, EACH = 5, 2
@@ -62,89 +62,89 @@ def count(guests: list[Guest], state: str, counted_as: str | None = None) -> int
 async def test_whatever_comes_and_goes_the_limits_hold_and_nobody_waits_for_nothing(
     steps: list[tuple[str, str | int]],
 ) -> None:
-    crowd = Crowd(connections=MOST, per_caller=EACH)
+    limiter = ConnectionLimiter(connections=MOST, per_caller=EACH)
     guests: list[Guest] = []
 
     for what, which in steps:
         if isinstance(which, str):
-            newcomer = Guest(which, crowd, is_exempt=which == "root")
-            had_none = not count(guests, "served", which) and not count(guests, "parked", which)
+            newcomer = Guest(which, limiter, is_exempt=which == "root")
+            had_none = not count(guests, "served", which) and not count(guests, "queued", which)
             guests.append(newcomer.enter())
             assert not had_none or newcomer.state == "served"
         elif what == "room":
-            crowd.make_room()
-        elif which < len(guests) and guests[which].state in ("served", "parked"):
+            limiter.make_room()
+        elif which < len(guests) and guests[which].state in ("served", "queued"):
             if what == "leave":
                 guests[which].leave()
             else:
                 guests[which].served_at = float(next(_order))
 
-        assert crowd.served == count(guests, "served") <= MOST
-        assert crowd.parked == count(guests, "parked") <= MOST
+        assert limiter.served == count(guests, "served") <= MOST
+        assert limiter.queued == count(guests, "queued") <= MOST
         for counted_as in "abcd":
             assert count(guests, "served", counted_as) <= EACH
-            assert count(guests, "parked", counted_as) <= EACH
-            if crowd.served < MOST and count(guests, "parked", counted_as):
+            assert count(guests, "queued", counted_as) <= EACH
+            if limiter.served < MOST and count(guests, "queued", counted_as):
                 assert count(guests, "served", counted_as) == EACH
-        assert count(guests, "parked", "root") == 0
+        assert count(guests, "queued", "root") == 0
 
 
 async def test_a_caller_whose_connections_made_way_is_served_in_the_order_of_coming() -> None:
-    crowd = Crowd(connections=3, per_caller=2)
-    first, _second, waiting = (Guest("a", crowd).enter() for _ in range(3))
+    limiter = ConnectionLimiter(connections=3, per_caller=2)
+    first, _second, waiting = (Guest("a", limiter).enter() for _ in range(3))
     for other in ("b", "c"):
-        Guest(other, crowd).enter()
-    assert (first.state, waiting.state) == ("away", "parked")
+        Guest(other, limiter).enter()
+    assert (first.state, waiting.state) == ("rejected", "queued")
 
-    newest = Guest("a", crowd).enter()
+    newest = Guest("a", limiter).enter()
 
-    assert (waiting.state, newest.state) == ("served", "parked")
+    assert (waiting.state, newest.state) == ("served", "queued")
 
 
 async def test_of_those_parked_the_last_of_whoever_has_the_most_is_turned_away() -> None:
-    crowd = Crowd(connections=4, per_caller=2)
-    a = [Guest("a", crowd).enter() for _ in range(4)]
-    b = [Guest("b", crowd).enter() for _ in range(4)]
-    assert [each.state for each in (*a, *b)] == ["served", "served", "parked", "parked"] * 2
+    limiter = ConnectionLimiter(connections=4, per_caller=2)
+    a = [Guest("a", limiter).enter() for _ in range(4)]
+    b = [Guest("b", limiter).enter() for _ in range(4)]
+    assert [each.state for each in (*a, *b)] == ["served", "served", "queued", "queued"] * 2
     for guest in (a[0], b[0]):
         guest.served_at = -1.0
-    c = [Guest("c", crowd).enter() for _ in range(2)]
+    c = [Guest("c", limiter).enter() for _ in range(2)]
 
-    last = Guest("c", crowd).enter()
+    last = Guest("c", limiter).enter()
 
-    assert [each.state for each in (*c, last)] == ["served", "served", "parked"]
-    assert count([*a, *b], "parked") == 3
+    assert [each.state for each in (*c, last)] == ["served", "served", "queued"]
+    assert count([*a, *b], "queued") == 3
 
 
 async def test_what_cannot_be_opened_for_want_of_room_makes_room_among_the_parked_first() -> None:
-    crowd = Crowd(connections=4, per_caller=1)
-    served, first, second = (Guest("a", crowd).enter() for _ in range(3))
-    assert (served.state, first.state, second.state) == ("served", "parked", "away")
+    limiter = ConnectionLimiter(connections=4, per_caller=1)
+    served, first, second = (Guest("a", limiter).enter() for _ in range(3))
+    assert (served.state, first.state, second.state) == ("served", "queued", "rejected")
 
-    crowd.make_room()
+    limiter.make_room()
     after_one = (served.state, first.state)
-    crowd.make_room()
-    crowd.make_room()
+    limiter.make_room()
+    limiter.make_room()
 
-    assert after_one == ("served", "away")
-    assert served.state == "away"
+    assert after_one == ("served", "rejected")
+    assert served.state == "rejected"
 
 
 async def test_the_same_is_told_once_and_a_hundred_things_at_the_most() -> None:
-    crowd = Crowd()
+    limiter = ConnectionLimiter()
 
-    told = [crowd.is_news(f"{number % 1000}") for number in range(5000)]
+    told = [limiter.is_news(f"{number % 1000}") for number in range(5000)]
 
     assert told == [True] * 100 + [False] * 4900
 
 
 async def test_other_limits_hold_at_once_and_who_waited_for_them_is_served() -> None:
-    crowd = Crowd(connections=4, per_caller=1)
-    a = [Guest("a", crowd).enter() for _ in range(2)]
-    others = [Guest(name, crowd).enter() for name in "bcd"]
+    limiter = ConnectionLimiter(connections=4, per_caller=1)
+    a = [Guest("a", limiter).enter() for _ in range(2)]
+    others = [Guest(name, limiter).enter() for name in "bcd"]
 
-    crowd.resize(connections=5, per_caller=2)
+    limiter.resize(connections=5, per_caller=2)
     assert [guest.state for guest in (*a, *others)] == ["served"] * 5
 
-    crowd.resize(connections=2, per_caller=2)
-    assert crowd.served == count([*a, *others], "served") == 2
+    limiter.resize(connections=2, per_caller=2)
+    assert limiter.served == count([*a, *others], "served") == 2

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from broker.access.caller import Caller
-from broker.http.limits import Crowd
+from broker.http.limits import ConnectionLimiter
 from broker.http.message import Exchange
 from broker.http.server import Limits
 from tests.support.http_callers import ALICE, BOB, CAROL, Door, door, hang_up, until
@@ -19,8 +19,10 @@ PATIENT = 3600.0
 """Idle connections make way after so many seconds: in these tests, never."""
 
 
-def crowd_of(connections: int = 100, *, each: int, idle_yields_s: float = PATIENT) -> Crowd:
-    return Crowd(connections=connections, per_caller=each, idle_yields_s=idle_yields_s)
+def limiter_of(
+    connections: int = 100, *, each: int, idle_yields_s: float = PATIENT
+) -> ConnectionLimiter:
+    return ConnectionLimiter(connections=connections, per_caller=each, idle_yields_s=idle_yields_s)
 
 
 def asking(path: str) -> bytes:
@@ -41,13 +43,13 @@ async def busy(place: Door, address: str, count: int) -> list[Wire]:
 
 
 async def test_a_connection_over_its_callers_cap_is_not_read_until_one_of_its_own_ends() -> None:
-    surface, crowd = Plain(), crowd_of(each=2)
+    surface, limiter = Plain(), limiter_of(each=2)
 
-    async with door(surface, crowd=crowd) as place:
+    async with door(surface, limiter=limiter) as place:
         own = await busy(place, ALICE, 2)
         third = await place.wire(ALICE)
         await third.write(asking("/third"))
-        await until(lambda: crowd.parked == 1)
+        await until(lambda: limiter.queued == 1)
         others = await place.wire(BOB)
         for _ in range(100):
             await others.send(GET)
@@ -60,14 +62,14 @@ async def test_a_connection_over_its_callers_cap_is_not_read_until_one_of_its_ow
 
 
 async def test_who_waits_is_served_in_the_order_of_coming() -> None:
-    surface, crowd = Plain(), crowd_of(each=3)
+    surface, limiter = Plain(), limiter_of(each=3)
 
-    async with door(surface, crowd=crowd) as place:
+    async with door(surface, limiter=limiter) as place:
         own = await busy(place, ALICE, 3)
         waiting = [await place.wire(ALICE) for _ in range(3)]
         for number, wire in enumerate(waiting):
             await wire.write(asking(f"/{number}"))
-        await until(lambda: crowd.parked == 3)
+        await until(lambda: limiter.queued == 3)
         for wire, next_in_line in zip(own, waiting, strict=True):
             await hang_up(wire)
             assert (await next_in_line.read()).status == 200
@@ -76,20 +78,20 @@ async def test_who_waits_is_served_in_the_order_of_coming() -> None:
 
 
 async def test_beyond_as_many_again_a_connection_is_closed_without_a_byte() -> None:
-    crowd = crowd_of(each=2)
+    limiter = limiter_of(each=2)
     told: list[Exchange] = []
 
-    async with door(Plain(), crowd=crowd, on_exchange=told.append) as place:
+    async with door(Plain(), limiter=limiter, on_exchange=told.append) as place:
         await busy(place, ALICE, 2)
         for _ in range(2):
             await place.wire(ALICE)
-        await until(lambda: crowd.parked == 2)
+        await until(lambda: limiter.queued == 2)
         rest = [await (await place.wire(ALICE)).ended() for _ in range(5)]
         other = await (await place.wire(BOB)).send(GET)
 
     assert rest == [b""] * 5
     assert other.status == 200
-    assert crowd.turned_away == 5
+    assert limiter.rejected == 5
     refused = [exchange for exchange in told if exchange.answer.refusal]
     assert [(each.caller.address, each.answer.refusal) for each in refused] == [
         (ALICE, "connections")  # once, however many there were
@@ -97,10 +99,10 @@ async def test_beyond_as_many_again_a_connection_is_closed_without_a_byte() -> N
 
 
 async def test_a_parked_connection_is_given_up_after_as_long_as_an_idle_one() -> None:
-    crowd = crowd_of(each=1)
+    limiter = limiter_of(each=1)
     hasty = Limits(idle_timeout_s=0.05)
 
-    async with door(Plain(), crowd=crowd, limits=hasty) as place:
+    async with door(Plain(), limiter=limiter, limits=hasty) as place:
         await busy(place, ALICE, 1)
         second = await place.wire(ALICE)
         await second.write(GET)
@@ -110,12 +112,12 @@ async def test_a_parked_connection_is_given_up_after_as_long_as_an_idle_one() ->
 
 
 async def test_a_parked_client_that_has_gone_does_not_keep_the_next_one_waiting() -> None:
-    crowd = crowd_of(each=2)
+    limiter = limiter_of(each=2)
 
-    async with door(Plain(), crowd=crowd) as place:
+    async with door(Plain(), limiter=limiter) as place:
         own = await busy(place, ALICE, 2)
         gone, waiting = await place.wire(ALICE), await place.wire(ALICE)
-        await until(lambda: crowd.parked == 2)
+        await until(lambda: limiter.queued == 2)
         await hang_up(gone)
         await hang_up(own[0])
         reply = await waiting.send(GET)
@@ -124,9 +126,9 @@ async def test_a_parked_client_that_has_gone_does_not_keep_the_next_one_waiting(
 
 
 async def test_a_kept_alive_connection_makes_way_for_one_of_its_own_caller() -> None:
-    crowd = crowd_of(each=2, idle_yields_s=0.02)
+    limiter = limiter_of(each=2, idle_yields_s=0.02)
 
-    async with door(Plain(), crowd=crowd) as place:
+    async with door(Plain(), limiter=limiter) as place:
         unused = [await place.wire(ALICE) for _ in range(2)]
         for wire in unused:
             await wire.send(GET)
@@ -138,9 +140,9 @@ async def test_a_kept_alive_connection_makes_way_for_one_of_its_own_caller() -> 
 
 
 async def test_it_does_not_make_way_while_a_request_is_under_way() -> None:
-    surface, crowd = Plain(), crowd_of(each=1, idle_yields_s=0.01)
+    surface, limiter = Plain(), limiter_of(each=1, idle_yields_s=0.01)
 
-    async with door(surface, crowd=crowd, limits=Limits(idle_timeout_s=0.1)) as place:
+    async with door(surface, limiter=limiter, limits=Limits(idle_timeout_s=0.1)) as place:
         (own,) = await busy(place, ALICE, 1)
         second = await place.wire(ALICE)
         await second.write(asking("/second"))
@@ -152,9 +154,9 @@ async def test_it_does_not_make_way_while_a_request_is_under_way() -> None:
 
 
 async def test_when_all_places_are_taken_whoever_has_the_most_makes_way() -> None:
-    crowd = crowd_of(4, each=3)
+    limiter = limiter_of(4, each=3)
 
-    async with door(Plain(), crowd=crowd) as place:
+    async with door(Plain(), limiter=limiter) as place:
         await busy(place, BOB, 1)
         own = await busy(place, ALICE, 3)
         await own[0].send(b"\r\n")  # so that the second is the one unheard of the longest
@@ -168,13 +170,13 @@ async def test_when_all_places_are_taken_whoever_has_the_most_makes_way() -> Non
 
 
 async def test_who_fills_all_places_from_many_addresses_locks_nobody_out() -> None:
-    crowd = crowd_of(10, each=3)
+    limiter = limiter_of(10, each=3)
     told: list[Exchange] = []
 
-    async with door(Plain(), crowd=crowd, on_exchange=told.append) as place:
+    async with door(Plain(), limiter=limiter, on_exchange=told.append) as place:
         for number in range(40):
             await place.wire(f"127.0.1.{number}")
-        await until(lambda: crowd.turned_away == 30)
+        await until(lambda: limiter.rejected == 30)
         replies = [await (await place.wire(BOB)).send(GET) for _ in range(3)]
 
     assert [reply.status for reply in replies] == [200] * 3
@@ -182,30 +184,30 @@ async def test_who_fills_all_places_from_many_addresses_locks_nobody_out() -> No
 
 
 async def test_parked_connections_take_no_place_from_others() -> None:
-    crowd = crowd_of(5, each=2)
+    limiter = limiter_of(5, each=2)
 
-    async with door(Plain(), crowd=crowd) as place:
+    async with door(Plain(), limiter=limiter) as place:
         for address in (ALICE, BOB):
             await busy(place, address, 2)
             for _ in range(2):
                 await place.wire(address)
-        await until(lambda: crowd.parked == 4)
+        await until(lambda: limiter.queued == 4)
         reply = await (await place.wire(CAROL)).send(GET)
-        served_by_then = crowd.served
+        served_by_then = limiter.served
 
     assert reply.status == 200
     assert served_by_then == 5
-    assert crowd.turned_away == 0
+    assert limiter.rejected == 0
 
 
 async def test_connections_count_together_whatever_the_surface() -> None:
-    crowd = crowd_of(each=2)
+    limiter = limiter_of(each=2)
 
-    async with door(Plain(), crowd=crowd) as one, door(Plain(), crowd=crowd) as other:
+    async with door(Plain(), limiter=limiter) as one, door(Plain(), limiter=limiter) as other:
         own = await busy(one, ALICE, 2)
         third = await other.wire(ALICE)
         await third.write(GET)
-        await until(lambda: crowd.parked == 1)
+        await until(lambda: limiter.queued == 1)
         await hang_up(own[0])
         reply = await third.read()
 
@@ -226,41 +228,41 @@ async def test_the_brokers_own_uid_has_as_many_as_it_likes() -> None:
     assert [reply.status for reply in replies] == [200] * 3
 
 
-async def test_leaving_closes_who_was_parked() -> None:
-    crowd = crowd_of(each=1)
+async def test_leaving_closes_who_was_queued() -> None:
+    limiter = limiter_of(each=1)
 
-    async with door(Plain(), crowd=crowd) as staying:
+    async with door(Plain(), limiter=limiter) as staying:
         await busy(staying, ALICE, 1)
         async with AsyncExitStack() as leaving:
-            place = await leaving.enter_async_context(door(Plain(), crowd=crowd))
+            place = await leaving.enter_async_context(door(Plain(), limiter=limiter))
             waiting = await place.wire(ALICE)
-            await until(lambda: crowd.parked == 1)
+            await until(lambda: limiter.queued == 1)
             closing = asyncio.create_task(waiting.ended())
         rest = await closing
 
     assert rest == b""
-    assert crowd.parked == 0
+    assert limiter.queued == 0
 
 
 async def test_a_place_that_becomes_free_on_one_surface_is_given_on_another_that_stays() -> None:
-    crowd = crowd_of(each=1)
+    limiter = limiter_of(each=1)
 
-    async with door(Plain(), crowd=crowd) as staying:
-        async with door(Plain(), crowd=crowd, limits=Limits(drain_s=0.05)) as leaving:
+    async with door(Plain(), limiter=limiter) as staying:
+        async with door(Plain(), limiter=limiter, limits=Limits(drain_s=0.05)) as leaving:
             await busy(leaving, ALICE, 1)
             waiting = await staying.wire(ALICE)
             await waiting.write(GET)
-            await until(lambda: crowd.parked == 1)
+            await until(lambda: limiter.queued == 1)
         reply = await waiting.read()
 
     assert reply.status == 200
 
 
 async def test_who_asks_much_at_once_does_not_keep_others_waiting() -> None:
-    surface, crowd = Plain(), crowd_of(each=8)
+    surface, limiter = Plain(), limiter_of(each=8)
     asked = 4 * 500
 
-    async with door(surface, crowd=crowd) as place:
+    async with door(surface, limiter=limiter) as place:
         other = await place.wire(BOB)
         await other.send(GET)
         flood = [await place.wire(ALICE) for _ in range(4)]
@@ -278,7 +280,7 @@ async def test_who_asks_much_at_once_does_not_keep_others_waiting() -> None:
 
 @pytest.mark.parametrize("count", [1, 50, 500])
 async def test_who_closes_its_side_after_asking_much_at_once_gets_every_answer(count: int) -> None:
-    async with door(Plain(), crowd=crowd_of(each=1)) as place:
+    async with door(Plain(), limiter=limiter_of(each=1)) as place:
         wire = await place.wire(ALICE)
         await wire.write(GET * count)
         wire.writer.write_eof()

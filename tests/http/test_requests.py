@@ -196,7 +196,7 @@ async def test_what_is_no_http_gets_the_surfaces_own_words_and_is_closed(garbage
         b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: " + b"a" * 9000 + b"\r\n" + b"Y: " + b"a" * 30_000,
     ],
 )
-async def test_a_head_that_is_too_long_gets_the_surfaces_nothing_and_is_closed(
+async def test_a_head_that_is_too_long_gets_the_surfaces_answer_to_that_and_is_closed(
     head: bytes,
 ) -> None:
     surface = Plain()
@@ -205,7 +205,7 @@ async def test_a_head_that_is_too_long_gets_the_surfaces_nothing_and_is_closed(
         reply = await wire.send(head)
         rest = await wire.ended()
 
-    assert (reply.status, reply.body) == (404, b"nothing")
+    assert (reply.status, reply.body) == (431, b"too long")
     assert rest == b""
     assert surface.requests == []
 
@@ -244,4 +244,4 @@ async def test_the_limit_on_the_head_is_the_operators() -> None:
     async with wire_to(Plain(), limits=Limits(header_bytes=4096)) as wire:
         taken = await wire.send(asking)
 
-    assert (refused.status, taken.status) == (404, 200)
+    assert (refused.status, taken.status) == (431, 200)

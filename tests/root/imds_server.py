@@ -36,7 +36,7 @@ async def main() -> None:
     }
     with Peers(cgroups) as peers:
         surface = an_imds(held, rules=rules)
-        async with serving(surface, [bind(ADDRESS, 80)], clock=clock, who=peers.caller_of):
+        async with serving(surface, [bind(ADDRESS, 80)], clock=clock, caller_of=peers.caller_of):
             print("ready", flush=True)
             await asyncio.to_thread(sys.stdin.readline)
 

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from broker.access.caller import Caller
 from broker.clock import SystemClock
 from broker.http.bind import bind
-from broker.http.limits import Crowd
+from broker.http.limits import ConnectionLimiter
 from broker.http.message import Exchange, Surface
 from broker.http.server import Limits, serving
 from tests.support.wire import Wire
@@ -16,8 +16,8 @@ from tests.support.wire import Wire
 ALICE, BOB, CAROL = "127.0.0.2", "127.0.0.3", "127.0.0.4"
 
 
-def by_address(transport: asyncio.BaseTransport) -> Caller:
-    return Caller(address=transport.get_extra_info("peername")[0])
+def by_address(_: socket.socket, peer: tuple[str, int]) -> Caller:
+    return Caller(address=peer[0])
 
 
 class Door:
@@ -55,11 +55,11 @@ async def hang_up(wire: Wire) -> None:
 async def door(
     surface: Surface,
     *,
-    crowd: Crowd,
+    limiter: ConnectionLimiter,
     limits: Limits | None = None,
     on_exchange: Callable[[Exchange], None] = lambda _: None,
 ) -> AsyncIterator[Door]:
-    """Serve *surface* to callers who are their addresses, as part of *crowd*, for the block."""
+    """Serve *surface* to callers who are their addresses, as part of *limiter*, for the block."""
     listener: socket.socket = bind("127.0.0.1", 0)
     async with (
         serving(
@@ -67,9 +67,9 @@ async def door(
             [listener],
             clock=SystemClock(),
             limits=limits or Limits(),
-            crowd=crowd,
+            limiter=limiter,
             on_exchange=on_exchange,
-            who=by_address,
+            caller_of=by_address,
         ),
         Door(listener.getsockname()[1]) as opened,
     ):

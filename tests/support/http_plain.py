@@ -38,8 +38,11 @@ class Plain:
                     headers={"X-Order": "first", "Server": "plain"},
                 )
 
-    def nothing(self) -> Answer:
+    def nothing_to_serve(self) -> Answer:
         return Answer(status=404, body=b"nothing", content_type="text/plain")
 
-    def unreadable(self) -> Answer:
+    def bad_request(self) -> Answer:
         return Answer(status=400, body=b"unreadable", content_type="text/plain")
+
+    def head_too_long(self) -> Answer:
+        return Answer(status=431, body=b"too long", content_type="text/plain")

@@ -153,7 +153,7 @@ async def served(
         clock=clock or SystemClock(),
         limits=limits or Limits(),
         on_exchange=on_exchange,
-        who=None if caller is None else lambda _: caller,
+        caller_of=None if caller is None else lambda _, __: caller,
         on_error=on_error or errors.append,
     ):
         yield Served(host, listener.getsockname()[1])

@@ -243,9 +243,11 @@ def test_every_answer_carries_a_fixed_label(path: str, label: str) -> None:
 def test_what_is_said_when_all_else_fails_is_safe_for_every_client() -> None:
     imds = an_imds()
 
-    assert imds.nothing().status == 401
-    assert imds.unreadable().status == 400
-    assert imds.nothing().headers["Server"] == imds.unreadable().headers["Server"] == "EC2ws"
+    assert imds.nothing_to_serve().status == 401
+    assert imds.bad_request().status == 400
+    assert (
+        imds.nothing_to_serve().headers["Server"] == imds.bad_request().headers["Server"] == "EC2ws"
+    )
 
 
 def test_nothing_of_a_lease_changes_what_another_caller_reads() -> None:

@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.access.caller import Caller
-from broker.http.message import Answer, Exchange, Handed, Request
+from broker.http.message import Answer, Exchange, Issued, Request
 from broker.telemetry.audit.lines import KEYS, Entry, Gap, Holder, entry_of, line_of, line_of_gap
 from broker.telemetry.audit.log import AuditEvent, AuditLog, Dropped, Failing, Restored, auditing
 from broker.telemetry.audit.sinks import FileSink, JournalSink, Sink, StreamSink, sink_for
@@ -42,7 +42,7 @@ CREDENTIALS = Answer(
     role="deploy",
     rule="rules[1]",
     caller_token="ci",
-    handed=Handed(
+    issued=Issued(
         kind="aws", key_id_last4="WXYZ", expires_at=datetime(2030, 1, 2, 4, 4, 5, 999, tzinfo=UTC)
     ),
 )

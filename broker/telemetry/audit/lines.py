@@ -80,7 +80,7 @@ def entry_of(exchange: Exchange, *, at: datetime) -> Entry | None:
     outcome, kind = _outcome(answer, is_head=request.method == "HEAD")
     if outcome is None or kind is None:
         return None
-    handed = answer.handed
+    issued = answer.issued
     agent = request.header("user-agent")
     return Entry(
         at=at,
@@ -92,8 +92,8 @@ def entry_of(exchange: Exchange, *, at: datetime) -> Entry | None:
         caller=exchange.caller,
         caller_token=answer.caller_token,
         user_agent=None if agent is None else agent[: LONGEST + 1],  # it may wait for a long time
-        key_id_last4=handed.key_id_last4 if handed else None,
-        expires_at=handed.expires_at if handed else None,
+        key_id_last4=issued.key_id_last4 if issued else None,
+        expires_at=issued.expires_at if issued else None,
         reason=answer.refusal,
     )
 
@@ -102,11 +102,11 @@ def _outcome(
     answer: Answer, *, is_head: bool
 ) -> tuple[Literal["served", "refused"] | None, Kind | None]:
     if answer.refusal is not None:
-        kind = answer.handed.kind if answer.handed else ASKED_FOR.get(answer.route)
+        kind = answer.issued.kind if answer.issued else ASKED_FOR.get(answer.route)
         return "refused", kind
-    if answer.handed is None or is_head:
+    if answer.issued is None or is_head:
         return None, None
-    return "served", answer.handed.kind
+    return "served", answer.issued.kind
 
 
 def line_of(entry: Entry, *, holder: Holder = UNKNOWN) -> bytes:
