@@ -1,14 +1,16 @@
-"""Time, handed in: what it is now, and waiting. Nothing else in the package reads a clock."""
+"""The wall clock and waiting, as arguments: nothing else in the package reads the time."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
-# How far the wall clock may move beyond the time slept before it counts as a jump.
-JUMP = timedelta(minutes=1)
-# How often the wall clock is looked at. Short, so that a thawed clone renews at once.
-LOOK_S = 5.0
+T = TypeVar("T")
+
+# How far the wall clock may move beyond the time slept before it counts as a step.
+STEP = timedelta(minutes=1)
+# How often the wall clock is compared. Short, so that a thawed clone renews at once.
+CHECK_S = 5.0
 
 
 class Clock(Protocol):
@@ -32,10 +34,38 @@ class SystemClock:
 
 
 async def clock_steps(clock: Clock) -> AsyncIterator[timedelta]:
-    """Look at the wall clock again and again; yield each time how much further it moved than was
-    slept, zero where that counts as nothing."""
+    """Compare the wall clock with the time slept, for ever, and yield each difference.
+
+    A difference of at most a minute counts as none and is yielded as zero.
+    """
     while True:
         before = clock.now()
-        await clock.sleep(LOOK_S)
-        moved = clock.now() - before - timedelta(seconds=LOOK_S)
-        yield moved if abs(moved) > JUMP else timedelta()
+        await clock.sleep(CHECK_S)
+        moved = clock.now() - before - timedelta(seconds=CHECK_S)
+        yield moved if abs(moved) > STEP else timedelta()
+
+
+async def first_of(*works: Awaitable[Any]) -> asyncio.Future[Any]:
+    """Return the first of *works* to end; the others are cancelled, and have ended by then."""
+    futures = [asyncio.ensure_future(work) for work in works]
+    try:
+        await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+        return next(future for future in futures if future.done())
+    finally:
+        for future in futures:
+            future.cancel()
+        await asyncio.gather(*futures, return_exceptions=True)
+
+
+async def within(seconds: float, work: Awaitable[T], *, clock: Clock) -> T:
+    """Return the result of *work* if it ends within *seconds* of *clock*.
+
+    asyncio's own timeouts go by the event loop's clock, which no test can move.
+
+    Raises:
+        TimeoutError: It did not end in time; it is cancelled, and has ended by then.
+    """
+    working = asyncio.ensure_future(work)
+    if await first_of(working, clock.sleep(seconds)) is not working:
+        raise TimeoutError
+    return working.result()

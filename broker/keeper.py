@@ -1,14 +1,15 @@
-"""Keep one lease fresh and hand out the newest. Knows time; knows no network."""
+"""Keep one lease fresh in the background and hand out the newest."""
 
 import asyncio
 import math
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
-from broker.clock import Clock
+from broker.clock import Clock, within
 from broker.lease import (
     Lease,
     NotReady,
@@ -26,11 +27,11 @@ State = Literal["starting", "live", "unavailable", "refused", "expired"]
 STATES: tuple[State, ...] = ("starting", "live", "unavailable", "refused", "expired")
 
 NAP_S = 60.0
-"""The longest sleep without a look at the wall clock, which may have moved meanwhile."""
+"""The longest sleep before the wall clock is read again: it may have been set meanwhile."""
 
 FLOOR_S = 1.0
-"""The shortest pause between two fetches; an upstream that returns what we have must not make us
-spin."""
+"""The shortest pause between two fetches, so that an upstream which returns the same lease again
+does not make us spin."""
 
 ATTEMPT_LIMIT_S = 30.0
 """How long one attempt may take, hanging upstreams included."""
@@ -53,12 +54,12 @@ class Obtained(Event):
     expires_at: datetime | None
     took_s: float
     found_stale: bool = False
-    """Whether it was asked for by somebody who found the lease before it stale."""
+    """Whether a dependant asked for it because it found the previous lease stale."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Renewed(Event):
-    """A new lease took the place of a live one. Fields as in `Obtained`."""
+    """A new lease replaced a live one. Fields as in `Obtained`."""
 
     expires_at: datetime | None
     took_s: float
@@ -77,7 +78,7 @@ class RenewalFailed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenewalRefused(Event):
-    """A proper no; a slow re-probe follows."""
+    """Refused; a slow re-probe follows."""
 
     reason: str
     word: str
@@ -94,7 +95,7 @@ class Expired(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """What a keeper holds, for people and probes; no secret. ``reason`` is the operator's."""
+    """What a keeper holds, for people and probes, without secrets. ``reason`` is the operator's."""
 
     name: str
     state: State
@@ -104,8 +105,7 @@ class Status:
     reason: str | None
 
 
-def _ignore(_: Event) -> None:
-    """Tell nobody."""
+def _ignore(_: Event) -> None: ...
 
 
 class Keeper(Generic[T]):
@@ -138,15 +138,19 @@ class Keeper(Generic[T]):
         self._error: SourceError | None = None
         self._failures = 0
         self._next_at: datetime | None = clock.now()
-        self._expiry_told = False
-        self._asking = False
+        self._expiry_reported = False
+        self._attempting = False
         self._found_stale = False
         self._wake = asyncio.Event()
-        self._attempted = asyncio.Event()
+        self._attempts = 0
+        self._attempted = asyncio.Condition()
 
     def restore(self, lease: Lease[T], *, renew: bool = False) -> None:
-        """Begin with *lease*, which a process before us obtained: it is due at its usual time, and
-        with *renew*, or when that has passed, at once. To be called before `run`; tells nobody."""
+        """Begin with *lease*, obtained by an earlier process, without an event.
+
+        It is renewed at its usual time; with *renew*, or when that time has passed, at once. To be
+        called before `run`.
+        """
         now = self._clock.now()
         due = renew_at(lease, jitter=self._jitter())
         self._lease = lease
@@ -198,13 +202,11 @@ class Keeper(Generic[T]):
         Raises:
             Unavailable, Refused: There is none, and the last attempt failed so.
         """
-        while True:
-            try:
-                return self.current()
-            except NotReady:
-                if self._error is not None:
-                    raise again(self._error, of=self.name) from None
-                await self._next_attempt()
+        await self._until(lambda: self._is_live() or self._error is not None)
+        if self._error is not None and not self._is_live():
+            raise copy_of(self._error, lease=self.name) from None
+        assert self._lease is not None
+        return self._lease
 
     async def newer_than(self, lease: Lease[object]) -> Lease[T]:
         """Return a lease other than *lease*, renewing at once if that is still the newest.
@@ -218,37 +220,34 @@ class Keeper(Generic[T]):
                 return await self.fetch()
             self._found_stale = True
             self.renew_now()
-            await self._next_attempt()
+            attempts = self._attempts
+            await self._until(lambda: self._attempts > attempts)  # noqa: B023 - awaited here
             if self._error is not None:
-                raise again(self._error, of=self.name)
-        raise Refused(f"{self.name} was not taken, and its source has no newer one")
+                raise copy_of(self._error, lease=self.name)
+        raise Refused(f"{self.name} was not accepted, and its source has no newer one")
 
     async def change(self, lease: Lease[object] | None, *, within_s: float) -> None:
-        """Wait for a live lease other than *lease*, at most that long; renews nothing by itself."""
-        other = asyncio.ensure_future(self._other_than(lease))
-        limit = asyncio.ensure_future(self._clock.sleep(within_s))
-        try:
-            await asyncio.wait({other, limit}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            await _cancelled(other, limit)
+        """Wait for a live lease other than *lease*, at most that long, without renewing it."""
+        changed = self._until(lambda: self._is_live() and self._lease != lease)
+        with suppress(TimeoutError):
+            await within(within_s, changed, clock=self._clock)
 
     async def settled(self) -> None:
-        """Wait until there is a live lease, or a proper no."""
-        while self.state() not in ("live", "unavailable", "refused"):
-            await self._next_attempt()
+        """Wait until there is a live lease, or a refusal."""
+        await self._until(lambda: self.state() in ("live", "unavailable", "refused"))
 
     @property
     def is_refused(self) -> bool:
-        """Say whether the last attempt got a proper no."""
+        """Whether the last attempt was refused."""
         return isinstance(self._error, Refused)
 
     @property
-    def is_asking(self) -> bool:
-        """Say whether an attempt is under way."""
-        return self._asking
+    def is_attempting(self) -> bool:
+        """Whether an attempt is under way."""
+        return self._attempting
 
     def renew_now(self) -> None:
-        """Renew without waiting for the time: the clock jumped, or the input changed."""
+        """Renew now instead of at the usual time: the clock was set, or the input changed."""
         self._failures = 0
         self._next_at = self._clock.now()
         self._wake.set()
@@ -267,55 +266,50 @@ class Keeper(Generic[T]):
         while not self._wake.is_set() and (
             self._next_at is None or self._clock.now() < self._next_at
         ):
-            self._tell_expiry()
+            self._report_expiry()
             await self._nap()
-        self._tell_expiry()
+        self._report_expiry()
 
     async def _nap(self) -> None:
-        ends = [end for end in (self._next_at, self._untold_expiry()) if end is not None]
+        ends = [end for end in (self._next_at, self._unreported_expiry()) if end is not None]
         left_s = min(((end - self._clock.now()).total_seconds() for end in ends), default=NAP_S)
-        nap = asyncio.ensure_future(self._clock.sleep(max(0.0, min(left_s, NAP_S))))
-        woken = asyncio.ensure_future(self._wake.wait())
-        try:
-            await asyncio.wait({nap, woken}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            await _cancelled(nap, woken)
+        with suppress(TimeoutError):
+            await within(max(0.0, min(left_s, NAP_S)), self._wake.wait(), clock=self._clock)
 
     async def _attempt(self) -> None:
         started_at = self._clock.now()
-        self._asking = True
         found_stale, self._found_stale = self._found_stale, False
+        self._attempting = True
         try:
-            lease = await self._limited(self._source.fetch())
-            if not lease.is_live(now=self._clock.now()):
-                raise Unavailable("what came had ended already; is this host's clock right?")
+            lease = await self._fetch_in_time()
         except SourceError as error:
             self._failed(error, took_s=self._since(started_at))
         else:
             self._took(lease, took_s=self._since(started_at), found_stale=found_stale)
-        self._asking = False
-        self._attempted.set()
-        self._attempted = asyncio.Event()
-        self._tell_expiry()
+        self._attempting = False
+        self._attempts += 1
+        async with self._attempted:
+            self._attempted.notify_all()
+        self._report_expiry()
 
-    async def _limited(self, fetch: Awaitable[Lease[T]]) -> Lease[T]:
-        """Await *fetch* for at most the attempt's limit, by the injected clock."""
-        fetching = asyncio.ensure_future(fetch)
-        limit = asyncio.ensure_future(self._clock.sleep(self._attempt_limit_s))
+    async def _fetch_in_time(self) -> Lease[T]:
+        limit_s = self._attempt_limit_s
         try:
-            await asyncio.wait({fetching, limit}, return_when=asyncio.FIRST_COMPLETED)
-            if not fetching.done():
-                raise Unavailable(f"no answer within {self._attempt_limit_s:g} s", word="timeout")
-            return fetching.result()
-        finally:
-            await _cancelled(fetching, limit)
+            lease = await within(limit_s, self._source.fetch(), clock=self._clock)
+        except TimeoutError as error:
+            raise Unavailable(f"no answer within {limit_s:g} s", word="timeout") from error
+        if not lease.is_live(now=self._clock.now()):
+            raise Unavailable(
+                "the credential received had already expired; check this host's clock"
+            )
+        return lease
 
     def _took(self, lease: Lease[T], *, took_s: float, found_stale: bool) -> None:
         now = self._clock.now()
         had = self._lease if self._lease is not None and self._lease.is_live(now=now) else None
         unchanged = had is not None and had.value == lease.value and self._error is None
         self._lease, self._error, self._failures = lease, None, 0
-        self._expiry_told = False
+        self._expiry_reported = False
         self._next_at = self._due(lease, now=now)
         if not unchanged:
             happened = Obtained if had is None else Renewed
@@ -335,8 +329,8 @@ class Keeper(Generic[T]):
             due = soon if due is None else min(due, soon)
         if due is None or due > now:
             return due
-        # Past its half already, as a token file that nobody has rewritten: look again at half of
-        # what is left.
+        # Past half of its life already, as a token file that nobody has rewritten: try again after
+        # half of what is left.
         assert lease.expires_at is not None
         left_s = (lease.expires_at - now).total_seconds()
         return now + timedelta(seconds=max(FLOOR_S, min(left_s / 2, NAP_S)))
@@ -367,44 +361,34 @@ class Keeper(Generic[T]):
         pause_s = backoff_s(
             self._failures, jitter=self._jitter(), first_s=first_s, longest_s=longest_s
         )
-        asked_s = error.retry_after_s if isinstance(error, Unavailable) else None
-        return max(FLOOR_S, pause_s, min(asked_s or 0.0, REFUSED_LONGEST_S))
+        requested_s = error.retry_after_s if isinstance(error, Unavailable) else None
+        return max(FLOOR_S, pause_s, min(requested_s or 0.0, REFUSED_LONGEST_S))
 
-    def _tell_expiry(self) -> None:
-        ended_at = self._untold_expiry()
+    def _report_expiry(self) -> None:
+        ended_at = self._unreported_expiry()
         if ended_at is not None and self._clock.now() >= ended_at:
-            self._expiry_told = True
+            self._expiry_reported = True
             self.on_event(Expired(lease=self.name, reason=str(self._error or "not renewed")))
 
-    def _untold_expiry(self) -> datetime | None:
-        return None if self._expiry_told or self._lease is None else self._lease.expires_at
+    def _unreported_expiry(self) -> datetime | None:
+        return None if self._expiry_reported or self._lease is None else self._lease.expires_at
+
+    def _is_live(self) -> bool:
+        return self._lease is not None and self._lease.is_live(now=self._clock.now())
 
     def _holds(self, lease: Lease[object]) -> bool:
         return self._lease is not None and self._lease.value == lease.value
 
-    async def _other_than(self, lease: Lease[object] | None) -> None:
-        while (
-            self._lease is None
-            or self._lease == lease
-            or not self._lease.is_live(now=self._clock.now())
-        ):
-            await self._next_attempt()
-
-    async def _next_attempt(self) -> None:
-        await self._attempted.wait()
+    async def _until(self, is_so: Callable[[], bool]) -> None:
+        """Wait for the end of an attempt after which *is_so* holds, or return at once."""
+        async with self._attempted:
+            await self._attempted.wait_for(is_so)
 
     def _since(self, started_at: datetime) -> float:
         return max(0.0, (self._clock.now() - started_at).total_seconds())
 
 
-def again(error: SourceError, *, of: str) -> SourceError:
-    """Return *error* to be raised to one more asker, who is told whose it is."""
+def copy_of(error: SourceError, *, lease: str) -> SourceError:
+    """Copy *error* for another waiter, prefixed with the name of the lease."""
     kind = Refused if isinstance(error, Refused) else Unavailable
-    return kind(f"{of}: {error}", word=error.word)
-
-
-async def _cancelled(*tasks: asyncio.Future[Any]) -> None:
-    """Cancel what still runs and wait for its end, so that nothing outlives its owner."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    return kind(f"{lease}: {error}", word=error.word)

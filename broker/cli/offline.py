@@ -107,7 +107,8 @@ def obtained_once(options: Options) -> tuple[Mapping[str, Any], str | None]:
     role = role_in(config, options.text("role"))
     warn(config.warnings)
 
-    from broker.daemon.wiring import Runtime, obtain
+    from broker.daemon.offline import obtain
+    from broker.daemon.wiring import Runtime
     from broker.telemetry.log import logger
 
     runtime = Runtime(log=logger(form="auto", level="warning"))
@@ -123,7 +124,7 @@ def namespace_token_once(options: Options) -> Mapping[str, Any]:
     """
     config, identity, runtime = for_identity(options)
 
-    from broker.daemon.wiring import obtain_namespace_token
+    from broker.daemon.offline import obtain_namespace_token
 
     with explained(f"identity/{identity}"):
         lease = asyncio.run(obtain_namespace_token(config, identity, runtime))
@@ -143,7 +144,7 @@ def id_token_once(options: Options) -> Mapping[str, Any]:
     config, identity, runtime = for_identity(options)
     audience = str(options.text("audience"))
 
-    from broker.daemon.wiring import obtain_id_token
+    from broker.daemon.offline import obtain_id_token
 
     with explained("--audience"):
         lease = asyncio.run(obtain_id_token(config, identity, audience, runtime))

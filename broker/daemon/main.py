@@ -20,31 +20,9 @@ from broker.daemon.errors import CannotStart, Misconfigured
 from broker.daemon.lifecycle import Broker, run_broker
 from broker.daemon.process import AbandonableExecutor, keep_memory_private
 from broker.daemon.reload import Load, SetLog, reload_on
-from broker.daemon.wiring import (
-    Runtime,
-    exchange,
-    obtain,
-    obtain_all,
-    obtain_id_token,
-    obtain_namespace_token,
-)
+from broker.daemon.wiring import Runtime
 from broker.systemd import Notifier, NotServable, inherited
 from broker.telemetry.log import LogOutput
-
-__all__ = [
-    "Broker",
-    "CannotStart",
-    "Runtime",
-    "exchange",
-    "main",
-    "obtain",
-    "obtain_all",
-    "obtain_id_token",
-    "obtain_namespace_token",
-    "private",
-    "run",
-    "run_broker",
-]
 
 
 def raise_open_files_limit() -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 from broker.access.caller import lease_key
 from broker.access.rules import Rule
-from broker.clock import Clock, SystemClock
+from broker.clock import Clock, SystemClock, first_of, within
 from broker.config import Config, IdentityConfig, IdTokenConfig, RoleConfig, Upstream
 from broker.credentials import AwsCredentials, IdToken, NamespaceToken
 from broker.daemon import fingerprints, host
@@ -19,17 +19,15 @@ from broker.daemon.fingerprints import FROM_AWS
 from broker.daemon.tasks import TaskRegistry, task_registry
 from broker.files.watch import watch
 from broker.keeper import Event, Keeper, Obtained, Renewed
-from broker.lease import Lease, NotReady, Refused, Source, Unavailable
+from broker.lease import NotReady, Source
 from broker.sources.aws.assume_role import AssumedRole, StsClient
 from broker.sources.aws.credential_chain import CredentialChain
 from broker.sources.aws.explain import IamRoleReader, RoleReader
 from broker.sources.http_client import open_session
 from broker.sources.namespace.api import NamespaceIam
 from broker.sources.namespace.exchange import (
-    ExchangedToken,
     TokenExchange,
     aws_identity_source,
-    exchange_once,
 )
 from broker.sources.namespace.id_token import IdTokenFor
 from broker.sources.namespace.identity import IdentitySource, identity_source
@@ -37,9 +35,6 @@ from broker.systemd import Inherited, Notifier
 from broker.telemetry.log import Log, logger
 
 T = TypeVar("T")
-
-ONCE_LIMIT_S = 60.0
-"""How long a command without a daemon goes on over passing faults."""
 
 KEPT_ID_TOKEN_S = 3600
 """The life of an ID token that is kept for others: they may read it at any time of it."""
@@ -329,7 +324,7 @@ def waking(
         if isinstance(event, Obtained | Renewed) and not event.found_stale:
             for keeper in dependants:
                 # Without an error its first attempt is under way, and waits for this very lease.
-                if keeper.status().error is not None and not keeper.is_asking:
+                if keeper.status().error is not None and not keeper.is_attempting:
                     keeper.renew_now()
 
     return heard
@@ -372,78 +367,7 @@ async def first_leases(
 ) -> None:
     """Wait until each keeper has its first lease or was refused it, at most *limit_s* seconds, and
     no longer than until *stop*."""
-    everything: asyncio.Future[Any] = asyncio.gather(*[keeper.settled() for keeper in keepers])
-    limits: list[asyncio.Future[Any]] = [asyncio.ensure_future(clock.sleep(limit_s))]
-    if stop is not None:
-        limits.append(asyncio.ensure_future(stop.wait()))
-    try:
-        await asyncio.wait({everything, *limits}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for each in (everything, *limits):
-            each.cancel()
-        await asyncio.gather(everything, *limits, return_exceptions=True)
-
-
-async def obtain(config: Config, role: str, runtime: Runtime) -> Lease[AwsCredentials]:
-    """Obtain one lease of *role*, without a daemon.
-
-    Raises:
-        Refused: A proper no, at once.
-        Unavailable: Passing faults for 60 s.
-    """
-    async with wired(config, runtime) as pipelines, keeping(pipelines, runtime.clock):
-        return await once(pipelines.roles[role], runtime.clock)
-
-
-async def obtain_namespace_token(
-    config: Config, identity: str, runtime: Runtime
-) -> Lease[NamespaceToken]:
-    """Obtain the token of one identity, without a daemon. Raises as `obtain`."""
-    async with wired(config, runtime) as pipelines, keeping(pipelines, runtime.clock):
-        return await once(pipelines.identities[identity], runtime.clock)
-
-
-async def obtain_id_token(
-    config: Config, identity: str, audience: str, runtime: Runtime
-) -> Lease[IdToken]:
-    """Obtain an ID token of one identity, without a daemon. Raises as `obtain`."""
-    async with AsyncExitStack() as stack:
-        pipelines = await stack.enter_async_context(wired(config, runtime))
-        clouds = await opened_clouds(config.upstream, runtime, stack)
-        source = clouds.id_token(audience, bearer=pipelines.identities[identity])
-        keeper = Keeper(f"id-token/{audience}", source, clock=runtime.clock)
-        kept = await stack.enter_async_context(keeping(pipelines, runtime.clock))
-        kept.begin(keeper, keeper.run)
-        return await once(keeper, runtime.clock)
-
-
-async def exchange(
-    upstream: Upstream, identity: IdentityConfig, runtime: Runtime
-) -> ExchangedToken:
-    """Buy a Namespace token with an AWS identity, without a daemon; with its workspace. Raises as
-    `obtain`."""
-    async with AsyncExitStack() as stack:
-        clouds = await opened_clouds(upstream, runtime, stack)
-        return await exchange_once(clouds.from_aws(identity, stack), clock=runtime.clock)
-
-
-async def obtain_all(config: Config, runtime: Runtime) -> Sequence[tuple[str, Lease[Any] | str]]:
-    """Obtain every lease once; of each its name, and the lease or why there is none."""
-    async with wired(config, runtime) as pipelines, keeping(pipelines, runtime.clock):
-        return [
-            (keeper.name, await _or_reason(once(keeper, runtime.clock)))
-            for keeper in pipelines.keepers
-        ]
-
-
-async def once(keeper: Keeper[T], clock: Clock) -> Lease[T]:
-    """Return the first lease of *keeper*, waiting over passing faults for at most 60 s."""
-    await first_leases([keeper], clock=clock, limit_s=ONCE_LIMIT_S)
-    return await keeper.fetch()
-
-
-async def _or_reason(lease: Coroutine[Any, Any, Lease[T]]) -> Lease[T] | str:
-    try:
-        return await lease
-    except (Refused, Unavailable) as error:
-        return str(error)
+    settled = asyncio.gather(*[keeper.settled() for keeper in keepers])
+    works = [settled] if stop is None else [settled, asyncio.ensure_future(stop.wait())]
+    with suppress(TimeoutError):
+        await within(limit_s, first_of(*works), clock=clock)

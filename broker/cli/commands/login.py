@@ -43,7 +43,8 @@ def run(options: Options) -> int:
         return 0
     warn(login.warnings)
     with explained("login"):
-        from broker.daemon.wiring import Runtime, exchange
+        from broker.daemon.offline import exchange
+        from broker.daemon.wiring import Runtime
         from broker.telemetry.log import logger
 
         runtime = Runtime(log=logger(form="auto", level="warning"))

@@ -288,7 +288,7 @@ def proof_of(options: Options, asked: ToAws, looked: Looked, identity: AtHand | 
 
 
 async def obtained(asked: ToAws, looked: Looked, identity: AtHand) -> Lease[AwsCredentials]:
-    from broker.daemon.wiring import obtain
+    from broker.daemon.offline import obtain
 
     name = to_aws.role_key(asked.role_name)
     role = Role(

@@ -120,7 +120,7 @@ def at_hand(options: Options, *, audience: str) -> AtHand | None:
     Raises:
         Misuse, Failure: Wrong configuration; Namespace refuses it, or is not reached.
     """
-    from broker.daemon.wiring import obtain_id_token
+    from broker.daemon.offline import obtain_id_token
 
     flags = Flags(config=options.text("config"))
     config = checked(lambda: load_identity(flags, os.environ, None))

@@ -1,0 +1,81 @@
+"""Obtain one lease without a daemon, for a command."""
+
+from collections.abc import Coroutine, Sequence
+from contextlib import AsyncExitStack
+from typing import Any, TypeVar
+
+from broker.clock import Clock
+from broker.config import Config, IdentityConfig, Upstream
+from broker.credentials import AwsCredentials, IdToken, NamespaceToken
+from broker.daemon.wiring import Runtime, first_leases, keeping, opened_clouds, wired
+from broker.keeper import Keeper
+from broker.lease import Lease, Refused, Unavailable
+from broker.sources.namespace.exchange import ExchangedToken, exchange_once
+
+T = TypeVar("T")
+
+ONCE_LIMIT_S = 60.0
+"""How long a command without a daemon goes on over passing faults."""
+
+
+async def obtain(config: Config, role: str, runtime: Runtime) -> Lease[AwsCredentials]:
+    """Obtain one lease of *role*, without a daemon.
+
+    Raises:
+        Refused: A proper no, at once.
+        Unavailable: Passing faults for 60 s.
+    """
+    async with wired(config, runtime) as pipelines, keeping(pipelines, runtime.clock):
+        return await once(pipelines.roles[role], runtime.clock)
+
+
+async def obtain_namespace_token(
+    config: Config, identity: str, runtime: Runtime
+) -> Lease[NamespaceToken]:
+    """Obtain the token of one identity, without a daemon. Raises as `obtain`."""
+    async with wired(config, runtime) as pipelines, keeping(pipelines, runtime.clock):
+        return await once(pipelines.identities[identity], runtime.clock)
+
+
+async def obtain_id_token(
+    config: Config, identity: str, audience: str, runtime: Runtime
+) -> Lease[IdToken]:
+    """Obtain an ID token of one identity, without a daemon. Raises as `obtain`."""
+    async with AsyncExitStack() as stack:
+        pipelines = await stack.enter_async_context(wired(config, runtime))
+        clouds = await opened_clouds(config.upstream, runtime, stack)
+        source = clouds.id_token(audience, bearer=pipelines.identities[identity])
+        keeper = Keeper(f"id-token/{audience}", source, clock=runtime.clock)
+        kept = await stack.enter_async_context(keeping(pipelines, runtime.clock))
+        kept.begin(keeper, keeper.run)
+        return await once(keeper, runtime.clock)
+
+
+async def exchange(upstream: Upstream, identity: IdentityConfig, runtime: Runtime) -> ExchangedToken:
+    """Buy a Namespace token with an AWS identity, without a daemon; with its workspace. Raises as
+    `obtain`."""
+    async with AsyncExitStack() as stack:
+        clouds = await opened_clouds(upstream, runtime, stack)
+        return await exchange_once(clouds.from_aws(identity, stack), clock=runtime.clock)
+
+
+async def obtain_all(config: Config, runtime: Runtime) -> Sequence[tuple[str, Lease[Any] | str]]:
+    """Obtain every lease once; of each its name, and the lease or why there is none."""
+    async with wired(config, runtime) as pipelines, keeping(pipelines, runtime.clock):
+        return [
+            (keeper.name, await _or_reason(once(keeper, runtime.clock)))
+            for keeper in pipelines.keepers
+        ]
+
+
+async def once(keeper: Keeper[T], clock: Clock) -> Lease[T]:
+    """Return the first lease of *keeper*, waiting over passing faults for at most 60 s."""
+    await first_leases([keeper], clock=clock, limit_s=ONCE_LIMIT_S)
+    return await keeper.fetch()
+
+
+async def _or_reason(lease: Coroutine[Any, Any, Lease[T]]) -> Lease[T] | str:
+    try:
+        return await lease
+    except (Refused, Unavailable) as error:
+        return str(error)
