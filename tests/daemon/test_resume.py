@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from broker.clock import LOOK_S
+from broker.clock import CHECK_S
 from broker.daemon import host
 from broker.daemon.lifecycle import renew_after_resume
 from broker.keeper import Keeper
@@ -57,7 +57,7 @@ async def test_a_clock_that_jumped_renews_within_a_look_and_serves_nothing_dead_
         world.clock.jump(hours=5)
         assert world.keeper.state() == "expired"
 
-        await world.clock.advance(seconds=LOOK_S + 1)
+        await world.clock.advance(seconds=CHECK_S + 1)
 
         assert world.keeper.current().issued_at > before.issued_at
         assert world.keeper.state() == "live"
