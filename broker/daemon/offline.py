@@ -51,7 +51,9 @@ async def obtain_id_token(
         return await once(keeper, runtime.clock)
 
 
-async def exchange(upstream: Upstream, identity: IdentityConfig, runtime: Runtime) -> ExchangedToken:
+async def exchange(
+    upstream: Upstream, identity: IdentityConfig, runtime: Runtime
+) -> ExchangedToken:
     """Buy a Namespace token with an AWS identity, without a daemon; with its workspace. Raises as
     `obtain`."""
     async with AsyncExitStack() as stack:
