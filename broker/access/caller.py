@@ -24,9 +24,9 @@ class Caller:
 
     ``uid``, ``inode`` (of the socket) and ``cgroup_id`` come from the kernel, and ``unit`` and
     ``container`` are where that cgroup is; ``user_unit`` is one of the caller's own service
-    manager; without ``is_placed`` nobody can say where it runs.
+    manager; without ``is_located`` nobody can say where it runs.
     ``address`` is the peer's, for TCP, and tells who asks only where no program of this
-    host can be at the other end (``elsewhere``). ``token`` is the name of the bearer token that was
+    host can be at the other end (``is_remote``). ``token`` is the name of the bearer token that was
     presented and found good.
 
     Groups, user name and executable are asked for late, where a rule needs them: see `Facts`.
@@ -40,9 +40,9 @@ class Caller:
     unit: str | None = None
     user_unit: str | None = None
     container: str | None = None
-    is_placed: bool = True
+    is_located: bool = True
     address: str | None = None
-    elsewhere: bool = False
+    is_remote: bool = False
     token: str | None = None
 
     @property
@@ -56,7 +56,7 @@ class Caller:
         return f"uid={self.uid}"
 
     @property
-    def counted_as(self) -> str:
+    def limit_key(self) -> str:
         """What limits count by: nothing that a caller can have many of, as units of its own or
         addresses of one IPv6 network."""
         if self.uid is not None:
@@ -69,7 +69,7 @@ class Caller:
         """Return the caller as that user: what the kernel said of another one is gone."""
         if self.uid == uid:
             return self
-        return Caller(uid=uid, is_placed=False, address=self.address, token=self.token)
+        return Caller(uid=uid, is_located=False, address=self.address, token=self.token)
 
     def with_token(self, name: str | None) -> "Caller":
         """Return the caller as the holder of that bearer token."""
@@ -105,4 +105,4 @@ def lease_key(role: str, rule: str) -> str:
     return f"{role} {rule}"
 
 
-NOTHING = Grant()
+NO_GRANT = Grant()

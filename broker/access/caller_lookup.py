@@ -5,41 +5,41 @@ from ipaddress import ip_address
 from typing import Any
 
 from broker.access.caller import Caller
-from broker.access.peer import may_be_ours
+from broker.access.peer import may_be_local
 from broker.access.process import Process, Processes, caller_of_process
-from broker.access.users import People
+from broker.access.users import UserDatabase
 
 
 class HostFacts:
     """The `Facts` of this host, for rules and for the audit."""
 
-    def __init__(self, *, people: People, processes: Processes) -> None:
-        self._people = people
+    def __init__(self, *, users: UserDatabase, processes: Processes) -> None:
+        self._users = users
         self._processes = processes
 
     def user_of(self, uid: int) -> str | None:
-        person = self._people.person(uid)
+        person = self._users.user(uid)
         return None if person is None else person.name
 
     def groups_of(self, uid: int) -> frozenset[int] | None:
-        person = self._people.person(uid)
+        person = self._users.user(uid)
         return None if person is None else person.gids
 
     def exe_of(self, caller: Caller) -> str | None:
-        return self.process_behind(caller).exe
+        return self.process_of(caller).exe
 
-    def process_behind(self, caller: Caller) -> Process:
+    def process_of(self, caller: Caller) -> Process:
         """Return pid and executable, as far as the process can be read."""
-        return self._processes.behind(caller)
+        return self._processes.process_of(caller)
 
 
-class Subjects:
+class CallerLookup:
     """Whom ``who`` is about: a process, a user, or an address."""
 
     def __init__(self, facts: HostFacts) -> None:
         self._facts = facts
 
-    def subject(self, asked: Mapping[str, str]) -> Caller:
+    def find(self, asked: Mapping[str, str]) -> Caller:
         """Return the caller meant by ``pid``, ``uid`` or ``addr``, as it would show when it asks.
 
         Raises:
@@ -55,9 +55,9 @@ class Subjects:
             raise LookupError("name one pid, uid or addr") from error
         except ProcessLookupError as error:
             raise LookupError(str(error)) from error
-        return Caller(address=str(address), elsewhere=not may_be_ours(address, 0))
+        return Caller(address=str(address), is_remote=not may_be_local(address, 0))
 
-    def told(self, caller: Caller) -> dict[str, Any]:
+    def describe(self, caller: Caller) -> dict[str, Any]:
         """Return every fact there is about *caller*; None is what is not known."""
         groups = None if caller.uid is None else self._facts.groups_of(caller.uid)
         return {
@@ -70,7 +70,7 @@ class Subjects:
             "pid": caller.pid,
             "exe": self._facts.exe_of(caller),
             "address": caller.address,
-            "elsewhere": caller.elsewhere,
+            "elsewhere": caller.is_remote,
         }
 
     def user_of(self, uid: int) -> str | None:

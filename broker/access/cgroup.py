@@ -16,7 +16,7 @@ from functools import lru_cache
 from itertools import dropwhile, islice, takewhile
 from pathlib import Path
 
-from broker.access.rate_limit import Allowance
+from broker.access.rate_limit import RateLimit
 
 UNIT_KINDS = ("service", "scope", "socket", "mount", "swap")
 """Units that have processes of their own. A slice has none."""
@@ -45,7 +45,7 @@ ENGINES = tuple(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class CgroupLocation:
     """Where in the tree of units a cgroup is; None where it is in none.
 
     ``user_unit`` is a name that user ``manager_uid`` chose. ``is_known`` tells a cgroup that is in
@@ -64,19 +64,19 @@ class Place:
         return self.user_unit if uid is not None and uid == self.manager_uid else None
 
 
-NOWHERE = Place(is_known=False)
+UNKNOWN_LOCATION = CgroupLocation(is_known=False)
 
 
 @lru_cache(maxsize=4096)
-def place_in(path: str) -> Place:
+def location_of_path(path: str) -> CgroupLocation:
     """Return where *path* is. It must begin at the root of all cgroups, as ``/system.slice/…``."""
     beginning, *names = [unescaped(name) for name in path.split("/")]
     if beginning:
-        return NOWHERE
+        return UNKNOWN_LOCATION
     slices = list(takewhile(SLICE.fullmatch, names))
     unit = _unit_at(names, len(slices))
     manager_uid = _manager_uid(slices, unit)
-    return Place(
+    return CgroupLocation(
         unit=unit,
         container=_container_in(path),
         user_unit=None if manager_uid is None else _user_unit(names[len(slices) + 1 :]),
@@ -97,7 +97,7 @@ def is_unit_name(name: str) -> bool:
     return len(name) <= LONGEST_UNIT_NAME and UNIT.fullmatch(name) is not None
 
 
-def is_handed_on(name: str) -> bool:
+def is_delegated(name: str) -> bool:
     """Say whether somebody else may make directories below one of that *name*."""
     return is_unit_name(unescaped(name)) or re.fullmatch(CONTAINER_ID, name) is not None
 
@@ -137,7 +137,7 @@ Source: linux/kernfs.h; cgroup_namespaces(7)."""
 MOST_DIRECTORIES = 10_000
 """How many are looked at in all, and again below what is handed on, at some 10 us each."""
 
-MOST_HANDED_ON = 500
+MOST_DELEGATED = 500
 """How many are looked at below one unit or container, where its owner can make millions."""
 
 MOST_KEPT = 65_536
@@ -157,21 +157,21 @@ class Cgroups:
         self,
         mount: Path | None = None,
         *,
-        allowance: Allowance | None = None,
+        allowance: RateLimit | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """*mount* is where the root of all cgroups is; by default, where this host has it."""
         self._given_mount = mount
         self._mount: str | None = None
-        self._allowance = allowance or Allowance()
+        self._allowance = allowance or RateLimit()
         self._monotonic = monotonic
         self._paths: dict[int, str] = {}
         self._missing_until: dict[int, float] = {}
 
-    def place_of(self, cgroup_id: int | None, *, uid: int) -> Place:
+    def location_of(self, cgroup_id: int | None, *, uid: int) -> CgroupLocation:
         """Return where that cgroup is, for a caller of that *uid*; nowhere when it is not known."""
         path = self._path_of(cgroup_id, uid=uid) if cgroup_id else None
-        return NOWHERE if path is None else place_in(path)
+        return UNKNOWN_LOCATION if path is None else location_of_path(path)
 
     def members_of(self, cgroup_id: int | None) -> list[int] | None:
         """Return the processes in that cgroup now, for a caller whose place was asked for before;
@@ -202,7 +202,7 @@ class Cgroups:
 
     def _may_look(self, cgroup_id: int, uid: int) -> bool:
         is_missing = self._missing_until.get(cgroup_id, 0.0) > self._monotonic()
-        return not is_missing and self._allowance.has_some(uid)
+        return not is_missing and self._allowance.allows(uid)
 
     def _look(self, uid: int) -> None:
         if self._mount is None:
@@ -234,8 +234,8 @@ def paths_below(mount: str, *, first_of_uid: int) -> dict[int, str]:
         root = Path(mount).stat()
     except OSError:
         return {}
-    tree = Tree(mount, owner_uid=root.st_uid)
-    found, handed_on = tree.walked("", most=MOST_DIRECTORIES, into_handed_on=False)
+    tree = CgroupTree(mount, owner_uid=root.st_uid)
+    found, handed_on = tree.walk("", most=MOST_DIRECTORIES, into_handed_on=False)
     found[root.st_ino] = "/"
     # Whoever fills the tree below a unit of their own must not hide another user's.
     own = f"/user@{first_of_uid}.service"
@@ -243,21 +243,21 @@ def paths_below(mount: str, *, first_of_uid: int) -> dict[int, str]:
     for top in sorted(handed_on, key=lambda path: not path.endswith(own)):
         if len(found) >= most:
             break
-        found |= tree.walked(top, most=MOST_HANDED_ON, into_handed_on=True)[0]
+        found |= tree.walk(top, most=MOST_DELEGATED, into_handed_on=True)[0]
     return found
 
 
 @dataclass(frozen=True, slots=True)
-class Directory:
+class CgroupDirectory:
     """One cgroup as the file system shows it."""
 
     cgroup_id: int
     path: str
     has_inner: bool
-    is_handed_on: bool
+    is_delegated: bool
 
 
-class Tree:
+class CgroupTree:
     """The directories below *mount*. What belongs to another than *owner_uid*, or is a unit, is
     handed on: somebody else may make more below."""
 
@@ -265,7 +265,7 @@ class Tree:
         self._mount = mount
         self._owner_uid = owner_uid
 
-    def walked(
+    def walk(
         self, top: str, *, most: int, into_handed_on: bool
     ) -> tuple[dict[int, str], list[str]]:
         """Return paths by id below *top*, level by level, and what was not gone into."""
@@ -276,23 +276,23 @@ class Tree:
             for each in islice(self.directories(waiting.popleft()), most):
                 found[each.cgroup_id] = each.path
                 if each.has_inner:
-                    into = into_handed_on or not each.is_handed_on
+                    into = into_handed_on or not each.is_delegated
                     (waiting if into else handed_on).append(each.path)
         return found, handed_on
 
-    def directories(self, above: str) -> Iterator[Directory]:
+    def directories(self, above: str) -> Iterator[CgroupDirectory]:
         with suppress(OSError), os.scandir(self._mount + above) as entries:
             for entry in entries:
                 with suppress(FileNotFoundError):  # it ended meanwhile
                     if entry.is_dir(follow_symlinks=False):
                         yield self._seen(entry, above)
 
-    def _seen(self, entry: os.DirEntry[str], above: str) -> Directory:
+    def _seen(self, entry: os.DirEntry[str], above: str) -> CgroupDirectory:
         facts = entry.stat(follow_symlinks=False)
-        return Directory(
+        return CgroupDirectory(
             facts.st_ino,
             f"{above}/{entry.name}",
             # Two links: its own name and ".", and none from an inner "..".
             has_inner=facts.st_nlink != 2,
-            is_handed_on=facts.st_uid != self._owner_uid or is_handed_on(entry.name),
+            is_delegated=facts.st_uid != self._owner_uid or is_delegated(entry.name),
         )

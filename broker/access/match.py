@@ -59,7 +59,7 @@ class Who:
         """The names of the keys that are set, cheapest first."""
         return tuple(name for name in KEYS if _is_set(getattr(self, name)))
 
-    def means(self, caller: Caller, facts: Facts) -> bool | None:
+    def matches(self, caller: Caller, facts: Facts) -> bool | None:
         """Say whether *caller* is meant, asking no more of *facts* than that takes; None where
         nobody can tell, because a fact could not be established and all other keys hold. Without
         any key nobody is meant."""
@@ -78,18 +78,18 @@ class Who:
 
     def holds_for(self, caller: Caller, facts: Facts) -> bool:
         """Say whether *caller* is meant for certain."""
-        return self.means(caller, facts) is True
+        return self.matches(caller, facts) is True
 
-    def missed_by(self, caller: Caller, facts: Facts) -> Iterator["Missed"]:
+    def mismatches(self, caller: Caller, facts: Facts) -> Iterator["Mismatch"]:
         """Yield each key that does not hold."""
         for name in self.keys:
             wanted, found = getattr(self, name), KEYS[name].fact(caller, facts)
             if not KEYS[name].holds_for(wanted, found):
-                yield Missed(name, str(wanted), None if found is None else _shown(found))
+                yield Mismatch(name, str(wanted), None if found is None else _shown(found))
 
 
 @dataclass(frozen=True, slots=True)
-class Missed:
+class Mismatch:
     """A key that does not hold: what the rule wants and what was found, None if that is unknown."""
 
     key: str
@@ -121,7 +121,7 @@ def _equal(wanted: object, found: object) -> bool:
 
 
 def _network_address(caller: Caller, _: Facts) -> object | None:
-    if caller.uid is not None or not caller.elsewhere or caller.address is None:
+    if caller.uid is not None or not caller.is_remote or caller.address is None:
         return None
     return ip_address(caller.address)
 
@@ -142,7 +142,7 @@ def _token(caller: Caller, _: Facts) -> str | None:
 
 
 def _is_unplaced(caller: Caller, _: object | None) -> bool:
-    return caller.uid is not None and not caller.is_placed
+    return caller.uid is not None and not caller.is_located
 
 
 KEYS = {
@@ -177,7 +177,7 @@ def _shown(found: object) -> str:
 MOST_ID = 0xFFFFFFFE
 
 
-class BadWho(Exception):
+class InvalidWho(Exception):
     """A ``who`` that cannot be meant: ``key`` is where (None: the whole), the text what and what
     to do next."""
 
@@ -199,7 +199,7 @@ def who_of(written: Mapping[str, Any]) -> Who:
             try:
                 values[key] = READINGS[key](value)
             except ValueError as error:
-                raise BadWho(key, str(error)) from None
+                raise InvalidWho(key, str(error)) from None
     who = Who(**values)
     _refuse_too_little(who)
     return who
@@ -207,15 +207,17 @@ def who_of(written: Mapping[str, Any]) -> Who:
 
 def _refuse_too_little(who: Who) -> None:
     if not who.keys:
-        raise BadWho(
+        raise InvalidWho(
             None, "says nothing; name somebody, or any_local = true for every user of this host"
         )
     if who.keys == ("exe",):
-        raise BadWho(
+        raise InvalidWho(
             "exe", "admits nobody alone: a program is no identity; add user, unit or any_local"
         )
     if who.user_unit is not None and who.user is None and who.uid is None:
-        raise BadWho("user_unit", "can be called so by any user; say whose it is with user or uid")
+        raise InvalidWho(
+            "user_unit", "can be called so by any user; say whose it is with user or uid"
+        )
 
 
 def _read_user(name: str) -> Account:

@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from broker.access.caller import OVERFLOW_ID, Caller, known_id
-from broker.access.cgroup import NOWHERE, Cgroups, Place
-from broker.access.process import place_of_process
+from broker.access.cgroup import UNKNOWN_LOCATION, CgroupLocation, Cgroups
+from broker.access.process import location_of_process
 
 SO_PEERPIDFD = 77
 """Holds on to the process that connected. Source: asm-generic/socket.h, since Linux 6.5."""
@@ -87,7 +87,7 @@ class Peers:
 
         Ask at accept."""
         if sock.family == socket.AF_UNIX:
-            return in_its_place(sock, unix_caller(sock))
+            return located(sock, unix_caller(sock))
         if not peer:  # gone before we could look
             return Caller()
         return self.tcp_caller(local=sock.getsockname(), peer=peer)
@@ -96,14 +96,14 @@ class Peers:
         """Return who connected from *peer* to *local*, both as `socket.getpeername` gives them.
 
         The uid is None for another host or network namespace, for a client that has closed
-        already, and for an id outside our user namespace; only the first is ``elsewhere``.
+        already, and for an id outside our user namespace; only the first is ``is_remote``.
         """
         here, there = _address(local), _address(peer)
         owner = self._owner_of(there, here, _scope(peer))
         if owner is None:
-            elsewhere = not may_be_ours(there[0], _scope(peer))
-            return Caller(address=str(there[0]), elsewhere=elsewhere)
-        place = self._cgroups.place_of(owner.cgroup_id, uid=owner.uid)
+            elsewhere = not may_be_local(there[0], _scope(peer))
+            return Caller(address=str(there[0]), is_remote=elsewhere)
+        place = self._cgroups.location_of(owner.cgroup_id, uid=owner.uid)
         return Caller(
             uid=owner.uid,
             inode=owner.inode,
@@ -111,7 +111,7 @@ class Peers:
             unit=place.unit,
             user_unit=place.user_unit_of(owner.uid),
             container=place.container,
-            is_placed=place.is_known,
+            is_located=place.is_known,
             address=str(there[0]),
         )
 
@@ -161,7 +161,7 @@ def _scope(name: tuple[Any, ...]) -> int:
     return int(name[3]) if len(name) == 4 else 0
 
 
-def may_be_ours(address: ipaddress.IPv4Address | ipaddress.IPv6Address, scope: int) -> bool:
+def may_be_local(address: ipaddress.IPv4Address | ipaddress.IPv6Address, scope: int) -> bool:
     """Say whether a program of this host could connect from *address*: one could have, and be gone
     or not be known, so that the address alone would say nothing.
 
@@ -193,7 +193,7 @@ def open_netlink() -> socket.socket:
     return netlink
 
 
-def why_unaskable() -> str | None:
+def netlink_problem() -> str | None:
     """Return why the kernel cannot be asked who is calling, for the operator; None when it can."""
     try:
         open_netlink().close()
@@ -259,7 +259,7 @@ def unix_caller(sock: Any) -> Caller:
     return Caller(pid=pid or None, uid=known_id(uid), gid=known_id(gid))
 
 
-def in_its_place(sock: Any, caller: Caller) -> Caller:
+def located(sock: Any, caller: Caller) -> Caller:
     """Return *caller*, who connected to the Unix socket *sock*, with unit and container: where the
     process is that connected, if it has not ended."""
     if caller.uid is None:
@@ -270,19 +270,19 @@ def in_its_place(sock: Any, caller: Caller) -> Caller:
         unit=place.unit,
         user_unit=place.user_unit_of(caller.uid),
         container=place.container,
-        is_placed=place.is_known,
+        is_located=place.is_known,
     )
 
 
-def _place_of_peer(sock: Any, pid: int | None) -> Place:
+def _place_of_peer(sock: Any, pid: int | None) -> CgroupLocation:
     try:
         handle = struct.Struct("i")
         (process,) = handle.unpack(sock.getsockopt(socket.SOL_SOCKET, SO_PEERPIDFD, handle.size))
     except OSError:  # an older kernel: the pid may have become another process's
-        return NOWHERE
+        return UNKNOWN_LOCATION
     try:
-        place = place_of_process(pid) if pid else NOWHERE
+        place = location_of_process(pid) if pid else UNKNOWN_LOCATION
         ended, _, _ = select.select([process], [], [], 0)
     finally:
         os.close(process)
-    return NOWHERE if ended else place
+    return UNKNOWN_LOCATION if ended else place

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from broker.access.caller import Caller, known_id
-from broker.access.cgroup import NOWHERE, Place, place_in
-from broker.access.rate_limit import Allowance
+from broker.access.cgroup import UNKNOWN_LOCATION, CgroupLocation, location_of_path
+from broker.access.rate_limit import RateLimit
 
 PROC = Path("/proc")
 
@@ -38,7 +38,7 @@ class Process:
     exe: str | None = None
 
 
-UNKNOWN = Process()
+UNKNOWN_PROCESS = Process()
 
 
 class Processes:
@@ -48,26 +48,26 @@ class Processes:
         self,
         *,
         members_of: Callable[[int | None], list[int] | None] = lambda _: None,
-        allowance: Allowance | None = None,
+        allowance: RateLimit | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """*members_of* gives the processes in a cgroup, among which the holder is looked for
         first: all others are asked only where that is not known."""
         self._members_of = members_of
-        self._allowance = allowance or Allowance()
+        self._allowance = allowance or RateLimit()
         self._monotonic = monotonic
         self._found: dict[tuple[int | None, int | None], tuple[Process, float]] = {}
 
-    def behind(self, caller: Caller) -> Process:
+    def process_of(self, caller: Caller) -> Process:
         """Return the process that holds *caller*'s connection, as far as it can be read."""
         if caller.uid is None:
-            return UNKNOWN
+            return UNKNOWN_PROCESS
         key = (caller.pid, caller.inode)
-        found, until = self._found.get(key, (UNKNOWN, 0.0))
+        found, until = self._found.get(key, (UNKNOWN_PROCESS, 0.0))
         if until > self._monotonic():
             return found
-        if not self._allowance.has_some(caller.uid):
-            return UNKNOWN
+        if not self._allowance.allows(caller.uid):
+            return UNKNOWN_PROCESS
         began_at = self._monotonic()
         found = self._look(caller)
         ended_at = self._monotonic()
@@ -81,7 +81,7 @@ class Processes:
         if caller.pid is not None:
             return Process(caller.pid, exe_of(caller.pid))
         if not caller.inode:
-            return UNKNOWN
+            return UNKNOWN_PROCESS
         members = self._members_of(caller.cgroup_id)
         return holder_of(caller.inode, all_pids() if members is None else members)
 
@@ -131,19 +131,19 @@ def exe_of(pid: int) -> str | None:
     return None
 
 
-def place_of_process(pid: int) -> Place:
+def location_of_process(pid: int) -> CgroupLocation:
     """Return where that process is now; nowhere when it cannot be told. The number may be another
     process's by now: whoever asks holds on to the process meanwhile, or does not mind."""
     try:
         if (PROC / "self/ns/cgroup").stat().st_ino != FIRST_CGROUP_NAMESPACE:
-            return NOWHERE
+            return UNKNOWN_LOCATION
         listed = (PROC / str(pid) / "cgroup").read_text()
     except OSError:
-        return NOWHERE
+        return UNKNOWN_LOCATION
     found = re.search(r"^0::(/.*)$", listed, re.MULTILINE)
     if found is None or found[1].endswith(" (deleted)"):
-        return NOWHERE
-    return place_in(found[1])
+        return UNKNOWN_LOCATION
+    return location_of_path(found[1])
 
 
 def caller_of_process(pid: int) -> Caller:
@@ -161,7 +161,7 @@ def caller_of_process(pid: int) -> Caller:
         known_id(int(re.findall(rf"^{name}:\t.*\t(\d+)$", status, re.MULTILINE)[0]))
         for name in ("Uid", "Gid")
     )
-    place = place_of_process(pid)
+    place = location_of_process(pid)
     return Caller(
         uid=uid,
         gid=gid,
@@ -169,5 +169,5 @@ def caller_of_process(pid: int) -> Caller:
         unit=place.unit,
         user_unit=place.user_unit_of(uid),
         container=place.container,
-        is_placed=place.is_known,
+        is_located=place.is_known,
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 MOST_USERS = 1024
 
 
-class Allowance:
+class RateLimit:
     """Seconds of work, by uid: a *share* of the time that passes, saved up to *burst_s*.
 
     Whoever has used theirs up waits alone. Root, who could stop us anyway, is not counted.
@@ -24,7 +24,7 @@ class Allowance:
         self._monotonic = monotonic
         self._spent: dict[int, tuple[float, float]] = {}  # left, and when that was
 
-    def has_some(self, uid: int) -> bool:
+    def allows(self, uid: int) -> bool:
         return uid == 0 or self._left_s(uid) > 0
 
     def spend(self, uid: int, seconds: float) -> None:

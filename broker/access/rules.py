@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from broker.access.caller import NOTHING, PLAIN_TOKEN, Caller, Grant
-from broker.access.match import Facts, Missed, Who
+from broker.access.caller import NO_GRANT, PLAIN_TOKEN, Caller, Grant
+from broker.access.match import Facts, Mismatch, Who
 
 
 class Rules(Protocol):
@@ -17,30 +17,30 @@ class Rules(Protocol):
 class ExplainedRules(Rules, Protocol):
     """Rules that can also say why."""
 
-    def explain(self, caller: Caller) -> "Explained": ...
+    def explain(self, caller: Caller) -> "Explanation": ...
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class RuleResult:
     """What became of one rule: it was the first to match, a key or more did not hold, nobody could
     tell, or an earlier one had decided."""
 
     rule: str
     outcome: Literal["matched", "missed", "not known", "not reached"]
-    missed: tuple[Missed, ...] = ()
+    mismatches: tuple[Mismatch, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Explained:
+class Explanation:
     """What a caller would get, and how each rule in turn came to it."""
 
     grant: Grant
-    verdicts: tuple[Verdict, ...]
+    results: tuple[RuleResult, ...]
 
     @property
     def rule(self) -> str | None:
         """The rule that matched, by name."""
-        return next((each.rule for each in self.verdicts if each.outcome == "matched"), None)
+        return next((each.rule for each in self.results if each.outcome == "matched"), None)
 
 
 class OwnerOnly:
@@ -68,15 +68,17 @@ class OwnerOnly:
     def grant_for(self, caller: Caller) -> Grant:
         if caller.uid in self._owners or caller.token is not None:
             return self._everything
-        return NOTHING
+        return NO_GRANT
 
-    def explain(self, caller: Caller) -> Explained:
+    def explain(self, caller: Caller) -> Explanation:
         grant = self.grant_for(caller)
         if grant.any:
-            return Explained(grant, (Verdict("owner", "matched"),))
+            return Explanation(grant, (RuleResult("owner", "matched"),))
         wanted = " or ".join(str(uid) for uid in sorted(self._owners))
         found = None if caller.uid is None else str(caller.uid)
-        return Explained(grant, (Verdict("owner", "missed", (Missed("uid", wanted, found),)),))
+        return Explanation(
+            grant, (RuleResult("owner", "missed", (Mismatch("uid", wanted, found),)),)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,29 +129,29 @@ class FirstMatch:
 
     def grant_for(self, caller: Caller) -> Grant:
         for who, grant in self._granted:
-            is_meant = who.means(caller, self._facts)
+            is_meant = who.matches(caller, self._facts)
             if is_meant is None:
-                return NOTHING
+                return NO_GRANT
             if is_meant:
                 return grant
-        return NOTHING
+        return NO_GRANT
 
-    def explain(self, caller: Caller) -> Explained:
+    def explain(self, caller: Caller) -> Explanation:
         """Return what *caller* would get, with every key that keeps a rule from matching."""
-        grant, verdicts, decided = NOTHING, list[Verdict](), False
+        grant, verdicts, decided = NO_GRANT, list[RuleResult](), False
         for rule in self.rules:
             if decided:
-                verdicts.append(Verdict(rule.name, "not reached"))
+                verdicts.append(RuleResult(rule.name, "not reached"))
                 continue
-            is_meant = rule.who.means(caller, self._facts)
+            is_meant = rule.who.matches(caller, self._facts)
             decided = is_meant is not False
             if is_meant:
                 grant = rule.grant
-                verdicts.append(Verdict(rule.name, "matched"))
+                verdicts.append(RuleResult(rule.name, "matched"))
             else:
-                missed = tuple(rule.who.missed_by(caller, self._facts))
-                verdicts.append(Verdict(rule.name, "not known" if decided else "missed", missed))
-        return Explained(grant, tuple(verdicts))
+                missed = tuple(rule.who.mismatches(caller, self._facts))
+                verdicts.append(RuleResult(rule.name, "not known" if decided else "missed", missed))
+        return Explanation(grant, tuple(verdicts))
 
 
 LOCAL_KEYS = frozenset(
@@ -159,27 +161,27 @@ LOCAL_KEYS = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Unreachable:
+class UnreachableRule:
     """A rule that decides for nobody, as a sentence that says why and what to do."""
 
     rule: str
     reason: str
 
 
-def unreachable(rules: Iterable[Rule]) -> tuple[Unreachable, ...]:
+def unreachable(rules: Iterable[Rule]) -> tuple[UnreachableRule, ...]:
     """Return the rules that match nobody, or only callers for whom an earlier one has decided."""
     found = []
     earlier: list[Rule] = []
     for rule in rules:
         first = next((each for each in earlier if covers(each.who, rule.who)), None)
         if reason := contradiction(rule.who):
-            found.append(Unreachable(rule.name, reason))
+            found.append(UnreachableRule(rule.name, reason))
         elif first is not None:
             reason = (
                 f"never reached: {first.name} already decides for everybody it means; "
                 f"put it before {first.name} or remove it"
             )
-            found.append(Unreachable(rule.name, reason))
+            found.append(UnreachableRule(rule.name, reason))
         else:
             earlier.append(rule)
     return tuple(found)

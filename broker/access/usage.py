@@ -8,7 +8,7 @@ from broker.access.caller import Caller
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Use:
+class LastUse:
     """One hand-over: when, to whom, by which rule."""
 
     at: datetime
@@ -21,13 +21,13 @@ class Usage:
 
     def __init__(self, rules: tuple[str, ...] = (), *, before: "Usage | None" = None) -> None:
         """*before* knew the last uses under other rules."""
-        self._last: dict[str, Use] = {} if before is None else dict(before._last)
+        self._last: dict[str, LastUse] = {} if before is None else dict(before._last)
         self._matched: dict[str, int] = dict.fromkeys(rules, 0)
         self._matched_at: dict[str, datetime] = {}
 
     def served(self, role: str, caller: Caller, *, rule: str, at: datetime) -> None:
         """Remember that *caller* was given *role*."""
-        self._last[role] = Use(at=at, caller=caller, rule=rule)
+        self._last[role] = LastUse(at=at, caller=caller, rule=rule)
 
     def matched(self, rule: str, *, at: datetime) -> None:
         """Remember that *rule* decided about somebody."""
@@ -50,7 +50,7 @@ class Usage:
             for role, use in self._last.items()
         }
 
-    def of_rules(self) -> list[dict[str, Any]]:
+    def rule_matches(self) -> list[dict[str, Any]]:
         """Return of each rule, in order: ``{"name", "matched", "last_matched_at"}``."""
         return [
             {"name": name, "matched": count, "last_matched_at": self._matched_at.get(name)}

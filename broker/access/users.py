@@ -23,35 +23,35 @@ MOST_ASKED_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class User:
     """A user: name, and number of every group."""
 
     name: str
     gids: frozenset[int]
 
 
-def looked_up(uid: int) -> Person | None:
+def look_up_user(uid: int) -> User | None:
     """Return the user of that number; None where the database has none."""
     try:
         entry = pwd.getpwuid(uid)
     except KeyError:
         return None
-    return Person(entry.pw_name, frozenset(os.getgrouplist(entry.pw_name, entry.pw_gid)))
+    return User(entry.pw_name, frozenset(os.getgrouplist(entry.pw_name, entry.pw_gid)))
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    person: Person | None
+    user: User | None
     asked_at: float
 
 
-class People:
+class UserDatabase:
     """Answers from memory about users who were asked about before; once a database has kept us
     waiting, about others too: they are unknown until it has answered."""
 
     def __init__(
         self,
-        look_up: Callable[[int], Person | None] = looked_up,
+        look_up: Callable[[int], User | None] = look_up_user,
         *,
         monotonic: Callable[[], float] = time.monotonic,
         longest_wait_s: float = LONGEST_WAIT_S,
@@ -63,7 +63,7 @@ class People:
         self._asking: dict[int, Event] = {}
         self._is_slow = False
 
-    def person(self, uid: int) -> Person | None:
+    def user(self, uid: int) -> User | None:
         """Return what is known of that user; None for nobody, and while it is not known."""
         known = self._fresh(uid)
         if known is None or self._age_s(known) > RENEW_AFTER_S:
@@ -71,7 +71,7 @@ class People:
             if known is None and answered is not None and not self._is_slow:
                 self._is_slow = not answered.wait(self._longest_wait_s)
                 known = self._fresh(uid)
-        return None if known is None else known.person
+        return None if known is None else known.user
 
     def _fresh(self, uid: int) -> _Known | None:
         known = self._known.get(uid)

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from broker.access.match import BadWho, Who, who_of
+from broker.access.match import InvalidWho, Who, who_of
 from broker.access.rules import Rule, unreachable
 from broker.config import checks, tables
 from broker.config.errors import ConfigError, shown
@@ -83,7 +83,7 @@ def who_said(said: object, *, place: str) -> Who:
     written = msgspec.structs.asdict(tables.read(WhoTable, said, place=place))
     try:
         who = who_of(written)
-    except BadWho as bad:
+    except InvalidWho as bad:
         what, _, next_step = str(bad).partition("; ")
         raise ConfigError(f"{place}.{bad.key}" if bad.key else place, what, next_step) from bad
     if who.token is not None:

@@ -12,7 +12,7 @@ from broker.access.cgroup import Cgroups
 from broker.access.process import Processes
 from broker.access.rules import ExplainedRules, FirstMatch, OwnerOnly
 from broker.access.usage import Usage
-from broker.access.users import People
+from broker.access.users import UserDatabase
 from broker.config import Config
 from broker.daemon.errors import Misconfigured, explained
 from broker.daemon.listeners import hosts_of
@@ -22,9 +22,9 @@ from broker.daemon.wiring import (
 )
 from broker.http.guard import Guard
 from broker.http.message import Exchange
-from broker.surfaces.container_tokens import KeptTokens
-from broker.surfaces.namespace import MASTER_BYTES, SpecSecrets, kept_spec_secrets
-from broker.surfaces.session_tokens import SigningKeys
+from broker.surfaces.container_tokens import ContainerTokenFiles
+from broker.surfaces.namespace import MASTER_BYTES, TokenSpecSigner, load_token_spec_signer
+from broker.surfaces.session_tokens import SessionKeys
 from broker.telemetry.audit import AuditLog, Holder, auditing, sink_for
 from broker.telemetry.events import Telemetry
 
@@ -42,9 +42,9 @@ class Access:
     usage: Usage
     cgroups: Cgroups
     guard: Guard
-    keys: SigningKeys
-    spec_secrets: SpecSecrets
-    tokens: KeptTokens
+    keys: SessionKeys
+    token_spec_signer: TokenSpecSigner
+    tokens: ContainerTokenFiles
 
 
 def access_of(
@@ -63,7 +63,7 @@ def access_of(
     """
     with explained("container: "):
         tokens = tokens_of(config, runtime, undo, before=before.tokens if before else None)
-        spec_secrets = spec_secrets_of(config, before=before)
+        token_spec_signer = token_spec_signer_of(config, before=before)
     cgroups = before.cgroups if before else Cgroups()
     facts = before.facts if before else host_facts(cgroups)
     return Access(
@@ -72,7 +72,7 @@ def access_of(
         facts=facts,
         usage=usage_of(config, before),
         cgroups=cgroups,
-        spec_secrets=spec_secrets,
+        token_spec_signer=token_spec_signer,
         guard=Guard(allowed_hosts=[*allowed_hosts(config), *hosts_of(runtime.inherited)]),
         keys=before.keys if before else signing_keys(config, runtime),
         tokens=tokens,
@@ -80,23 +80,23 @@ def access_of(
 
 
 def tokens_of(
-    config: Config, runtime: Runtime, undo: AsyncExitStack, *, before: KeptTokens | None
-) -> KeptTokens:
+    config: Config, runtime: Runtime, undo: AsyncExitStack, *, before: ContainerTokenFiles | None
+) -> ContainerTokenFiles:
     """Return the container tokens in their files, each made where there is none."""
     container = config.container
     files = {PLAIN_TOKEN: container.token_file, **container.tokens}
     for file in container.tokens.values():
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if before is None:
-        return KeptTokens(
+        return ContainerTokenFiles(
             files, clock=runtime.clock, group=container.token_group, warn=runtime.warn
         )
-    if before.is_about(files, group=container.token_group):
+    if before.is_for_files(files, group=container.token_group):
         return before
     for file in files.values():
         if not file.exists():
             undo.callback(file.unlink, missing_ok=True)
-    return before.followed_by(files, group=container.token_group)
+    return before.with_files(files, group=container.token_group)
 
 
 def usage_of(config: Config, before: Access | None) -> Usage:
@@ -108,7 +108,7 @@ def usage_of(config: Config, before: Access | None) -> Usage:
 
 
 def host_facts(cgroups: Cgroups) -> HostFacts:
-    return HostFacts(people=People(), processes=Processes(members_of=cgroups.members_of))
+    return HostFacts(users=UserDatabase(), processes=Processes(members_of=cgroups.members_of))
 
 
 def rules_of(config: Config, pipelines: Pipelines, facts: HostFacts) -> ExplainedRules:
@@ -124,13 +124,13 @@ def rules_of(config: Config, pipelines: Pipelines, facts: HostFacts) -> Explaine
     )
 
 
-def spec_secrets_of(config: Config, *, before: Access | None) -> SpecSecrets:
+def token_spec_signer_of(config: Config, *, before: Access | None) -> TokenSpecSigner:
     """Return the secrets of the token specs, kept where specs that were handed out must go on."""
     if before is not None and (hands_out_specs(before.config) or not hands_out_specs(config)):
-        return before.spec_secrets
+        return before.token_spec_signer
     if not hands_out_specs(config):
-        return SpecSecrets(os.urandom(MASTER_BYTES))
-    return kept_spec_secrets((config.state_dir or config.runtime_dir) / "spec-secret")
+        return TokenSpecSigner(os.urandom(MASTER_BYTES))
+    return load_token_spec_signer((config.state_dir or config.runtime_dir) / "spec-secret")
 
 
 def hands_out_specs(config: Config) -> bool:
@@ -170,7 +170,7 @@ async def audit_of(config: Config, access: Access, runtime: Runtime, telemetry: 
 
 def holder_of(caller: Caller, *, facts: HostFacts) -> Holder:
     """Return what can be told of a caller beyond its connection: slow, for the audit only."""
-    process = facts.process_behind(caller)
+    process = facts.process_of(caller)
     return Holder(
         user=None if caller.uid is None else facts.user_of(caller.uid),
         pid=process.pid,
@@ -191,10 +191,10 @@ def note_use(exchange: Exchange, access: Access, *, now: datetime) -> None:
         access.usage.served(answer.role, caller, rule=rule, at=now)
 
 
-def signing_keys(config: Config, runtime: Runtime) -> SigningKeys:
+def signing_keys(config: Config, runtime: Runtime) -> SessionKeys:
     if config.state_dir is None:
-        return SigningKeys.in_memory(now=runtime.clock.now(), on=runtime.boot_id())
-    return SigningKeys.kept(
+        return SessionKeys.in_memory(now=runtime.clock.now(), on=runtime.boot_id())
+    return SessionKeys.kept(
         config.state_dir / "imds-keys.json",
         now=runtime.clock.now(),
         on=runtime.boot_id(),

@@ -25,8 +25,8 @@ from broker.sources.aws.self_reference import (
     aws_self_reference,
     identity_self_reference,
 )
-from broker.surfaces.control import Endpoints
-from broker.surfaces.token_file import TokenFile
+from broker.surfaces.control import BrokerEndpoints
+from broker.surfaces.token_file import TokenFileWriter
 from broker.telemetry.events import Telemetry
 
 
@@ -46,9 +46,9 @@ class Generation:
 
     config: Config
     pipelines: Pipelines
-    files: Mapping[FileKey, TokenFile[Any]]
+    files: Mapping[FileKey, TokenFileWriter[Any]]
     sockets: Sockets
-    endpoints: Endpoints
+    endpoints: BrokerEndpoints
     access: Access
     audit: Audit
 
@@ -105,7 +105,9 @@ async def build(
     )
 
 
-def refuse_self_reference(config: Config, endpoints: Endpoints, environ: Mapping[str, str]) -> None:
+def refuse_self_reference(
+    config: Config, endpoints: BrokerEndpoints, environ: Mapping[str, str]
+) -> None:
     """Raise where an identity of *config* would be had from ourselves.
 
     Raises:

@@ -40,8 +40,8 @@ from broker.http.message import Exchange
 from broker.http.server import ServerContext
 from broker.keeper import Event, Keeper
 from broker.lease import NotReady
-from broker.surfaces.control import Endpoints, client_facts
-from broker.surfaces.session_tokens import SigningKeys
+from broker.surfaces.control import BrokerEndpoints, client_facts
+from broker.surfaces.session_tokens import SessionKeys
 from broker.telemetry.events import Telemetry
 from broker.telemetry.metrics import Metrics
 
@@ -115,7 +115,7 @@ class Broker:
         )
 
     @property
-    def endpoints(self) -> Endpoints:
+    def endpoints(self) -> BrokerEndpoints:
         return self.now.endpoints
 
     @property
@@ -241,7 +241,7 @@ class Broker:
     def _keep_secrets(self, generation: Generation) -> None:
         """Keep the files with tokens in them, those that are not kept yet."""
         tokens, clock = generation.access.tokens, self._runtime.clock
-        self.kept.begin(tokens, partial(watch, tokens.watched, tokens.look_again, clock=clock))
+        self.kept.begin(tokens, partial(watch, tokens.watched, tokens.reread, clock=clock))
         for file in generation.files.values():
             self.kept.begin(file, file.keep)
 
@@ -313,7 +313,7 @@ def _has_lease(keeper: Keeper[Any]) -> bool:
 
 async def renew_after_resume(
     keepers: Callable[[], Iterable[Keeper[Any]]],
-    keys: SigningKeys,
+    keys: SessionKeys,
     *,
     clock: Clock,
     boot_id: Callable[[], str],

@@ -20,7 +20,7 @@ from broker.http.bind import AddressLacking, ListenError, bind, bind_unix, unlin
 from broker.http.guard import METADATA_ADDRESSES
 from broker.http.message import Surface
 from broker.http.server import Limits, Server, ServerContext, leave, serving
-from broker.surfaces.control import Endpoints
+from broker.surfaces.control import BrokerEndpoints
 from broker.systemd import Inherited, device_of
 
 
@@ -238,8 +238,8 @@ def _none_left(name: str, addresses: Sequence[Address]) -> CannotStart:
     )
 
 
-def endpoints_of(config: Config, sockets: Sockets) -> Endpoints:
-    return Endpoints(
+def endpoints_of(config: Config, sockets: Sockets) -> BrokerEndpoints:
+    return BrokerEndpoints(
         imds=tuple(map(url_of, sockets.imds)),
         container=tuple(map(url_of, sockets.container)),
         ops=tuple(map(url_of, sockets.ops)),
@@ -256,7 +256,7 @@ def url_of(bound: socket.socket) -> str:
 
 
 @contextmanager
-def announced(config: Config, endpoints: Endpoints, sockets: Sockets) -> Iterator[None]:
+def announced(config: Config, endpoints: BrokerEndpoints, sockets: Sockets) -> Iterator[None]:
     """Tell our own commands where we are, in RUNTIME/endpoints.json, for the block; and after it,
     where the control socket is systemd's: who connects then waits for us to come back."""
     announce(config, endpoints, sockets)
@@ -267,7 +267,7 @@ def announced(config: Config, endpoints: Endpoints, sockets: Sockets) -> Iterato
             endpoints_file(config).unlink(missing_ok=True)
 
 
-def announce(config: Config, endpoints: Endpoints, sockets: Sockets) -> None:
+def announce(config: Config, endpoints: BrokerEndpoints, sockets: Sockets) -> None:
     """Tell our own commands where we are.
 
     Raises:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from broker import __version__
-from broker.access.peer import why_unaskable
+from broker.access.peer import netlink_problem
 from broker.config import Address, Config
 from broker.config.model import LogConfig
 from broker.daemon.errors import CannotStart, Misconfigured
@@ -49,7 +49,7 @@ async def run(
     Raises:
         CannotStart: A port is taken, or a file or directory cannot be used.
     """
-    warnings = (*runtime.inherited.warnings, *config.warnings, why_unaskable())
+    warnings = (*runtime.inherited.warnings, *config.warnings, netlink_problem())
     for warning in filter(None, warnings):
         runtime.log.warning("config.warning", reason=warning)
     raise_open_files_limit()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from broker.access.caller import PLAIN_TOKEN
-from broker.access.caller_lookup import Subjects
+from broker.access.caller_lookup import CallerLookup
 from broker.clock import Clock
 from broker.config import Config
 from broker.credentials import IdToken
@@ -24,13 +24,13 @@ from broker.http.server import Limits
 from broker.keeper import Keeper
 from broker.lease import NotReady
 from broker.surfaces.container import Container
-from broker.surfaces.control import Control, Endpoints, Handing
+from broker.surfaces.control import BrokerEndpoints, Control, NamespaceExports
 from broker.surfaces.imds import Imds
-from broker.surfaces.imds_tree import Place, instance_id_from
-from broker.surfaces.namespace import NamespaceTokens, Routed
+from broker.surfaces.imds_tree import Instance, instance_id_from
+from broker.surfaces.namespace import ContainerRouter, NamespaceTokens
 from broker.surfaces.ops import Ops
 from broker.surfaces.session_tokens import SessionTokens
-from broker.surfaces.token_file import BareJwt, Form, TokenFile, TokenJson
+from broker.surfaces.token_file import BareJwt, FileFormat, TokenFileWriter, TokenJson
 from broker.telemetry.events import Telemetry
 from broker.telemetry.metrics import Metrics
 
@@ -43,7 +43,7 @@ def control_surface(
     config: Config,
     pipelines: Pipelines,
     access: Access,
-    endpoints: Endpoints,
+    endpoints: BrokerEndpoints,
     *,
     is_open: Callable[[], bool],
 ) -> Surface:
@@ -54,11 +54,11 @@ def control_surface(
         identities=pipelines.identities,
         id_tokens=by_audience(config, pipelines),
         rules=access.rules,
-        facts=Subjects(access.facts),
+        facts=CallerLookup(access.facts),
         usage=access.usage,
         owner_uid=os.geteuid(),
         container_token=lambda: access.tokens.newest(PLAIN_TOKEN),
-        handing=handing_on(config, access),
+        exports=handing_on(config, access),
         endpoints=endpoints,
         is_open=is_open,
     )
@@ -70,7 +70,7 @@ def imds_surface(config: Config, pipelines: Pipelines, access: Access, runtime: 
         rules=access.rules,
         guard=access.guard,
         tokens=SessionTokens(access.keys),
-        place=place_of(config, pipelines, runtime.clock),
+        instance=instance_of(config, pipelines, runtime.clock),
         v1=config.imds.v1,
     )
 
@@ -87,9 +87,9 @@ def container_surface(config: Config, pipelines: Pipelines, access: Access) -> S
         rules=access.rules,
         guard=access.guard,
         secrets=access.tokens,
-        spec_secrets=access.spec_secrets,
+        token_spec_signer=access.token_spec_signer,
     )
-    return Routed(namespace=namespace, container=container)
+    return ContainerRouter(namespace=namespace, container=container)
 
 
 def by_audience(config: Config, pipelines: Pipelines) -> Mapping[str, Keeper[IdToken]]:
@@ -97,12 +97,12 @@ def by_audience(config: Config, pipelines: Pipelines) -> Mapping[str, Keeper[IdT
     return {each.audience: pipelines.id_tokens[each.name] for each in reversed(config.id_tokens)}
 
 
-def handing_on(config: Config, access: Access) -> Handing:
+def handing_on(config: Config, access: Access) -> NamespaceExports:
     """Return what is told to a caller who may have a Namespace token: the way to it."""
     files = {each.identity: each.file for each in config.namespace_tokens if each.file}
-    return Handing(
+    return NamespaceExports(
         files={identity: str(file) for identity, file in files.items()},
-        spec_secrets=access.spec_secrets,
+        token_spec_signer=access.token_spec_signer,
     )
 
 
@@ -117,22 +117,22 @@ def token_files(
     telemetry: Telemetry,
     undo: AsyncExitStack,
     *,
-    before: Mapping[FileKey, TokenFile[Any]],
-) -> dict[FileKey, TokenFile[Any]]:
+    before: Mapping[FileKey, TokenFileWriter[Any]],
+) -> dict[FileKey, TokenFileWriter[Any]]:
     """Open every configured token file's place, to be closed with *undo*; one that was kept in the
     same way *before* is kept on.
 
     Raises:
         Misconfigured: One must not be used.
     """
-    files: dict[FileKey, TokenFile[Any]] = {}
+    files: dict[FileKey, TokenFileWriter[Any]] = {}
     for path, group, keeper, form in wanted_files(config, pipelines):
         kept = (path, group, keeper)
         if kept in before:
             files[kept] = before[kept]
             continue
         try:
-            files[kept] = TokenFile(
+            files[kept] = TokenFileWriter(
                 path,
                 keeper=keeper,
                 form=form,
@@ -150,7 +150,7 @@ def token_files(
 
 def wanted_files(
     config: Config, pipelines: Pipelines
-) -> Iterator[tuple[Path, str | None, Keeper[Any], Form[Any]]]:
+) -> Iterator[tuple[Path, str | None, Keeper[Any], FileFormat[Any]]]:
     """Yield each file that a token is to be in: where, for which group, whose, in which form."""
     for each in config.namespace_tokens:
         if each.file is not None:
@@ -160,11 +160,11 @@ def wanted_files(
             yield entry.file, None, pipelines.id_tokens[entry.name], BareJwt()
 
 
-def place_of(config: Config, pipelines: Pipelines, clock: Clock) -> Place:
+def instance_of(config: Config, pipelines: Pipelines, clock: Clock) -> Instance:
     """Return what IMDS says of this machine: what is configured, else Namespace's facts, else
     this host's."""
     default = next((e.role for e in config.roles if e.role.name == config.default_role), None)
-    return Place(
+    return Instance(
         instance_id=config.imds.instance_id
         or _namespace_instance_id(pipelines)
         or instance_id_from(host.machine_id()),

@@ -105,14 +105,14 @@ def wire(config: Config, clouds: "Clouds", *, before: Pipelines | None = None) -
     return Pipelines(
         identities,
         {
-            name: wiring.role(entry, bearer=identities[entry.identity], lease_key=name)
+            name: wiring.role(entry, bearer=identities[entry.identity], key=name)
             for name, entry in assumed.items()
         },
         {
             lease_key(name, rule.name): wiring.role(
                 under(assumed[name], rule),
                 bearer=identities[assumed[name].identity],
-                lease_key=lease_key(name, rule.name),
+                key=lease_key(name, rule.name),
             )
             for rule in config.rules
             if rule.grant.narrowed
@@ -155,12 +155,12 @@ class Wiring:
         return self._heir(clouds.kept(f"identity/{name}", source, often=often))
 
     def role(
-        self, entry: RoleConfig, *, bearer: Keeper[NamespaceToken], lease_key: str
+        self, entry: RoleConfig, *, bearer: Keeper[NamespaceToken], key: str
     ) -> Keeper[AwsCredentials]:
         made_of = fingerprints.of_role(entry, bearer=self.fingerprints[bearer.name])
         source = self._clouds.assuming(entry, bearer=bearer)
-        return self._same(f"role/{lease_key}", made_of, bearer) or self._heir(
-            self._clouds.kept(f"role/{lease_key}", source, often=True)
+        return self._same(f"role/{key}", made_of, bearer) or self._heir(
+            self._clouds.kept(f"role/{key}", source, often=True)
         )
 
     def id_token(self, entry: IdTokenConfig, *, bearer: Keeper[NamespaceToken]) -> Keeper[IdToken]:

@@ -25,7 +25,7 @@ class Member(Protocol):
 
     @property
     def counted_as(self) -> str:
-        """Whose it is, for limits (`Caller.counted_as`)."""
+        """Whose it is, for limits (`Caller.limit_key`)."""
 
     @property
     def is_exempt(self) -> bool:

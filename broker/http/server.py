@@ -400,7 +400,7 @@ class Connection(asyncio.BufferedProtocol):
     )
 
     def __init__(self, desk: Desk, sock: socket.socket, caller: Caller) -> None:
-        self.counted_as = caller.counted_as
+        self.counted_as = caller.limit_key
         self.is_exempt = caller.uid in desk.exempt
         self.is_open = False  # there is a transport
         self.is_ending = False  # whatever still comes is dropped

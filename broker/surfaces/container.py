@@ -11,7 +11,13 @@ from broker.access.rules import Rules
 from broker.http.guard import Guard
 from broker.http.message import Answer, Request
 from broker.surfaces.container_tokens import ContainerTokens
-from broker.surfaces.documents import Held, credentials_document, handed_out, problem, servable
+from broker.surfaces.documents import (
+    CredentialHolder,
+    credentials_document,
+    handed_out,
+    problem,
+    servable,
+)
 
 DEFAULT_ROLE_PATHS = (
     ("v1", "credentials"),
@@ -28,7 +34,7 @@ class Container:
 
     def __init__(
         self,
-        keepers: Mapping[str, Held],
+        keepers: Mapping[str, CredentialHolder],
         *,
         rules: Rules,
         guard: Guard,

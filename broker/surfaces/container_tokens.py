@@ -108,7 +108,7 @@ OVERLAP = timedelta(hours=1)
 what was exported as a value is only read when a program starts. Source: C-70, C-83."""
 
 
-class KeptTokens(ContainerTokens):
+class ContainerTokenFiles(ContainerTokens):
     """One token for each name, in a file that is made where there is none.
 
     A token is rotated by its file: whoever replaces or removes it gets the new one taken, or made,
@@ -137,18 +137,18 @@ class KeptTokens(ContainerTokens):
         self._older: dict[str, tuple[tuple[str, datetime], ...]] = {}
         super().__init__(self._accepted())
 
-    def is_about(self, files: Mapping[str, Path], *, group: str | None) -> bool:
+    def is_for_files(self, files: Mapping[str, Path], *, group: str | None) -> bool:
         """Say whether these are the tokens in *files*, for *group*."""
         return self._files == dict(files) and self._group == group
 
-    def followed_by(self, files: Mapping[str, Path], *, group: str | None) -> "KeptTokens":
+    def with_files(self, files: Mapping[str, Path], *, group: str | None) -> "ContainerTokenFiles":
         """Return the tokens in *files*: of who is named there still, what is good now stays good
         for a while; nobody else's is.
 
         Raises:
             ValueError, OSError: As for the constructor.
         """
-        new = KeptTokens(files, clock=self._clock, group=group, warn=self._warn)
+        new = ContainerTokenFiles(files, clock=self._clock, group=group, warn=self._warn)
         until = self._clock.now() + OVERLAP
         for name in self._newest.keys() & new._newest.keys():
             was = self._newest[name]
@@ -172,7 +172,7 @@ class KeptTokens(ContainerTokens):
     def watched(self) -> Iterable[Path]:
         return self._files.values()
 
-    def look_again(self) -> None:
+    def reread(self) -> None:
         """Take what the files hold now; trouble with one leaves its token as it was."""
         for name, path in self._files.items():
             try:

@@ -9,22 +9,22 @@ from urllib.parse import parse_qs
 
 from broker import __version__
 from broker.access.caller import Caller, Grant
-from broker.access.rules import ExplainedRules, Verdict
+from broker.access.rules import ExplainedRules, RuleResult
 from broker.access.usage import Usage
 from broker.credentials import AwsCredentials, IdToken, NamespaceToken
 from broker.http.message import Answer, Request
 from broker.keeper import Keeper, Status
 from broker.lease import NotReady
 from broker.surfaces.documents import credentials_document, handed_out
-from broker.surfaces.namespace import SpecSecrets, handed_token, spec_for
+from broker.surfaces.namespace import TokenSpecSigner, handed_token, token_spec
 from broker.surfaces.ops import json_answer, lease_facts, lease_named, readiness, rfc3339
 
-Asked = Mapping[str, str]
+Query = Mapping[str, str]
 """What stands in the query."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoints:
+class BrokerEndpoints:
     """Where this daemon can be reached, for the commands that tell clients."""
 
     imds: tuple[str, ...]
@@ -37,23 +37,23 @@ class Endpoints:
 class CallerFacts(Protocol):
     """Callers by what a person calls them, and what is told of them."""
 
-    def subject(self, asked: Asked) -> Caller:
+    def find(self, asked: Query) -> Caller:
         """Return the caller meant by ``pid``, ``uid`` or ``addr``.
 
         Raises:
             LookupError: There is none such.
         """
 
-    def told(self, caller: Caller) -> dict[str, Any]: ...
+    def describe(self, caller: Caller) -> dict[str, Any]: ...
 
     def user_of(self, uid: int) -> str | None: ...
 
 
-def reason_of(verdict: Verdict) -> str:
+def reason_of(verdict: RuleResult) -> str:
     """Return why a rule matched or did not, for a person."""
     because = "; ".join(
         f"{missed.key} is {missed.found or 'not known'}, not {missed.wanted}"
-        for missed in verdict.missed
+        for missed in verdict.mismatches
     )
     if verdict.outcome == "not known":
         return f"{because}: who may be meant here gets nothing below"
@@ -61,21 +61,21 @@ def reason_of(verdict: Verdict) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Handing:
+class NamespaceExports:
     """The ways in which Namespace tokens are handed on: each identity's file, and whose secret."""
 
     files: Mapping[str, str]
-    spec_secrets: SpecSecrets = field(repr=False)
+    token_spec_signer: TokenSpecSigner = field(repr=False)
 
     def facts_for(
-        self, uid: int | None, endpoints: Endpoints, grant: Grant
+        self, uid: int | None, endpoints: BrokerEndpoints, grant: Grant
     ) -> dict[str, str | None]:
         """Return what nsc and the Namespace SDKs are to be told: ``{"token_file", "token_spec"}``.
         A file is for whoever may read it; the spec holds a secret, for who may have the token."""
         file = next(iter(self.files.values()), None)
         spec = None
         if grant.namespace_tokens and endpoints.container and uid is not None:
-            spec = spec_for(endpoints.container[0], self.spec_secrets.segment_for(uid))
+            spec = token_spec(endpoints.container[0], self.token_spec_signer.segment_for(uid))
         return {"token_file": file, "token_spec": spec}
 
 
@@ -101,8 +101,8 @@ class Control:
         usage: Usage,
         owner_uid: int,
         container_token: Callable[[], str],
-        handing: Handing,
-        endpoints: Endpoints,
+        exports: NamespaceExports,
+        endpoints: BrokerEndpoints,
         is_open: Callable[[], bool],
     ) -> None:
         """*held* by the name a grant gives its lease, *id_tokens* by audience. *is_open* tells
@@ -114,7 +114,7 @@ class Control:
         self._usage = usage
         self._identities = identities
         self._id_tokens = id_tokens
-        self._handing = handing
+        self._exports = exports
         self._rules = rules
         self._owners = {0, owner_uid}
         self._container_token = container_token
@@ -148,7 +148,7 @@ class Control:
     def head_too_long(self) -> Answer:
         return problem(431, "head-too-long", "the request's header fields are too long")
 
-    def _ready(self, asked: Asked, _: Caller, now: datetime) -> Answer:
+    def _ready(self, asked: Query, _: Caller, now: datetime) -> Answer:
         role = asked.get("role")
         statuses = [keeper.status(now=now) for keeper in self._keepers]
         if role is not None:
@@ -161,7 +161,7 @@ class Control:
         ready = ready and self._is_open()
         return json_answer(200 if ready else 503, {**document, "ready": ready}, route="ready")
 
-    def _status(self, _: Asked, caller: Caller, now: datetime) -> Answer:
+    def _status(self, _: Query, caller: Caller, now: datetime) -> Answer:
         grant = self._rules.grant_for(caller)
         if caller.uid not in self._owners and not grant.any:
             return self._refused(caller)
@@ -183,7 +183,7 @@ class Control:
             },
             "rules": [
                 {**rule, "last_matched_at": rfc3339(rule["last_matched_at"])}
-                for rule in self._usage.of_rules()
+                for rule in self._usage.rule_matches()
             ],
         }
         return json_answer(200, document, route="status")
@@ -206,7 +206,7 @@ class Control:
         }
         return json_answer(200, document, route="status")
 
-    def _credentials(self, asked: Asked, caller: Caller, now: datetime) -> Answer:
+    def _credentials(self, asked: Query, caller: Caller, now: datetime) -> Answer:
         grant = self._rules.grant_for(caller)
         name = asked.get("role") or grant.default_role
         if name is None or name not in grant.roles:
@@ -225,7 +225,7 @@ class Control:
             rule=grant.rule,
         )
 
-    def _client(self, asked: Asked, caller: Caller, now: datetime) -> Answer:
+    def _client(self, asked: Query, caller: Caller, now: datetime) -> Answer:
         grant = self._rules.grant_for(caller)
         role = asked.get("role")
         if not grant.any or (role is not None and role not in grant.roles):
@@ -234,11 +234,11 @@ class Control:
             self._endpoints,
             grant,
             container_token=self._container_token(),
-            namespace=self._handing.facts_for(caller.uid, self._endpoints, grant),
+            namespace=self._exports.facts_for(caller.uid, self._endpoints, grant),
         )
         return json_answer(200, document, route="client")
 
-    def _namespace_token(self, asked: Asked, caller: Caller, now: datetime) -> Answer:
+    def _namespace_token(self, asked: Query, caller: Caller, now: datetime) -> Answer:
         """Answer the facts to owners and to whom the rules grant the token; the token itself to
         the latter only: it opens every role that trusts the workspace."""
         grant = self._rules.grant_for(caller)
@@ -264,7 +264,7 @@ class Control:
         issued = handed_token("namespace-token", lease) if document["token"] else None
         return json_answer(200, document, route="namespace-token", issued=issued, rule=grant.rule)
 
-    def _id_token(self, asked: Asked, caller: Caller, now: datetime) -> Answer:
+    def _id_token(self, asked: Query, caller: Caller, now: datetime) -> Answer:
         audience = asked.get("audience")
         grant = self._rules.grant_for(caller)
         if audience not in grant.id_token_audiences or audience not in self._id_tokens:
@@ -277,18 +277,18 @@ class Control:
         issued = handed_token("id-token", lease)
         return json_answer(200, document, route="id-token", issued=issued, rule=grant.rule)
 
-    def _who(self, asked: Asked, caller: Caller, _: datetime) -> Answer:
+    def _who(self, asked: Query, caller: Caller, _: datetime) -> Answer:
         """Explain what another caller would get; it hands out nothing."""
         if caller.uid not in self._owners:
             return self._refused(caller)
         try:
-            subject = self._facts.subject(asked)
+            subject = self._facts.find(asked)
         except LookupError as error:
             return problem(404, "no-such-caller", str(error), route="who")
         explained = self._rules.explain(subject)
         grant = explained.grant
         document = {
-            "caller": self._facts.told(subject),
+            "caller": self._facts.describe(subject),
             "rule": explained.rule,
             "roles": sorted(grant.roles),
             "default_role": grant.default_role,
@@ -300,7 +300,7 @@ class Control:
                     "matches": verdict.outcome == "matched",
                     "because": reason_of(verdict),
                 }
-                for verdict in explained.verdicts
+                for verdict in explained.results
             ],
         }
         return json_answer(200, document, route="who")
@@ -314,7 +314,7 @@ class Control:
 
 
 def client_facts(
-    endpoints: Endpoints,
+    endpoints: BrokerEndpoints,
     grant: Grant,
     *,
     container_token: str,

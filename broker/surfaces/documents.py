@@ -15,13 +15,13 @@ from broker.http.message import Answer, Issued
 from broker.lease import Lease, NotReady
 
 
-class Held(Protocol):
+class CredentialHolder(Protocol):
     """What the surfaces need of a keeper: the newest lease, from memory."""
 
     def current(self, *, now: datetime | None = None) -> Lease[AwsCredentials]: ...
 
 
-def servable(held: Held, *, now: datetime) -> Lease[AwsCredentials] | None:
+def servable(held: CredentialHolder, *, now: datetime) -> Lease[AwsCredentials] | None:
     """Return the lease to hand out, or None where there is none that every client can take:
     live by its expiry as we write it, and of characters that need no escape.
 
@@ -48,7 +48,7 @@ def handed_out(lease: Lease[AwsCredentials]) -> Issued:
     )
 
 
-def written(instant: datetime) -> str:
+def rfc3339(instant: datetime) -> str:
     """Return *instant* in the one form that every client reads, rounded down.
 
     Source: sdk-client-contract C-44.
@@ -76,7 +76,7 @@ def imds_credentials(
     """
     members = {
         "Code": "Success",
-        "LastUpdated": written(min(lease.issued_at, now)),
+        "LastUpdated": rfc3339(min(lease.issued_at, now)),
         "Type": "AWS-HMAC",
         "AccessKeyId": lease.value.access_key_id,
         "SecretAccessKey": lease.value.secret_access_key,
@@ -111,7 +111,7 @@ def iam_info(lease: Lease[AwsCredentials], *, role: str, now: datetime) -> bytes
     return ec2_json(
         {
             "Code": "Success",
-            "LastUpdated": written(min(lease.issued_at, now)),
+            "LastUpdated": rfc3339(min(lease.issued_at, now)),
             "InstanceProfileArn": profile,
             "InstanceProfileId": "AIPA"
             + b32encode(sha256(profile.encode()).digest())[:17].decode(),
@@ -121,7 +121,7 @@ def iam_info(lease: Lease[AwsCredentials], *, role: str, now: datetime) -> bytes
 
 def _expiration(lease: Lease[AwsCredentials]) -> str:
     assert lease.expires_at is not None, "servable leases have an end"
-    return written(lease.expires_at)
+    return rfc3339(lease.expires_at)
 
 
 EC2_SERVER: Mapping[str, str] = MappingProxyType({"Server": "EC2ws"})

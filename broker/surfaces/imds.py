@@ -14,7 +14,7 @@ from broker.http.message import Answer, Issued, Request
 from broker.lease import Lease
 from broker.surfaces.documents import (
     EC2_SERVER,
-    Held,
+    CredentialHolder,
     handed_out,
     iam_info,
     imds_credentials,
@@ -22,7 +22,7 @@ from broker.surfaces.documents import (
     page,
     servable,
 )
-from broker.surfaces.imds_tree import LISTED_VERSIONS, Place, Route, route_of, text_at, tree_of
+from broker.surfaces.imds_tree import LISTED_VERSIONS, Instance, Route, route_of, text_at, tree_of
 from broker.surfaces.session_tokens import LONGEST_TTL_S, SessionTokens
 
 TOKEN_HEADER = "x-aws-ec2-metadata-token"  # noqa: S105 - a name, no secret
@@ -39,22 +39,22 @@ class Imds:
 
     def __init__(
         self,
-        keepers: Mapping[str, Held],
+        keepers: Mapping[str, CredentialHolder],
         *,
         rules: Rules,
         guard: Guard,
         tokens: SessionTokens,
-        place: Place,
+        instance: Instance,
         v1: bool = False,
     ) -> None:
         self._keepers = keepers
         self._rules = rules
         self._guard = guard
         self._tokens = tokens
-        self._place = place
+        self._instance = instance
         self._v1 = v1
-        self._tree = tree_of(place, with_iam=False)
-        self._tree_with_iam = tree_of(place, with_iam=True)
+        self._tree = tree_of(instance, with_iam=False)
+        self._tree_with_iam = tree_of(instance, with_iam=True)
 
     def answer(self, request: Request, caller: Caller, *, now: datetime) -> Answer:
         """Answer from memory; never 429 or 5xx, which stop or hang clients (C-58)."""
@@ -194,7 +194,7 @@ class Imds:
             headers={
                 **EC2_SERVER,
                 "Accept-Ranges": "none",
-                "Last-Modified": http_date(changed_at or self._place.read_at),
+                "Last-Modified": http_date(changed_at or self._instance.read_at),
             },
             route=_shown(route),
             role=role,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from hashlib import sha256
 
-from broker.surfaces.documents import ec2_json, written
+from broker.surfaces.documents import ec2_json, rfc3339
 
 # Source: sdk-client-contract C-14; the dates are the public versions of EC2's own service.
 FIRST_DATED = date(2007, 1, 19)
@@ -30,7 +30,7 @@ LISTED_VERSIONS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Instance:
     """What IMDS says of the machine. What is None is absent (404), never empty or guessed (C-18).
 
     ``read_at`` is when these facts were established: ``pendingTime``, ``Last-Modified``.
@@ -90,7 +90,7 @@ def _initial(word: re.Match[str]) -> str:
 Tree = Mapping[str, "Tree | str"]
 
 
-def tree_of(place: Place, *, with_iam: bool) -> Tree:
+def tree_of(instance: Instance, *, with_iam: bool) -> Tree:
     """Return what stands below a version: texts as leaves. *with_iam* where a crawler would find a
     role; its own paths are not answered from here.
 
@@ -98,17 +98,17 @@ def tree_of(place: Place, *, with_iam: bool) -> Tree:
     """
     iam: Tree = {"info": "", "security-credentials": {}}
     meta_data: Tree = {
-        "ami-id": place.image_id,
-        **_known("hostname", place.hostname),
+        "ami-id": instance.image_id,
+        **_known("hostname", instance.hostname),
         **({"iam": iam} if with_iam else {}),
-        "instance-id": place.instance_id,
-        "instance-type": place.instance_type,
-        **_known("local-hostname", place.hostname),
-        **_known("local-ipv4", place.local_ipv4),
-        **_known("mac", place.mac),
-        **_regional(place),
+        "instance-id": instance.instance_id,
+        "instance-type": instance.instance_type,
+        **_known("local-hostname", instance.hostname),
+        **_known("local-ipv4", instance.local_ipv4),
+        **_known("mac", instance.mac),
+        **_regional(instance),
     }
-    document = identity_document(place)
+    document = identity_document(instance)
     identity = {} if document is None else {"instance-identity": {"document": document}}
     return {"api": {}, "dynamic": identity, "meta-data": meta_data}
 
@@ -117,15 +117,15 @@ def _known(name: str, text: str | None) -> dict[str, str]:
     return {} if text is None else {name: text}
 
 
-def _regional(place: Place) -> Tree:
-    if place.region is None or place.zone is None:
+def _regional(instance: Instance) -> Tree:
+    if instance.region is None or instance.zone is None:
         return {}
-    china, government = place.region.startswith("cn-"), place.region.startswith("us-gov-")
+    china, government = instance.region.startswith("cn-"), instance.region.startswith("us-gov-")
     return {
         "placement": {
-            "availability-zone": place.zone,
-            **_known("availability-zone-id", zone_id(place.region, place.zone)),
-            "region": place.region,
+            "availability-zone": instance.zone,
+            **_known("availability-zone-id", zone_id(instance.region, instance.zone)),
+            "region": instance.region,
         },
         "services": {
             "domain": "amazonaws.com.cn" if china else "amazonaws.com",
@@ -134,29 +134,29 @@ def _regional(place: Place) -> Tree:
     }
 
 
-def identity_document(place: Place) -> str | None:
+def identity_document(instance: Instance) -> str | None:
     """Return the instance identity document; None without a region. It cannot be signed honestly.
 
     Source: sdk-client-contract C-17, C-18.
     """
-    if place.region is None:
+    if instance.region is None:
         return None
     return ec2_json(
         {
-            "accountId": place.account_id,
-            "architecture": place.architecture,
-            "availabilityZone": place.zone,
+            "accountId": instance.account_id,
+            "architecture": instance.architecture,
+            "availabilityZone": instance.zone,
             "billingProducts": None,
             "devpayProductCodes": None,
             "marketplaceProductCodes": None,
-            "imageId": place.image_id,
-            "instanceId": place.instance_id,
-            "instanceType": place.instance_type,
+            "imageId": instance.image_id,
+            "instanceId": instance.instance_id,
+            "instanceType": instance.instance_type,
             "kernelId": None,
-            "pendingTime": written(place.read_at),
-            "privateIp": place.local_ipv4,
+            "pendingTime": rfc3339(instance.read_at),
+            "privateIp": instance.local_ipv4,
             "ramdiskId": None,
-            "region": place.region,
+            "region": instance.region,
             "version": "2017-09-30",
         }
     ).decode("ascii")

@@ -22,14 +22,14 @@ from broker.http.message import Answer, Issued, Kind, Request
 from broker.lease import Lease, NotReady
 from broker.surfaces.container import Container, admission, bearer
 from broker.surfaces.container_tokens import ContainerTokens
-from broker.surfaces.documents import problem, written
+from broker.surfaces.documents import problem, rfc3339
 
 MASTER_BYTES = 32
 UID_BYTES = 4
 SEAL_BYTES = 28
 
 
-class SpecSecrets:
+class TokenSpecSigner:
     """Makes each caller's segment and knows it again, without keeping any: the caller's uid and a
     seal over it, 32 bytes in URL-safe characters."""
 
@@ -53,7 +53,7 @@ class SpecSecrets:
         return uid if hmac.compare_digest(self.segment_for(uid).encode("ascii"), raw) else None
 
 
-def kept_spec_secrets(path: Path) -> SpecSecrets:
+def load_token_spec_signer(path: Path) -> TokenSpecSigner:
     """Return the secrets made from the master in *path*, made 0600 where there is none: specs that
     were handed out stay good as long as it is kept.
 
@@ -70,10 +70,10 @@ def kept_spec_secrets(path: Path) -> SpecSecrets:
         raise ValueError(
             f"{path} holds {len(master)} bytes, not {MASTER_BYTES}; remove it and another is made"
         )
-    return SpecSecrets(master)
+    return TokenSpecSigner(master)
 
 
-def spec_for(base_url: str, segment: str) -> str:
+def token_spec(base_url: str, segment: str) -> str:
     """Return what ``NSC_TOKEN_SPEC`` is set to, for the container endpoint at *base_url*: JSON in
     base64 of the standard alphabet without padding. It is as secret as the token.
 
@@ -90,7 +90,7 @@ NAMESPACE_TOKEN = ("v1", "namespace-token")
 ID_TOKEN = ("v1", "id-token")
 
 
-class Holds(Protocol[T_co]):
+class TokenHolder(Protocol[T_co]):
     """What this surface needs of a keeper: the newest lease, from memory."""
 
     def current(self, *, now: datetime | None = None) -> Lease[T_co]: ...
@@ -113,13 +113,13 @@ class NamespaceTokens:
 
     def __init__(
         self,
-        tokens: Mapping[str, Holds[NamespaceToken]],
+        tokens: Mapping[str, TokenHolder[NamespaceToken]],
         *,
-        id_tokens: Mapping[str, Holds[IdToken]],
+        id_tokens: Mapping[str, TokenHolder[IdToken]],
         rules: Rules,
         guard: Guard,
         secrets: ContainerTokens,
-        spec_secrets: SpecSecrets,
+        token_spec_signer: TokenSpecSigner,
     ) -> None:
         """*tokens* by the identity's name, *id_tokens* by audience. Of several that a caller may
         have, the first is the default."""
@@ -128,7 +128,7 @@ class NamespaceTokens:
         self._rules = rules
         self._guard = guard
         self._secrets = secrets
-        self._spec_secrets = spec_secrets
+        self._spec_secrets = token_spec_signer
 
     def is_for(self, request: Request) -> bool:
         """Say whether the path is one of ours, good or not; else it is the container endpoint's."""
@@ -217,7 +217,9 @@ class NamespaceTokens:
         }
         return _document(members, route="id-token", issued=handed_token("id-token", lease))
 
-    def _token_for(self, grant: Grant, named: Sequence[str] = ()) -> Holds[NamespaceToken] | None:
+    def _token_for(
+        self, grant: Grant, named: Sequence[str] = ()
+    ) -> TokenHolder[NamespaceToken] | None:
         granted = [name for name in self._tokens if name in grant.namespace_tokens]
         wanted = [name for name in granted if [name] == named] if named else granted[:1]
         return self._tokens[wanted[0]] if wanted else None
@@ -228,7 +230,7 @@ def handed_token(kind: Kind, lease: Lease[object]) -> Issued:
     return Issued(kind=kind, expires_at=lease.expires_at)
 
 
-def live_lease(held: Holds[T_co] | None, *, now: datetime) -> Lease[T_co] | None:
+def live_lease(held: TokenHolder[T_co] | None, *, now: datetime) -> Lease[T_co] | None:
     """Return the lease to hand out, live also by its end as we write it; None where there is
     none."""
     if held is None:
@@ -256,7 +258,7 @@ def asked(request: Request, name: str) -> list[str]:
 
 
 def _end(lease: Lease[object]) -> str | None:
-    return None if lease.expires_at is None else written(lease.expires_at)
+    return None if lease.expires_at is None else rfc3339(lease.expires_at)
 
 
 def _document(members: Mapping[str, str | None], *, route: str, issued: Issued) -> Answer:
@@ -271,7 +273,7 @@ def _absent(route: str, *, granted: bool) -> Answer:
     return problem(404, "no such token", route=route, refusal=None if granted else "not-granted")
 
 
-class Routed:
+class ContainerRouter:
     """Namespace's paths to one, everything else to the other.
 
     What could not be read, or was too long, may have been meant for either: nsc would take a body

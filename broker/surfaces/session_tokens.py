@@ -32,7 +32,7 @@ TOKEN = re.compile(r"[A-Za-z0-9_-]{56}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SigningKey:
+class SessionKey:
     """One key: its id is public, as it stands in each token."""
 
     key_id: bytes
@@ -40,7 +40,7 @@ class SigningKey:
     made_at: datetime
 
 
-class SigningKeys:
+class SessionKeys:
     """The keys of session tokens, the newest first; in memory only, or also in a state file.
 
     Trouble with the file costs old tokens their life after a restart, never the daemon its own:
@@ -49,7 +49,7 @@ class SigningKeys:
 
     def __init__(
         self,
-        keys: Iterable[SigningKey],
+        keys: Iterable[SessionKey],
         *,
         path: Path | None = None,
         warn: Callable[[str], None] = lambda _: None,
@@ -64,7 +64,7 @@ class SigningKeys:
         self._random_bytes = random_bytes
 
     @classmethod
-    def in_memory(cls, *, now: datetime, on: str = "") -> "SigningKeys":
+    def in_memory(cls, *, now: datetime, on: str = "") -> "SessionKeys":
         """Return one new key that ends with this process."""
         keys = cls(())
         keys.add_key(now, on=on)
@@ -78,7 +78,7 @@ class SigningKeys:
         now: datetime,
         on: str = "",
         warn: Callable[[str], None] = lambda _: None,
-    ) -> "SigningKeys":
+    ) -> "SessionKeys":
         """Return the keys in *path*, with a new one, written there, where there are none or the
         newest was made on another machine, or boot, than *on*: a clone has a key of its own.
 
@@ -93,7 +93,7 @@ class SigningKeys:
         return keys
 
     @property
-    def all(self) -> tuple[SigningKey, ...]:
+    def all(self) -> tuple[SessionKey, ...]:
         """Every key that tokens are checked by; the first one signs new ones."""
         return self._keys
 
@@ -105,7 +105,7 @@ class SigningKeys:
         """
         if on is not None:
             self.made_on = on
-        key = SigningKey(
+        key = SessionKey(
             key_id=self._random_bytes(KEY_ID_BYTES), secret=self._random_bytes(32), made_at=now
         )
         self._keys = (key, *_needed(key, self._keys, now=now))[:MOST_KEYS]
@@ -124,15 +124,15 @@ class SigningKeys:
 
 
 def _needed(
-    new: SigningKey, old: tuple[SigningKey, ...], *, now: datetime
-) -> tuple[SigningKey, ...]:
+    new: SessionKey, old: tuple[SessionKey, ...], *, now: datetime
+) -> tuple[SessionKey, ...]:
     """Return those of *old* that a living token may be signed by; each was replaced when the one
     before it in the row was made."""
     replaced_at = (new.made_at, *(key.made_at for key in old))
     return tuple(key for key, end in zip(old, replaced_at, strict=False) if now < end + OVERLAP)
 
 
-def _as_json(keys: tuple[SigningKey, ...], *, made_on: str) -> bytes:
+def _as_json(keys: tuple[SessionKey, ...], *, made_on: str) -> bytes:
     rows = [
         {"id": key.key_id.hex(), "secret": key.secret.hex(), "made_at": key.made_at.isoformat()}
         for key in keys
@@ -141,7 +141,7 @@ def _as_json(keys: tuple[SigningKey, ...], *, made_on: str) -> bytes:
     return json.dumps(document, indent=1).encode("ascii")
 
 
-def _read(path: Path, *, warn: Callable[[str], None]) -> tuple[tuple[SigningKey, ...], str]:
+def _read(path: Path, *, warn: Callable[[str], None]) -> tuple[tuple[SessionKey, ...], str]:
     """Return the keys in *path*, and what the newest was made on: "" where that was not noted."""
     try:
         content = read_private(path, max_mode=0o600, max_bytes=STATE_FILE_LIMIT)
@@ -158,13 +158,13 @@ def _read(path: Path, *, warn: Callable[[str], None]) -> tuple[tuple[SigningKey,
     return (), ""
 
 
-def _key(row: dict[str, str]) -> SigningKey:
+def _key(row: dict[str, str]) -> SessionKey:
     """Return the key of that row.
 
     Raises:
         ValueError, KeyError, TypeError, AttributeError: It is none.
     """
-    key = SigningKey(
+    key = SessionKey(
         key_id=bytes.fromhex(row["id"]),
         secret=bytes.fromhex(row["secret"]),
         made_at=datetime.fromisoformat(row["made_at"]).astimezone(UTC),
@@ -195,7 +195,7 @@ class SessionTokens:
     """
 
     def __init__(
-        self, keys: SigningKeys, *, random_bytes: Callable[[int], bytes] = os.urandom
+        self, keys: SessionKeys, *, random_bytes: Callable[[int], bytes] = os.urandom
     ) -> None:
         self._keys = keys
         self._random_bytes = random_bytes
@@ -232,5 +232,5 @@ def _milliseconds(instant: datetime) -> int:
     return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
 
 
-def _mac(key: SigningKey, signed: bytes, binding: str) -> bytes:
+def _mac(key: SessionKey, signed: bytes, binding: str) -> bytes:
     return hmac.digest(key.secret, signed + binding.encode(), "sha256")[:MAC_BYTES]

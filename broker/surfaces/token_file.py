@@ -21,7 +21,7 @@ from broker.surfaces.container_tokens import gid_of
 T_contra = TypeVar("T_contra", contravariant=True)
 
 
-class Form(Protocol[T_contra]):
+class FileFormat(Protocol[T_contra]):
     """How a value is written, and what is known of files of that kind."""
 
     cache: str | None
@@ -113,7 +113,7 @@ class FileEvent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NotWritten(FileEvent):
+class FileNotWritten(FileEvent):
     """The file is not what it should be; another attempt follows, except when we are leaving."""
 
     reason: str
@@ -121,7 +121,7 @@ class NotWritten(FileEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShortLived(FileEvent):
+class TokenTooShortLived(FileEvent):
     """The source's tokens live too short for 20 minutes to be left at all times. Told once.
 
     Source: namespace-api 10.
@@ -134,7 +134,7 @@ class ShortLived(FileEvent):
 def _tell_nobody(_: FileEvent) -> None: ...
 
 
-class TokenFile(Generic[T]):
+class TokenFileWriter(Generic[T]):
     """One file, kept equal to a keeper's newest lease, and absent where that has ended.
 
     It is replaced at once, in a directory of our own that is opened once; nothing else is left
@@ -147,7 +147,7 @@ class TokenFile(Generic[T]):
         path: Path,
         *,
         keeper: Keeper[T],
-        form: Form[T],
+        form: FileFormat[T],
         clock: Clock,
         group: str | None = None,
         on_event: Callable[[FileEvent], None] = _tell_nobody,
@@ -226,7 +226,7 @@ class TokenFile(Generic[T]):
         if life < self._form.least_life:
             self._short_life_told = True
             self.on_event(
-                ShortLived(
+                TokenTooShortLived(
                     file=self.path,
                     life_s=life.total_seconds(),
                     wanted_s=self._form.least_life.total_seconds(),
@@ -303,7 +303,7 @@ class TokenFile(Generic[T]):
 
     def _tell_not_written(self, error: OSError | ValueError, *, retry_in_s: float | None) -> None:
         reason = f"{self.path}: {error.strerror}" if isinstance(error, OSError) else str(error)
-        self.on_event(NotWritten(file=self.path, reason=reason, retry_in_s=retry_in_s))
+        self.on_event(FileNotWritten(file=self.path, reason=reason, retry_in_s=retry_in_s))
 
 
 async def _to_its_end(work: Callable[[], None]) -> None:

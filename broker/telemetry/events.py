@@ -9,7 +9,7 @@ from typing import Any
 from broker.clock import Clock
 from broker.http.message import Exchange
 from broker.keeper import Event, Expired, Obtained, RenewalFailed, RenewalRefused, Renewed
-from broker.surfaces.token_file import FileEvent, NotWritten, ShortLived
+from broker.surfaces.token_file import FileEvent, FileNotWritten, TokenTooShortLived
 from broker.telemetry.audit import AuditEvent, Dropped, Failing, Restored
 from broker.telemetry.log import Log
 from broker.telemetry.metrics import Metrics
@@ -63,14 +63,14 @@ class Telemetry:
     def on_file(self, event: FileEvent) -> None:
         """Log trouble with a token file."""
         match event:
-            case NotWritten():
+            case FileNotWritten():
                 self.log.error(
                     "file.not_written",
                     file=str(event.file),
                     reason=event.reason,
                     retry_in_s=event.retry_in_s,
                 )
-            case ShortLived():
+            case TokenTooShortLived():
                 self.log.warning(
                     "file.short_lived",
                     file=str(event.file),

@@ -42,14 +42,14 @@ def test_it_is_not_bound_to_a_connection() -> None:
         pytest.param(ALICE, replace(ALICE, user_unit="mine.scope"), id="a unit of one's own"),
         pytest.param(ALICE, replace(ALICE, address="::1"), id="by another address of this host"),
         pytest.param(
-            Caller(address="2001:db8::1", elsewhere=True),
-            Caller(address="2001:db8::ffff:2", elsewhere=True),
+            Caller(address="2001:db8::1", is_remote=True),
+            Caller(address="2001:db8::ffff:2", is_remote=True),
             id="another address of the same network",
         ),
     ],
 )
 def test_what_a_caller_can_have_many_of_is_counted_together(one: Caller, other: Caller) -> None:
-    assert one.counted_as == other.counted_as
+    assert one.limit_key == other.limit_key
 
 
 @pytest.mark.parametrize(
@@ -59,18 +59,20 @@ def test_what_a_caller_can_have_many_of_is_counted_together(one: Caller, other: 
         pytest.param(ALICE, NEIGHBOUR, id="a neighbour"),
         pytest.param(NEIGHBOUR, replace(NEIGHBOUR, address="172.17.0.3"), id="two neighbours"),
         pytest.param(
-            Caller(address="2001:db8::1", elsewhere=True),
-            Caller(address="2001:db8:0:1::1", elsewhere=True),
+            Caller(address="2001:db8::1", is_remote=True),
+            Caller(address="2001:db8:0:1::1", is_remote=True),
             id="two networks",
         ),
     ],
 )
 def test_others_are_counted_by_themselves(one: Caller, other: Caller) -> None:
-    assert one.counted_as != other.counted_as
+    assert one.limit_key != other.limit_key
 
 
 def test_nothing_of_one_user_is_left_in_another() -> None:
     relay = replace(ROOT, gid=0, pid=1, container=CONTAINER, cgroup_id=4, token="ci")
 
-    assert relay.as_user(1000) == Caller(uid=1000, is_placed=False, address="127.0.0.1", token="ci")
+    assert relay.as_user(1000) == Caller(
+        uid=1000, is_located=False, address="127.0.0.1", token="ci"
+    )
     assert relay.as_user(0) == relay

@@ -6,17 +6,19 @@ import socket
 from broker.access.caller import Caller
 from broker.access.caller_lookup import HostFacts
 from broker.access.process import Processes
-from broker.access.users import People, Person
+from broker.access.users import User, UserDatabase
 
 THIS = os.path.realpath(f"/proc/{os.getpid()}/exe")
 
 
-def facts_of(person: Person | None) -> HostFacts:
-    return HostFacts(people=People(lambda _: person, longest_wait_s=30.0), processes=Processes())
+def facts_of(person: User | None) -> HostFacts:
+    return HostFacts(
+        users=UserDatabase(lambda _: person, longest_wait_s=30.0), processes=Processes()
+    )
 
 
 def test_a_user_has_a_name_and_groups() -> None:
-    facts = facts_of(Person("ci", frozenset({1000, 27})))
+    facts = facts_of(User("ci", frozenset({1000, 27})))
 
     assert facts.user_of(1000) == "ci"
     assert facts.groups_of(1000) == frozenset({1000, 27})
@@ -30,11 +32,11 @@ def test_of_a_uid_without_a_user_neither_is_known() -> None:
 
 
 def test_this_process_is_known_by_its_program() -> None:
-    facts = HostFacts(people=People(), processes=Processes())
+    facts = HostFacts(users=UserDatabase(), processes=Processes())
 
     with socket.socket() as sock:
         caller = Caller(uid=os.getuid(), inode=os.fstat(sock.fileno()).st_ino)
-        program, process = facts.exe_of(caller), facts.process_behind(caller)
+        program, process = facts.exe_of(caller), facts.process_of(caller)
 
     assert program == THIS
     assert process.pid == os.getpid()

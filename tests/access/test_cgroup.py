@@ -7,14 +7,14 @@ import pytest
 
 from broker.access.cgroup import (
     MISSING_FOR_S,
-    MOST_HANDED_ON,
-    NOWHERE,
+    MOST_DELEGATED,
+    UNKNOWN_LOCATION,
+    CgroupLocation,
     Cgroups,
-    Place,
     mounted_root,
     paths_below,
 )
-from broker.access.rate_limit import Allowance
+from broker.access.rate_limit import RateLimit
 
 USERS = "user.slice/user-1000.slice/user@1000.service"
 
@@ -56,7 +56,7 @@ def test_an_id_is_found_wherever_it_is(make: Callable[[str], int], tmp_path: Pat
     }
     cgroups = Cgroups(tmp_path)
 
-    found = {path: cgroups.place_of(number, uid=1000) for path, number in ids.items()}
+    found = {path: cgroups.location_of(number, uid=1000) for path, number in ids.items()}
 
     assert {path: place.unit for path, place in found.items()} == {
         "init.scope": "init.scope",
@@ -70,33 +70,33 @@ def test_an_id_is_found_wherever_it_is(make: Callable[[str], int], tmp_path: Pat
 
 def test_one_that_is_made_later_is_found_too(make: Callable[[str], int], tmp_path: Path) -> None:
     cgroups = Cgroups(tmp_path)
-    cgroups.place_of(make("system.slice/ssh.service"), uid=1000)
+    cgroups.location_of(make("system.slice/ssh.service"), uid=1000)
 
     later = make("system.slice/ci.service")
 
-    assert cgroups.place_of(later, uid=1000) == Place(unit="ci.service")
+    assert cgroups.location_of(later, uid=1000) == CgroupLocation(unit="ci.service")
 
 
 def test_one_that_has_ended_is_remembered(make: Callable[[str], int], tmp_path: Path) -> None:
     """Its number is never used again, and its sockets may outlive it."""
     cgroups = Cgroups(tmp_path)
     number = make("system.slice/ssh.service")
-    cgroups.place_of(number, uid=1000)
+    cgroups.location_of(number, uid=1000)
 
     (tmp_path / "system.slice/ssh.service").rename(tmp_path / "system.slice/other.service")
 
-    assert cgroups.place_of(number, uid=1000) == Place(unit="ssh.service")
+    assert cgroups.location_of(number, uid=1000) == CgroupLocation(unit="ssh.service")
 
 
 @pytest.mark.parametrize("unknown", [None, 0, 1 << 60])
 def test_what_is_no_cgroup_is_nowhere(unknown: int | None, tmp_path: Path) -> None:
-    assert Cgroups(tmp_path).place_of(unknown, uid=0) == NOWHERE
+    assert Cgroups(tmp_path).location_of(unknown, uid=0) == UNKNOWN_LOCATION
 
 
 def test_without_a_tree_every_id_is_nowhere(tmp_path: Path) -> None:
     cgroups = Cgroups(tmp_path / "absent")
 
-    assert cgroups.place_of(1, uid=0) == NOWHERE
+    assert cgroups.location_of(1, uid=0) == UNKNOWN_LOCATION
     assert cgroups.members_of(1) is None
 
 
@@ -104,7 +104,7 @@ def test_the_processes_of_a_place_are_listed(make: Callable[[str], int], tmp_pat
     number = make("system.slice/ssh.service")
     (tmp_path / "system.slice/ssh.service/cgroup.procs").write_text("17\n4711\n")
     cgroups = Cgroups(tmp_path)
-    cgroups.place_of(number, uid=0)
+    cgroups.location_of(number, uid=0)
 
     assert cgroups.members_of(number) == [17, 4711]
     assert cgroups.members_of(1 << 60) is None
@@ -113,7 +113,7 @@ def test_the_processes_of_a_place_are_listed(make: Callable[[str], int], tmp_pat
 def test_who_fills_the_tree_below_a_unit_hides_no_other(
     make: Callable[[str], int], tmp_path: Path
 ) -> None:
-    for number in range(MOST_HANDED_ON + 50):
+    for number in range(MOST_DELEGATED + 50):
         make(f"user.slice/user-1001.slice/user@1001.service/x{number}/y")
     ids = [make("system.slice/zz.service/payload"), make(f"{USERS}/app.slice/mine.service")]
 
@@ -123,7 +123,7 @@ def test_who_fills_the_tree_below_a_unit_hides_no_other(
         "/system.slice/zz.service/payload",
         f"/{USERS}/app.slice/mine.service",
     ]
-    assert len(found) < 2 * MOST_HANDED_ON
+    assert len(found) < 2 * MOST_DELEGATED
 
 
 def test_what_is_not_found_is_not_looked_for_at_once_again(
@@ -132,13 +132,13 @@ def test_what_is_not_found_is_not_looked_for_at_once_again(
     watch = Watch()
     cgroups = Cgroups(tmp_path / "tree", monotonic=watch)
     number = make("elsewhere/ssh.service")
-    cgroups.place_of(number, uid=0)
+    cgroups.location_of(number, uid=0)
 
     (tmp_path / "elsewhere").rename(tmp_path / "tree")
 
-    assert cgroups.place_of(number, uid=0) == NOWHERE
+    assert cgroups.location_of(number, uid=0) == UNKNOWN_LOCATION
     watch.at_s += MISSING_FOR_S
-    assert cgroups.place_of(number, uid=0) == Place(unit="ssh.service")
+    assert cgroups.location_of(number, uid=0) == CgroupLocation(unit="ssh.service")
 
 
 def test_who_makes_us_look_too_often_waits_alone(
@@ -146,15 +146,15 @@ def test_who_makes_us_look_too_often_waits_alone(
 ) -> None:
     watch = Watch(tick_s=0.1)
     cgroups = Cgroups(
-        tmp_path, allowance=Allowance(burst_s=0.05, share=0.01, monotonic=watch), monotonic=watch
+        tmp_path, allowance=RateLimit(burst_s=0.05, share=0.01, monotonic=watch), monotonic=watch
     )
-    cgroups.place_of(1 << 60, uid=1000)
+    cgroups.location_of(1 << 60, uid=1000)
 
     number = make("system.slice/new.service")
 
-    assert cgroups.place_of(number, uid=1000) == NOWHERE
-    assert cgroups.place_of(number, uid=1001) == Place(unit="new.service")
-    assert cgroups.place_of(number, uid=1000) == Place(unit="new.service")
+    assert cgroups.location_of(number, uid=1000) == UNKNOWN_LOCATION
+    assert cgroups.location_of(number, uid=1001) == CgroupLocation(unit="new.service")
+    assert cgroups.location_of(number, uid=1000) == CgroupLocation(unit="new.service")
 
 
 def test_a_tree_that_begins_somewhere_within_is_not_believed(tmp_path: Path) -> None:

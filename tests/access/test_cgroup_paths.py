@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.access.cgroup import NOWHERE, Place, is_handed_on, place_in
+from broker.access.cgroup import UNKNOWN_LOCATION, CgroupLocation, is_delegated, location_of_path
 
 ID = "0123456789abcdef" * 4
 USERS = "/user.slice/user-1000.slice/user@1000.service"
@@ -26,7 +26,7 @@ POD = "kubepods-burstable-pod5b4f.slice"
     ],
 )
 def test_a_unit_is_the_first_name_below_the_slices(path: str, unit: str) -> None:
-    assert place_in(path) == Place(unit=unit)
+    assert location_of_path(path) == CgroupLocation(unit=unit)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_a_unit_is_the_first_name_below_the_slices(path: str, unit: str) -> None
     ],
 )
 def test_what_stands_below_a_unit_was_named_by_whoever_runs_in_it(path: str) -> None:
-    assert place_in(path) == Place(unit="web.service")
+    assert location_of_path(path) == CgroupLocation(unit="web.service")
 
 
 @pytest.mark.parametrize(
@@ -61,16 +61,16 @@ def test_what_stands_below_a_unit_was_named_by_whoever_runs_in_it(path: str) -> 
 def test_what_stands_below_a_users_manager_is_that_users_to_choose(
     below: str, user_unit: str | None
 ) -> None:
-    place = place_in(USERS + below)
+    place = location_of_path(USERS + below)
 
-    assert place == Place(unit="user@1000.service", user_unit=user_unit, manager_uid=1000)
+    assert place == CgroupLocation(unit="user@1000.service", user_unit=user_unit, manager_uid=1000)
     assert place.user_unit_of(1000) == user_unit
 
 
 @pytest.mark.parametrize("uid", [0, 1001, None])
 def test_a_user_unit_says_nothing_of_another_users_process(uid: int | None) -> None:
     """As of root's, that a user of sudo has started."""
-    assert place_in(f"{USERS}/app.slice/backup.service").user_unit_of(uid) is None
+    assert location_of_path(f"{USERS}/app.slice/backup.service").user_unit_of(uid) is None
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_a_user_unit_says_nothing_of_another_users_process(uid: int | None) -> N
     ],
 )
 def test_a_manager_counts_only_in_the_slice_of_its_user(path: str) -> None:
-    place = place_in(path)
+    place = location_of_path(path)
 
     assert (place.user_unit, place.manager_uid) == (None, None)
 
@@ -104,7 +104,7 @@ def test_a_manager_counts_only_in_the_slice_of_its_user(path: str) -> None:
     ],
 )
 def test_a_container_counts_below_its_engines_own_slice(path: str) -> None:
-    assert place_in(path).container == ID
+    assert location_of_path(path).container == ID
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_a_container_counts_below_its_engines_own_slice(path: str) -> None:
     ],
 )
 def test_a_container_anywhere_else_is_only_a_name(path: str) -> None:
-    assert place_in(path).container is None
+    assert location_of_path(path).container is None
 
 
 @pytest.mark.parametrize(
@@ -150,19 +150,21 @@ def test_a_container_anywhere_else_is_only_a_name(path: str) -> None:
     ],
 )
 def test_other_paths_name_no_unit(path: str) -> None:
-    assert place_in(path) in (Place(), NOWHERE)
+    assert location_of_path(path) in (CgroupLocation(), UNKNOWN_LOCATION)
 
 
 @given(st.lists(st.sampled_from(["..", "a", "_b.service", "docker", ID, "x.scope", "y.slice"])))
 def test_below_the_first_unit_nothing_changes_what_was_said(names: list[str]) -> None:
     below = "".join(f"/{name}" for name in names)
 
-    assert place_in(f"/system.slice/web.service{below}") == Place(unit="web.service")
+    assert location_of_path(f"/system.slice/web.service{below}") == CgroupLocation(
+        unit="web.service"
+    )
 
 
 @given(st.text())
 def test_any_text_is_read_without_failing(path: str) -> None:
-    place = place_in(path)
+    place = location_of_path(path)
 
     assert place.container is None or len(place.container) == 64
 
@@ -179,4 +181,4 @@ def test_any_text_is_read_without_failing(path: str) -> None:
     ],
 )
 def test_units_and_containers_are_handed_on_and_slices_are_not(name: str, handed_on: bool) -> None:
-    assert is_handed_on(name) is handed_on
+    assert is_delegated(name) is handed_on

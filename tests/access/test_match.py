@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.access.match import KEYS, READINGS, Account, BadWho, Who, who_of
+from broker.access.match import KEYS, READINGS, Account, InvalidWho, Who, who_of
 
 ROOT = pwd.getpwuid(0)
 ROOTS = grp.getgrgid(ROOT.pw_gid)
@@ -74,7 +74,7 @@ def test_a_program_is_known_by_what_its_links_lead_to(tmp_path: Path) -> None:
 def test_what_cannot_be_meant_is_refused_at_its_key(
     written: dict[str, Any], key: str | None, reason: str
 ) -> None:
-    with pytest.raises(BadWho) as refused:
+    with pytest.raises(InvalidWho) as refused:
         who_of(written)
 
     assert refused.value.key == key
@@ -85,7 +85,7 @@ def test_what_cannot_be_meant_is_refused_at_its_key(
 def test_any_text_is_taken_or_refused(key: str, text: str) -> None:
     written = {key: text} if key == "cidr" else {key: text, "uid": 0}
 
-    with suppress(BadWho):
+    with suppress(InvalidWho):
         assert key in who_of(written).keys
 
 

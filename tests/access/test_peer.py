@@ -7,8 +7,8 @@ from ipaddress import ip_address
 import pytest
 
 from broker.access.caller import Caller
-from broker.access.peer import Peers, in_its_place, may_be_ours, unix_caller
-from broker.access.process import place_of_process
+from broker.access.peer import Peers, located, may_be_local, unix_caller
+from broker.access.process import location_of_process
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from broker.access.process import place_of_process
     ],
 )
 def test_an_address_is_ours_where_a_program_here_could_have_it(address: str, ours: bool) -> None:
-    assert may_be_ours(ip_address(address), 0) is ours
+    assert may_be_local(ip_address(address), 0) is ours
 
 
 def test_a_client_that_has_gone_is_not_known_by_an_address_of_this_host() -> None:
@@ -53,9 +53,9 @@ def test_the_client_of_a_unix_socket_is_where_its_process_is() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX)
 
     with ours, theirs:
-        caller = in_its_place(ours, unix_caller(ours))
+        caller = located(ours, unix_caller(ours))
 
-    place = place_of_process(os.getpid())
+    place = location_of_process(os.getpid())
     assert (caller.uid, caller.pid) == (os.getuid(), os.getpid())
     assert caller.unit in (place.unit, None)
 
@@ -64,6 +64,6 @@ def test_who_is_not_known_has_no_place() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX)
 
     with ours, theirs:
-        caller = in_its_place(ours, Caller(pid=os.getpid()))
+        caller = located(ours, Caller(pid=os.getpid()))
 
     assert caller == Caller(pid=os.getpid())

@@ -12,19 +12,19 @@ from pathlib import Path
 import pytest
 
 from broker.access.caller import Caller
-from broker.access.cgroup import NOWHERE, place_in
+from broker.access.cgroup import UNKNOWN_LOCATION, location_of_path
 from broker.access.process import (
     KEPT_S,
-    UNKNOWN,
+    UNKNOWN_PROCESS,
     Process,
     Processes,
     all_pids,
     caller_of_process,
     exe_of,
     holder_of,
-    place_of_process,
+    location_of_process,
 )
-from broker.access.rate_limit import Allowance
+from broker.access.rate_limit import RateLimit
 
 THIS = os.path.realpath(f"/proc/{os.getpid()}/exe")
 
@@ -62,14 +62,14 @@ def test_the_holder_of_a_socket_is_found() -> None:
 
 
 def test_a_socket_that_nobody_here_holds_has_no_holder() -> None:
-    assert holder_of(1 << 60, [os.getpid()]) == UNKNOWN
+    assert holder_of(1 << 60, [os.getpid()]) == UNKNOWN_PROCESS
 
 
 def test_a_socket_of_two_programs_is_nobodys(program: str) -> None:
     with socket.socket() as sock, sleeping(program, pass_fds=(sock.fileno(),)) as pid:
         found = holder_of(inode_of(sock), [os.getpid(), pid])
 
-    assert found == UNKNOWN
+    assert found == UNKNOWN_PROCESS
 
 
 def test_a_socket_of_two_processes_of_one_program_has_no_pid(program: str) -> None:
@@ -102,14 +102,14 @@ def test_a_program_that_was_replaced_is_not_known_by_its_old_name(
 
 def test_a_process_that_is_not_there_has_no_program() -> None:
     assert exe_of(1 << 30) is None
-    assert place_of_process(1 << 30) == NOWHERE
+    assert location_of_process(1 << 30) == UNKNOWN_LOCATION
 
 
 def test_the_place_of_a_process_is_where_its_cgroup_is() -> None:
     listed = Path("/proc/self/cgroup").read_text().splitlines()
     path = next((line[3:] for line in listed if line.startswith("0::")), "")
 
-    assert place_of_process(os.getpid()) in (place_in(path), NOWHERE)
+    assert location_of_process(os.getpid()) in (location_of_path(path), UNKNOWN_LOCATION)
 
 
 def test_a_process_is_explained_as_the_caller_that_it_would_be() -> None:
@@ -152,9 +152,9 @@ def test_a_connection_is_looked_for_once_in_a_while() -> None:
 
     with socket.socket() as sock:
         caller = Caller(uid=os.getuid(), inode=inode_of(sock))
-        found = {processes.behind(caller) for _ in range(10)}
+        found = {processes.process_of(caller) for _ in range(10)}
         watch.at_s += KEPT_S + 1
-        found.add(processes.behind(caller))
+        found.add(processes.process_of(caller))
 
     assert found == {Process(os.getpid(), THIS)}
     assert members.asked == 2
@@ -162,35 +162,35 @@ def test_a_connection_is_looked_for_once_in_a_while() -> None:
 
 def test_where_members_are_not_known_every_process_is_asked() -> None:
     with socket.socket() as sock:
-        found = Processes().behind(Caller(uid=os.getuid(), inode=inode_of(sock)))
+        found = Processes().process_of(Caller(uid=os.getuid(), inode=inode_of(sock)))
 
     assert found.exe == THIS
 
 
 def test_who_makes_us_look_too_often_is_not_looked_for() -> None:
     watch, members = Watch(tick_s=1.0), Members()
-    allowance = Allowance(burst_s=0.5, share=0.001, monotonic=watch)
+    allowance = RateLimit(burst_s=0.5, share=0.001, monotonic=watch)
     processes = Processes(members_of=members, allowance=allowance, monotonic=watch)
 
     for inode in range(5, 15):
-        processes.behind(Caller(uid=1000, inode=inode))
+        processes.process_of(Caller(uid=1000, inode=inode))
 
     assert members.asked == 1
 
 
 def test_a_caller_of_the_control_socket_brings_its_pid() -> None:
-    found = Processes().behind(Caller(uid=os.getuid(), pid=os.getpid()))
+    found = Processes().process_of(Caller(uid=os.getuid(), pid=os.getpid()))
 
     assert found == Process(os.getpid(), THIS)
 
 
 @pytest.mark.parametrize(
-    "caller", [Caller(inode=7), Caller(uid=1000), Caller(address="10.0.0.8", elsewhere=True)]
+    "caller", [Caller(inode=7), Caller(uid=1000), Caller(address="10.0.0.8", is_remote=True)]
 )
 def test_who_is_not_known_is_not_looked_for(caller: Caller) -> None:
     members = Members()
 
-    assert Processes(members_of=members).behind(caller) == UNKNOWN
+    assert Processes(members_of=members).process_of(caller) == UNKNOWN_PROCESS
     assert members.asked == 0
 
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.access.caller import NOTHING, Caller, Grant
-from broker.access.match import Account, Missed, Who
-from broker.access.rules import FirstMatch, OwnerOnly, Rule, Verdict
+from broker.access.caller import NO_GRANT, Caller, Grant
+from broker.access.match import Account, Mismatch, Who
+from broker.access.rules import FirstMatch, OwnerOnly, Rule, RuleResult
 from tests.support.access import (
     ALICE,
     BOB,
@@ -49,9 +49,9 @@ DOCKER = Account("docker", 27)
             Who(cidr=ip_network("172.17.0.0/16")),
             [NEIGHBOUR],
             [
-                Caller(address="172.18.0.2", elsewhere=True),
+                Caller(address="172.18.0.2", is_remote=True),
                 replace(NEIGHBOUR, uid=1000),
-                replace(NEIGHBOUR, elsewhere=False),
+                replace(NEIGHBOUR, is_remote=False),
             ],
             id="cidr",
         ),
@@ -90,26 +90,26 @@ def test_a_key_means_some_callers_and_no_others(
 
 
 def test_root_gets_nothing_that_no_rule_gives_it() -> None:
-    assert rules_of(Who(uid=1000)).grant_for(ROOT) == NOTHING
+    assert rules_of(Who(uid=1000)).grant_for(ROOT) == NO_GRANT
 
 
 def test_a_caller_on_this_host_is_never_known_by_address() -> None:
     everywhere = rules_of(Who(cidr=ip_network("0.0.0.0/0")), Who(cidr=ip_network("::/0")))
 
-    assert everywhere.grant_for(ALICE) == NOTHING
-    assert everywhere.grant_for(ORPHAN) == NOTHING
+    assert everywhere.grant_for(ALICE) == NO_GRANT
+    assert everywhere.grant_for(ORPHAN) == NO_GRANT
     assert everywhere.grant_for(NEIGHBOUR).rule == "rules[1]"
 
 
 def test_the_plain_token_names_nobody() -> None:
     rules = rules_of(Who(token="default"), Who(uid=1000))
 
-    assert rules.grant_for(replace(NEIGHBOUR, token="default")) == NOTHING
+    assert rules.grant_for(replace(NEIGHBOUR, token="default")) == NO_GRANT
     assert rules.grant_for(replace(ALICE, token="default")).rule == "rules[2]"
 
 
 def test_a_who_without_a_key_means_nobody() -> None:
-    assert rules_of(Who()).grant_for(ROOT) == NOTHING
+    assert rules_of(Who()).grant_for(ROOT) == NO_GRANT
 
 
 def test_a_rule_may_give_nothing_and_so_keep_somebody_out() -> None:
@@ -182,16 +182,16 @@ def test_an_explanation_says_of_each_rule_which_keys_did_not_hold() -> None:
 
     assert explained.rule == "rules[4]"
     assert explained.grant == rules.grant_for(ALICE)
-    assert explained.verdicts == (
-        Verdict(
+    assert explained.results == (
+        RuleResult(
             "rules[1]",
             "missed",
-            (Missed("user", "bob", "1000"), Missed("unit", "ci.service", "session-3.scope")),
+            (Mismatch("user", "bob", "1000"), Mismatch("unit", "ci.service", "session-3.scope")),
         ),
-        Verdict("rules[2]", "missed", (Missed("group", "wheel", "27 1000"),)),
-        Verdict("rules[3]", "missed", (Missed("container", CONTAINER, None),)),
-        Verdict("rules[4]", "matched"),
-        Verdict("rules[5]", "not reached"),
+        RuleResult("rules[2]", "missed", (Mismatch("group", "wheel", "27 1000"),)),
+        RuleResult("rules[3]", "missed", (Mismatch("container", CONTAINER, None),)),
+        RuleResult("rules[4]", "matched"),
+        RuleResult("rules[5]", "not reached"),
     )
 
 
@@ -199,8 +199,8 @@ def test_without_rules_the_explanation_names_the_owner() -> None:
     rules = OwnerOnly(owner_uid=1000, roles=["deploy"], default_role="deploy")
 
     assert rules.explain(ALICE).rule == "owner"
-    assert rules.explain(BOB).verdicts == (
-        Verdict("owner", "missed", (Missed("uid", "0 or 1000", "1001"),)),
+    assert rules.explain(BOB).results == (
+        RuleResult("owner", "missed", (Mismatch("uid", "0 or 1000", "1001"),)),
     )
 
 
@@ -208,7 +208,7 @@ def test_without_rules_the_explanation_names_the_owner() -> None:
 def test_the_first_rule_that_means_the_caller_or_may_mean_it_decides(
     several: list[Who], caller: Caller
 ) -> None:
-    meant = [who.means(caller, KNOWN) for who in several]
+    meant = [who.matches(caller, KNOWN) for who in several]
     deciding = next((n for n, is_meant in enumerate(meant, 1) if is_meant is not False), None)
 
     grant = rules_of(*several).grant_for(caller)
@@ -226,7 +226,7 @@ def test_an_explanation_and_the_decision_are_one(several: list[Who], caller: Cal
 
     assert explained.grant == rules.grant_for(caller)
     assert (explained.rule or "none") == explained.grant.rule
-    assert all(each.missed for each in explained.verdicts if each.outcome == "missed")
+    assert all(each.mismatches for each in explained.results if each.outcome == "missed")
 
 
 @given(whos, st.data(), callers)
@@ -258,13 +258,14 @@ def test_who_is_not_known_at_all_is_nobody(who: Who) -> None:
 
 
 @given(several_whos, callers, st.randoms(use_true_random=False))
-def test_only_the_order_of_rules_that_match_matters(
+def test_only_the_order_of_rules_that_may_match_matters(
     several: list[Who], caller: Caller, random: Any
 ) -> None:
     rules = list(rules_of(*several).rules)
-    matching = [rule for rule in rules if rule.who.holds_for(caller, KNOWN)]
-    others = [rule for rule in rules if rule not in matching]
-    mixed = list(matching)
+    # A rule that cannot be decided stops the caller, so its place matters as a match's does.
+    deciding = [rule for rule in rules if rule.who.matches(caller, KNOWN) is not False]
+    others = [rule for rule in rules if rule not in deciding]
+    mixed = list(deciding)
     for rule in others:
         mixed.insert(random.randint(0, len(mixed)), rule)
 
@@ -287,12 +288,12 @@ def test_the_connection_by_which_a_caller_comes_decides_nothing(
 
 def test_nobody_slips_past_a_rule_by_hiding_where_it_runs() -> None:
     rules = rules_of(Who(unit="sandbox.service"), Who(any_local=True))
-    hidden = replace(ALICE, unit=None, user_unit=None, container=None, is_placed=False)
-    in_no_unit = replace(hidden, is_placed=True)
+    hidden = replace(ALICE, unit=None, user_unit=None, container=None, is_located=False)
+    in_no_unit = replace(hidden, is_located=True)
 
     assert rules.grant_for(hidden).rule == "none"
     assert rules.grant_for(in_no_unit).rule == "rules[2]"
-    assert [each.outcome for each in rules.explain(hidden).verdicts] == ["not known", "not reached"]
+    assert [each.outcome for each in rules.explain(hidden).results] == ["not known", "not reached"]
 
 
 def test_nobody_slips_past_a_rule_while_the_user_database_hangs() -> None:
@@ -304,6 +305,6 @@ def test_nobody_slips_past_a_rule_while_the_user_database_hangs() -> None:
 
 def test_a_rule_that_means_somebody_else_for_certain_stops_nobody() -> None:
     rules = rules_of(Who(uid=4711, unit="sandbox.service"), Who(any_local=True))
-    hidden = replace(ALICE, unit=None, is_placed=False)
+    hidden = replace(ALICE, unit=None, is_located=False)
 
     assert rules.grant_for(hidden).rule == "rules[2]"

@@ -9,7 +9,7 @@ import socket
 import struct
 from dataclasses import asdict
 
-from broker.access.peer import Peers, why_unaskable
+from broker.access.peer import Peers, netlink_problem
 
 # Source: linux/prctl.h, linux/seccomp.h, linux/bpf_common.h, asm/unistd.h.
 PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, SECCOMP_MODE_FILTER = 22, 38, 2
@@ -49,7 +49,7 @@ def main() -> None:
         accepted, peer = listener.accept()
         with accepted:
             caller = peers.tcp_caller(local=accepted.getsockname(), peer=peer)
-    print(json.dumps({"caller": asdict(caller), "why": why_unaskable()}))
+    print(json.dumps({"caller": asdict(caller), "why": netlink_problem()}))
 
 
 if __name__ == "__main__":

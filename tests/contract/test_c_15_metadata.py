@@ -109,7 +109,7 @@ async def test_c_17_the_identity_document_has_the_real_field_set_and_no_signatur
 
 
 async def test_c_18_without_a_region_its_paths_are_404_and_never_empty() -> None:
-    async with wire_to(an_imds(place=NOWHERE), clock=FakeClock()) as wire:
+    async with wire_to(an_imds(instance=NOWHERE), clock=FakeClock()) as wire:
         for path in (
             PLACEMENT + "region",
             PLACEMENT + "availability-zone",

@@ -8,7 +8,7 @@ from broker.access.caller import Caller
 from broker.credentials import AwsCredentials
 from broker.keeper import Keeper
 from broker.lease import Unavailable
-from broker.surfaces.session_tokens import SigningKeys
+from broker.surfaces.session_tokens import SessionKeys
 from tests.support.fakes import FakeClock, Hangs, ScriptedSource, holding, running
 from tests.support.sdk import put_token, raw, token_from, v2, with_token
 from tests.support.surfaces import (
@@ -92,13 +92,13 @@ async def test_c_23_a_life_that_is_none_is_400_and_nothing_else_is() -> None:
 async def test_c_24_a_token_lives_on_over_restarts_and_new_keys(tmp_path: Path) -> None:
     clock = FakeClock()
     path = tmp_path / "imds-keys.json"
-    keys = SigningKeys.kept(path, now=clock.now())
+    keys = SessionKeys.kept(path, now=clock.now())
     async with wire_to(an_imds(keys=keys), clock=clock, caller=ALICE) as wire:
         token = await token_from(wire)
         keys.add_key(clock.now())
 
     clock.jump(hours=5, minutes=59)
-    restarted = an_imds(keys=SigningKeys.kept(path, now=clock.now()))
+    restarted = an_imds(keys=SessionKeys.kept(path, now=clock.now()))
     async with wire_to(restarted, clock=clock, caller=ALICE) as wire:
         reply = await wire.send(raw("GET", "/", with_token(token)))
 

@@ -8,7 +8,7 @@ from broker.clock import CHECK_S
 from broker.daemon import host
 from broker.daemon.lifecycle import renew_after_resume
 from broker.keeper import Keeper
-from broker.surfaces.session_tokens import SessionTokens, SigningKeys
+from broker.surfaces.session_tokens import SessionKeys, SessionTokens
 from tests.support.fakes import FakeClock, ScriptedSource, an_hour_of, running, settled
 
 
@@ -20,7 +20,7 @@ class World:
         self.boot_id = "this machine"
         self.source = ScriptedSource(an_hour_of("a lease", self.clock))
         self.keeper = Keeper("role/deploy", self.source, clock=self.clock)
-        self.keys = SigningKeys.in_memory(now=self.clock.now(), on=self.boot_id)
+        self.keys = SessionKeys.in_memory(now=self.clock.now(), on=self.boot_id)
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.access.caller import OVERFLOW_ID, Caller
-from broker.access.peer import Owner, Peers, owner_in, unix_caller, why_unaskable
+from broker.access.peer import Owner, Peers, netlink_problem, owner_in, unix_caller
 
 HERE, THERE = (ip_address("127.0.0.1"), 80), (ip_address("127.0.0.1"), 40000)
 
@@ -103,7 +103,7 @@ def test_a_client_of_another_host_is_only_an_address() -> None:
     with Peers() as peers:
         caller = peers.tcp_caller(local=("127.0.0.1", 80), peer=("192.0.2.7", 40000))
 
-    assert caller == Caller(address="192.0.2.7", elsewhere=True)
+    assert caller == Caller(address="192.0.2.7", is_remote=True)
 
 
 def test_a_bystander_that_listens_on_the_clients_port_is_not_taken_for_it() -> None:
@@ -139,7 +139,7 @@ def test_the_client_of_a_unix_socket_has_pid_uid_and_gid() -> None:
 
 
 def test_the_kernel_can_be_asked_here() -> None:
-    assert why_unaskable() is None
+    assert netlink_problem() is None
 
 
 def answer(

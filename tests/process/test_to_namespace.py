@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from broker.sandbox import Sandbox, sandbox_in_thread
-from broker.surfaces.namespace import spec_for
+from broker.surfaces.namespace import token_spec
 from tests.support.broker_process import LIMIT_S, get, until
 from tests.support.nsc import decoded_spec
 from tests.support.nsc_claims import NotLoggedIn, claims_of
@@ -370,7 +370,7 @@ def test_a_file_that_we_write_is_no_namespace_identity(workload: Workload) -> No
 
 
 def test_an_address_that_we_serve_is_no_namespace_identity(workload: Workload, own: str) -> None:
-    spec = spec_for(f"http://{own}", "secret")
+    spec = token_spec(f"http://{own}", "secret")
 
     line = workload.refusal(
         *("--container", own), config=handing_on(workload.file), environ={"NSC_TOKEN_SPEC": spec}

@@ -11,7 +11,7 @@ from broker.access.match import who_of
 from broker.access.peer import Peers
 from broker.access.process import Processes
 from broker.access.rules import FirstMatch, Rule
-from broker.access.users import People
+from broker.access.users import UserDatabase
 from broker.clock import SystemClock
 from broker.http.bind import bind
 from broker.http.server import serving
@@ -22,7 +22,7 @@ ADDRESS = "169.254.169.254"
 
 async def main() -> None:
     clock, cgroups = SystemClock(), Cgroups()
-    facts = HostFacts(people=People(), processes=Processes(members_of=cgroups.members_of))
+    facts = HostFacts(users=UserDatabase(), processes=Processes(members_of=cgroups.members_of))
     rules = FirstMatch(
         [
             Rule(number=number, who=who_of(each["who"]), roles=tuple(each["roles"]))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from broker.access.caller import Caller
 from broker.access.cgroup import Cgroups
-from broker.access.peer import Peers, in_its_place, unix_caller
+from broker.access.peer import Peers, located, unix_caller
 from broker.access.process import Processes
 from broker.http.bind import bind, bind_unix
 from tests.root.becoming import become, options
@@ -56,13 +56,13 @@ def facts_of(accepted: socket.socket, peer: tuple[str, int]) -> dict[str, object
     cgroups = Cgroups()
     with Peers(cgroups) as peers:
         caller = caller_at(accepted, peer, peers)
-    process = Processes(members_of=cgroups.members_of).behind(caller)
+    process = Processes(members_of=cgroups.members_of).process_of(caller)
     return {**asdict(caller), "behind": asdict(process)}
 
 
 def caller_at(accepted: socket.socket, peer: tuple[str, int], peers: Peers) -> Caller:
     if accepted.family == socket.AF_UNIX:
-        return in_its_place(accepted, unix_caller(accepted))
+        return located(accepted, unix_caller(accepted))
     return peers.tcp_caller(local=accepted.getsockname(), peer=peer)
 
 

@@ -17,7 +17,7 @@ OTHER_CONTAINER = "c0ffee" * 10 + "9999"
 ALICE = Caller(uid=1000, inode=7, unit="session-3.scope", address="127.0.0.1")
 BOB = Caller(uid=1001, inode=8, unit="session-4.scope", address="127.0.0.1")
 ROOT = Caller(uid=0, inode=9, unit="backup.service", address="127.0.0.1")
-NEIGHBOUR = Caller(address="172.17.0.2", elsewhere=True)
+NEIGHBOUR = Caller(address="172.17.0.2", is_remote=True)
 ORPHAN = Caller(address="127.0.0.1")
 """On this host, and nobody can say who."""
 
@@ -96,12 +96,12 @@ local_callers = st.builds(
 callers_without_uid = st.builds(
     Caller,
     address=st.none() | ADDRESSES,
-    elsewhere=st.booleans(),
+    is_remote=st.booleans(),
     token=st.none() | TOKENS,
 )
 callers = local_callers | callers_without_uid
 
-FACTS = [each.name for each in fields(Caller) if each.name != "elsewhere"]
+FACTS = [each.name for each in fields(Caller) if each.name != "is_remote"]
 
 
 def forgetting(caller: Caller, fact: str) -> Caller:

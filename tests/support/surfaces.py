@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from broker.access.caller import NOTHING, Caller, Grant
+from broker.access.caller import NO_GRANT, Caller, Grant
 from broker.access.rules import Rules
 from broker.credentials import AwsCredentials
 from broker.http.guard import Guard
@@ -12,10 +12,10 @@ from broker.http.message import Answer, Request
 from broker.lease import Lease, NotReady
 from broker.surfaces.container import Container
 from broker.surfaces.container_tokens import ContainerTokens
-from broker.surfaces.documents import Held
+from broker.surfaces.documents import CredentialHolder
 from broker.surfaces.imds import TOKEN_HEADER, TTL_HEADER, Imds
-from broker.surfaces.imds_tree import Place
-from broker.surfaces.session_tokens import SessionTokens, SigningKeys
+from broker.surfaces.imds_tree import Instance
+from broker.surfaces.session_tokens import SessionKeys, SessionTokens
 from tests.support.fakes import START, some_credentials
 
 ROLE_LIST = "/latest/meta-data/iam/security-credentials/"
@@ -31,7 +31,7 @@ DEPLOY_AND_AUDIT = Grant(
     roles=frozenset({"deploy", "audit"}), default_role="deploy", rule="rules[1]"
 )
 
-PLACE = Place(
+INSTANCE = Instance(
     instance_id="i-0123456789abcdef0",
     read_at=START,
     region="eu-central-1",
@@ -41,7 +41,7 @@ PLACE = Place(
     mac="02:00:00:00:00:07",
     architecture="x86_64",
 )
-NOWHERE = replace(PLACE, region=None)
+NOWHERE = replace(INSTANCE, region=None)
 
 
 @dataclass
@@ -64,11 +64,11 @@ class Rule:
     only_uid: int | None = None
 
     def grant_for(self, caller: Caller) -> Grant:
-        return self.grant if self.only_uid in (None, caller.uid) else NOTHING
+        return self.grant if self.only_uid in (None, caller.uid) else NO_GRANT
 
 
 EVERYBODY = Rule(DEPLOY_AND_AUDIT)
-NOBODY = Rule(NOTHING)
+NOBODY = Rule(NO_GRANT)
 ONLY_ALICE = Rule(DEPLOY_AND_AUDIT, only_uid=1000)
 
 
@@ -83,36 +83,36 @@ def lease_for(
     return Lease(value=value, issued_at=issued_at, expires_at=issued_at + life)
 
 
-def all_roles_held() -> dict[str, Held]:
+def all_roles_held() -> dict[str, CredentialHolder]:
     """`deploy` and `audit`, which the rules here grant, and `vault`, which they do not."""
     return {name: Holding(lease_for(name)) for name in ("deploy", "audit", "vault")}
 
 
-def nothing_held() -> dict[str, Held]:
+def nothing_held() -> dict[str, CredentialHolder]:
     return {name: Holding() for name in ("deploy", "audit", "vault")}
 
 
 def an_imds(
-    keepers: Mapping[str, Held] | None = None,
+    keepers: Mapping[str, CredentialHolder] | None = None,
     *,
     rules: Rules = EVERYBODY,
-    place: Place = PLACE,
+    instance: Instance = INSTANCE,
     v1: bool = False,
-    keys: SigningKeys | None = None,
+    keys: SessionKeys | None = None,
     guard: Guard | None = None,
 ) -> Imds:
     return Imds(
         all_roles_held() if keepers is None else keepers,
         rules=rules,
         guard=guard or Guard(),
-        tokens=SessionTokens(keys or SigningKeys.in_memory(now=START)),
-        place=place,
+        tokens=SessionTokens(keys or SessionKeys.in_memory(now=START)),
+        instance=instance,
         v1=v1,
     )
 
 
 def a_container(
-    keepers: Mapping[str, Held] | None = None,
+    keepers: Mapping[str, CredentialHolder] | None = None,
     *,
     rules: Rules = EVERYBODY,
     tokens: Mapping[str, tuple[str, ...]] | None = None,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.surfaces.container_tokens import KeptTokens
+from broker.surfaces.container_tokens import ContainerTokenFiles
 from tests.support.fakes import FakeClock
 
 
@@ -13,8 +13,8 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
-def kept(folder: Path, clock: FakeClock, *names: str) -> KeptTokens:
-    return KeptTokens({name: folder / name for name in names}, clock=clock)
+def kept(folder: Path, clock: FakeClock, *names: str) -> ContainerTokenFiles:
+    return ContainerTokenFiles({name: folder / name for name in names}, clock=clock)
 
 
 def test_each_name_gets_a_token_of_its_own_in_a_file_of_its_own(
@@ -45,7 +45,7 @@ def test_a_file_that_is_replaced_or_removed_rotates_its_token_with_overlap(
         (tmp_path / "ci").write_text("y" * 40)
         (tmp_path / "ci").chmod(0o600)
 
-    tokens.look_again()
+    tokens.reread()
 
     new = tokens.newest("ci")
     assert new != old
@@ -56,11 +56,11 @@ def test_a_file_that_is_replaced_or_removed_rotates_its_token_with_overlap(
 
 def test_trouble_with_a_file_leaves_its_token_in_use(tmp_path: Path, clock: FakeClock) -> None:
     warnings: list[str] = []
-    tokens = KeptTokens({"ci": tmp_path / "ci"}, clock=clock, warn=warnings.append)
+    tokens = ContainerTokenFiles({"ci": tmp_path / "ci"}, clock=clock, warn=warnings.append)
     token = tokens.newest("ci")
     (tmp_path / "ci").write_text("too short")
 
-    tokens.look_again()
+    tokens.reread()
 
     assert tokens.caller_name(token) == "ci"
     assert "too short" not in warnings[0]
@@ -73,9 +73,9 @@ def test_a_file_that_moves_rotates_its_token_and_one_that_is_not_named_any_more_
     before = kept(tmp_path, clock, "default", "ci")
     rotated_out = before.newest("ci")
     (tmp_path / "ci").unlink()
-    before.look_again()
+    before.reread()
 
-    after = before.followed_by({"ci": tmp_path / "elsewhere"}, group=None)
+    after = before.with_files({"ci": tmp_path / "elsewhere"}, group=None)
 
     for token in (rotated_out, before.newest("ci"), after.newest("ci")):
         assert after.caller_name(token) == "ci"

@@ -6,17 +6,17 @@ from typing import Any
 import pytest
 
 from broker.access.caller import Caller
-from broker.access.caller_lookup import HostFacts, Subjects
+from broker.access.caller_lookup import CallerLookup, HostFacts
 from broker.access.process import Processes
 from broker.access.rules import OwnerOnly
 from broker.access.usage import Usage
-from broker.access.users import People
+from broker.access.users import UserDatabase
 from broker.credentials import AwsCredentials, NamespaceToken
 from broker.http.message import Request
 from broker.keeper import Keeper
 from broker.lease import Refused
-from broker.surfaces.control import Control, Endpoints, Handing
-from broker.surfaces.namespace import SpecSecrets
+from broker.surfaces.control import BrokerEndpoints, Control, NamespaceExports
+from broker.surfaces.namespace import TokenSpecSigner
 from tests.support.fakes import FakeClock, holding, lease_of, some_credentials
 
 OWNER = Caller(uid=1000)
@@ -42,7 +42,7 @@ async def control_of(clock: FakeClock, *, is_open: bool = True, hands_on: bool =
         keepers=roles.values(),
         roles=roles,
         held=roles,
-        facts=Subjects(HostFacts(people=People(), processes=Processes())),
+        facts=CallerLookup(HostFacts(users=UserDatabase(), processes=Processes())),
         usage=Usage(),
         identities=identities,
         id_tokens={},
@@ -52,10 +52,10 @@ async def control_of(clock: FakeClock, *, is_open: bool = True, hands_on: bool =
             default_role="deploy",
             namespace_tokens=["default"] if hands_on else [],
         ),
-        handing=Handing(files={}, spec_secrets=SpecSecrets(b"m" * 32)),
+        exports=NamespaceExports(files={}, token_spec_signer=TokenSpecSigner(b"m" * 32)),
         owner_uid=1000,
         container_token=lambda: "t" * 43,
-        endpoints=Endpoints(
+        endpoints=BrokerEndpoints(
             imds=(),
             container=("http://127.0.0.1:8170",),
             ops=(),

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.surfaces.imds_tree import (
-    Place,
+    Instance,
     identity_document,
     instance_id_from,
     route_of,
@@ -18,7 +18,7 @@ from broker.surfaces.imds_tree import (
     zone_id,
 )
 from tests.support.fakes import START
-from tests.support.surfaces import NOWHERE, PLACE
+from tests.support.surfaces import INSTANCE, NOWHERE
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_every_path_has_a_route(path: str) -> None:
 
 def walk(path: tuple[str, ...]) -> list[str]:
     """Return the path of every leaf below, found by listings alone."""
-    tree = tree_of(PLACE, with_iam=False)
+    tree = tree_of(INSTANCE, with_iam=False)
     text = text_at(tree, path)
     assert text is not None, path
     leaves: list[str] = []
@@ -101,7 +101,7 @@ def test_a_crawler_finds_these_leaves_and_each_says_something() -> None:
 
 
 def test_what_is_not_known_is_absent_and_not_listed() -> None:
-    place = Place(instance_id="i-0123456789abcdef0", read_at=START)
+    place = Instance(instance_id="i-0123456789abcdef0", read_at=START)
     tree = tree_of(place, with_iam=False)
 
     assert text_at(tree, ("meta-data",)) == "ami-id\ninstance-id\ninstance-type"
@@ -116,7 +116,7 @@ def test_a_zone_without_a_region_is_not_served() -> None:
 
 
 def test_a_configured_zone_is_served_as_it_is() -> None:
-    place = replace(PLACE, availability_zone="eu-central-1c")
+    place = replace(INSTANCE, availability_zone="eu-central-1c")
     tree = tree_of(place, with_iam=False)
 
     assert text_at(tree, ("meta-data", "placement", "availability-zone")) == "eu-central-1c"
@@ -149,7 +149,7 @@ def test_zone_ids_have_awss_form(region: str, zone: str, expected: str | None) -
     ],
 )
 def test_the_partition_follows_the_region(region: str, partition: str, domain: str) -> None:
-    tree = tree_of(replace(PLACE, region=region), with_iam=False)
+    tree = tree_of(replace(INSTANCE, region=region), with_iam=False)
 
     assert text_at(tree, ("meta-data", "services", "partition")) == partition
     assert text_at(tree, ("meta-data", "services", "domain")) == domain

@@ -22,7 +22,13 @@ from broker.http.message import Answer, Exchange
 from broker.keeper import Keeper
 from broker.lease import Lease, NotReady
 from broker.surfaces.container_tokens import ContainerTokens
-from broker.surfaces.namespace import Holds, NamespaceTokens, Routed, SpecSecrets, spec_for
+from broker.surfaces.namespace import (
+    ContainerRouter,
+    NamespaceTokens,
+    TokenHolder,
+    TokenSpecSigner,
+    token_spec,
+)
 from tests.support.fakes import START, FakeClock, ScriptedSource, holding, running
 from tests.support.namespace_tokens import id_token_lease, token_lease
 from tests.support.nsc import Nsc
@@ -43,8 +49,8 @@ T = TypeVar("T")
 AUDIENCE = "sts.amazonaws.com"
 TOKEN = token_lease(START, prefix="nscw_", instance_id="ui3e3e3g7cfrg")
 ID_TOKEN = id_token_lease(START)
-SPEC_SECRETS = SpecSecrets(b"m" * 32)
-OURS = SPEC_SECRETS.segment_for(1000)  # ALICE's
+SIGNER = TokenSpecSigner(b"m" * 32)
+OURS = SIGNER.segment_for(1000)  # ALICE's
 BOTH = Rule(
     Grant(namespace_tokens=frozenset({"default"}), id_token_audiences=frozenset({AUDIENCE}))
 )
@@ -64,10 +70,10 @@ class Held(Generic[T]):
 
 
 def tokens_surface(
-    tokens: Mapping[str, Holds[NamespaceToken]] | None = None,
+    tokens: Mapping[str, TokenHolder[NamespaceToken]] | None = None,
     *,
     rules: Rules = BOTH,
-    id_tokens: Mapping[str, Holds[IdToken]] | None = None,
+    id_tokens: Mapping[str, TokenHolder[IdToken]] | None = None,
 ) -> NamespaceTokens:
     return NamespaceTokens(
         {"default": Held(TOKEN)} if tokens is None else tokens,
@@ -75,16 +81,16 @@ def tokens_surface(
         rules=rules,
         guard=Guard(),
         secrets=ContainerTokens({"default": (SECRET,)}),
-        spec_secrets=SPEC_SECRETS,
+        token_spec_signer=SIGNER,
     )
 
 
-def routed(namespace: NamespaceTokens | None = None) -> Routed:
-    return Routed(namespace=namespace or tokens_surface(), container=a_container())
+def routed(namespace: NamespaceTokens | None = None) -> ContainerRouter:
+    return ContainerRouter(namespace=namespace or tokens_surface(), container=a_container())
 
 
 def ask(
-    surface: NamespaceTokens | Routed,
+    surface: NamespaceTokens | ContainerRouter,
     path: str,
     *headers: tuple[str, str],
     query: str = "",
@@ -97,7 +103,7 @@ def ask(
 
 
 def as_nsc(
-    surface: NamespaceTokens | Routed, key: str = "workload_token", **known: object
+    surface: NamespaceTokens | ContainerRouter, key: str = "workload_token", **known: object
 ) -> Answer:
     """Ask as nsc does: no header, the secret in the path."""
     return ask(surface, f"/nsc/v1/{OURS}/{key}", **known)  # type: ignore[arg-type]
@@ -180,7 +186,7 @@ def test_browsers_proxies_and_foreign_hosts_get_a_closed_connection(
     "tokens", [{}, {"default": Held[NamespaceToken]()}, {"other": Held(TOKEN)}]
 )
 def test_without_a_live_token_it_is_a_closed_connection(
-    tokens: Mapping[str, Holds[NamespaceToken]],
+    tokens: Mapping[str, TokenHolder[NamespaceToken]],
 ) -> None:
     assert is_closed(as_nsc(routed(tokens_surface(tokens))))
 
@@ -359,7 +365,7 @@ def test_everything_else_is_the_container_endpoints() -> None:
 
 def test_no_answer_shows_a_token_in_its_repr() -> None:
     assert TOKEN.value.bearer not in repr(as_nsc(routed()))
-    assert OURS not in repr(SPEC_SECRETS)
+    assert OURS not in repr(SIGNER)
 
 
 paths = st.one_of(
@@ -389,11 +395,11 @@ def test_whatever_is_asked_without_a_secret_gets_no_token(
 
 # Over sockets. The caller is the test itself.
 
-MINE = SPEC_SECRETS.segment_for(os.geteuid())
+MINE = SIGNER.segment_for(os.geteuid())
 
 
 def nsc_at(place: Served, tmp_path: Path, *, segment: str = MINE) -> Nsc:
-    spec = spec_for(f"http://{place.host}:{place.port}", segment)
+    spec = token_spec(f"http://{place.host}:{place.port}", segment)
     return Nsc(environ={"NSC_TOKEN_SPEC": spec}, config=tmp_path, now=lambda: START)
 
 
@@ -409,7 +415,7 @@ async def test_nsc_reads_what_the_spec_leads_to(tmp_path: Path) -> None:
 async def test_nsc_reads_the_spec_from_a_file_too(tmp_path: Path) -> None:
     async with served(routed(), clock=FakeClock()) as place:
         spec = tmp_path / "token.spec"
-        spec.write_text(spec_for(f"http://{place.host}:{place.port}", MINE) + "\n")
+        spec.write_text(token_spec(f"http://{place.host}:{place.port}", MINE) + "\n")
         nsc = Nsc(environ={"NSC_TOKEN_SPEC_FILE": str(spec)}, config=tmp_path, now=lambda: START)
 
         assert await asyncio.to_thread(nsc.bearer) == TOKEN.value.bearer
@@ -443,9 +449,9 @@ async def test_nsc_always_reads_a_live_token_through_renewals(tmp_path: Path) ->
     assert len(seen) >= 9
 
 
-@pytest.mark.parametrize("segment", ["wrong", "x" * 43, "", SPEC_SECRETS.segment_for(54321)])
+@pytest.mark.parametrize("segment", ["wrong", "x" * 43, "", SIGNER.segment_for(54321)])
 async def test_nsc_with_a_wrong_segment_gets_nothing(tmp_path: Path, segment: str) -> None:
-    if os.geteuid() == 0 and SPEC_SECRETS.caller_uid(segment) is not None:
+    if os.geteuid() == 0 and SIGNER.caller_uid(segment) is not None:
         rules: Rules = replace(BOTH, only_uid=0)  # root may relay for others, who have no grant
     else:
         rules = BOTH
@@ -515,7 +521,7 @@ async def test_a_bug_is_each_readers_own_nothing() -> None:
             raise ZeroDivisionError
 
     bugs: list[BaseException] = []
-    surface = Routed(
+    surface = ContainerRouter(
         namespace=tokens_surface(rules=Broken()), container=a_container(rules=Broken())
     )
     async with wire_to(surface, clock=FakeClock(), on_error=bugs.append) as wire:

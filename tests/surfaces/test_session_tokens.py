@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.surfaces.session_tokens import OVERLAP, SessionTokens, SigningKeys
+from broker.surfaces.session_tokens import OVERLAP, SessionKeys, SessionTokens
 from tests.support.fakes import START
 
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-KEYS = SigningKeys.in_memory(now=START)
+KEYS = SessionKeys.in_memory(now=START)
 TOKENS = SessionTokens(KEYS)
 
 lives = st.integers(min_value=1, max_value=21600)
@@ -80,10 +80,10 @@ def test_a_thousand_tokens_are_all_different_and_all_good() -> None:
 
 def test_a_token_outlives_the_process_where_there_is_a_state_file(tmp_path: Path) -> None:
     path = tmp_path / "imds-keys.json"
-    token = SessionTokens(SigningKeys.kept(path, now=START)).issue(21600, "uid=1000", START)
+    token = SessionTokens(SessionKeys.kept(path, now=START)).issue(21600, "uid=1000", START)
 
     later = START + timedelta(hours=5)
-    restarted = SessionTokens(SigningKeys.kept(path, now=later))
+    restarted = SessionTokens(SessionKeys.kept(path, now=later))
 
     assert restarted.seconds_left(token, "uid=1000", later) == 3600
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -91,9 +91,9 @@ def test_a_token_outlives_the_process_where_there_is_a_state_file(tmp_path: Path
 
 
 def test_without_a_state_file_a_restart_voids_tokens() -> None:
-    token = SessionTokens(SigningKeys.in_memory(now=START)).issue(60, "uid=1000", START)
+    token = SessionTokens(SessionKeys.in_memory(now=START)).issue(60, "uid=1000", START)
 
-    restarted = SessionTokens(SigningKeys.in_memory(now=START))
+    restarted = SessionTokens(SessionKeys.in_memory(now=START))
 
     assert restarted.seconds_left(token, "uid=1000", START) is None
 
@@ -102,7 +102,7 @@ def test_a_new_key_leaves_the_tokens_of_the_old_ones_good_for_all_their_life(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "imds-keys.json"
-    keys = SigningKeys.kept(path, now=START)
+    keys = SessionKeys.kept(path, now=START)
     tokens = SessionTokens(keys)
     just_before = START + timedelta(days=9)
     token = tokens.issue(21600, "uid=1000", just_before)
@@ -112,7 +112,7 @@ def test_a_new_key_leaves_the_tokens_of_the_old_ones_good_for_all_their_life(
     keys.add_key(just_before + timedelta(hours=5))
 
     end = just_before + timedelta(hours=6)
-    restarted = SessionTokens(SigningKeys.kept(path, now=end))
+    restarted = SessionTokens(SessionKeys.kept(path, now=end))
     assert tokens.seconds_left(token, "uid=1000", end - timedelta(seconds=1)) == 1
     assert restarted.seconds_left(token, "uid=1000", end - timedelta(seconds=1)) == 1
     assert len(keys.all) == 4
@@ -120,12 +120,12 @@ def test_a_new_key_leaves_the_tokens_of_the_old_ones_good_for_all_their_life(
 
 def test_another_machine_or_boot_has_a_key_of_its_own_beside_the_old_ones(tmp_path: Path) -> None:
     path = tmp_path / "imds-keys.json"
-    twin = SigningKeys.kept(path, now=START, on="here")
+    twin = SessionKeys.kept(path, now=START, on="here")
     token = SessionTokens(twin).issue(21600, "uid=1000", START)
 
-    again = SigningKeys.kept(path, now=START, on="here")
-    clone = SigningKeys.kept(path, now=START, on="there")
-    once_more = SigningKeys.kept(path, now=START, on="there")
+    again = SessionKeys.kept(path, now=START, on="here")
+    clone = SessionKeys.kept(path, now=START, on="there")
+    once_more = SessionKeys.kept(path, now=START, on="there")
 
     assert again.all == twin.all
     assert clone.all[1:] == twin.all
@@ -134,17 +134,17 @@ def test_another_machine_or_boot_has_a_key_of_its_own_beside_the_old_ones(tmp_pa
 
 
 def test_new_tokens_are_signed_by_the_newest_key() -> None:
-    keys = SigningKeys.in_memory(now=START)
+    keys = SessionKeys.in_memory(now=START)
     keys.add_key(START)
 
     token = SessionTokens(keys).issue(60, "uid=1000", START)
 
-    only_newest = SessionTokens(SigningKeys(keys.all[:1]))
+    only_newest = SessionTokens(SessionKeys(keys.all[:1]))
     assert only_newest.seconds_left(token, "uid=1000", START) == 60
 
 
 def test_keys_that_no_living_token_can_need_are_dropped() -> None:
-    keys = SigningKeys.in_memory(now=START)
+    keys = SessionKeys.in_memory(now=START)
     first = keys.all[0]
 
     keys.add_key(START + timedelta(days=1))
@@ -155,7 +155,7 @@ def test_keys_that_no_living_token_can_need_are_dropped() -> None:
 
 
 def test_a_clock_that_keeps_jumping_does_not_pile_up_keys_without_end() -> None:
-    keys = SigningKeys.in_memory(now=START)
+    keys = SessionKeys.in_memory(now=START)
 
     for _ in range(1100):
         keys.add_key(START)
@@ -187,7 +187,7 @@ def test_a_damaged_state_file_is_set_aside_with_a_warning(tmp_path: Path, conten
     path.chmod(0o600)
     warnings: list[str] = []
 
-    keys = SigningKeys.kept(path, now=START, warn=warnings.append)
+    keys = SessionKeys.kept(path, now=START, warn=warnings.append)
 
     assert len(keys.all) == 1
     assert len(json.loads(path.read_text())["keys"]) == 1
@@ -198,11 +198,11 @@ def test_a_damaged_state_file_is_set_aside_with_a_warning(tmp_path: Path, conten
 
 def test_keys_that_others_could_read_are_not_used(tmp_path: Path) -> None:
     path = tmp_path / "imds-keys.json"
-    read_by_others = SigningKeys.kept(path, now=START).all[0]
+    read_by_others = SessionKeys.kept(path, now=START).all[0]
     path.chmod(0o644)
     warnings: list[str] = []
 
-    keys = SigningKeys.kept(path, now=START, warn=warnings.append)
+    keys = SessionKeys.kept(path, now=START, warn=warnings.append)
 
     assert read_by_others not in keys.all
     assert len(warnings) == 1
@@ -215,7 +215,7 @@ def test_a_state_directory_that_cannot_be_written_is_a_warning_and_tokens_work(
     in_the_way.touch()
     warnings: list[str] = []
 
-    keys = SigningKeys.kept(in_the_way / "imds-keys.json", now=START, warn=warnings.append)
+    keys = SessionKeys.kept(in_the_way / "imds-keys.json", now=START, warn=warnings.append)
 
     tokens = SessionTokens(keys)
     assert tokens.seconds_left(tokens.issue(60, "uid=1000", START), "uid=1000", START) == 60

@@ -25,10 +25,10 @@ from broker.lease import Lease, Unavailable
 from broker.surfaces.token_file import (
     BareJwt,
     FileEvent,
-    NotWritten,
-    ShortLived,
-    TokenFile,
+    FileNotWritten,
+    TokenFileWriter,
     TokenJson,
+    TokenTooShortLived,
     end_of,
 )
 from tests.support.fakes import START, FakeClock, ScriptedSource, running, settled
@@ -109,8 +109,13 @@ async def kept(
         asyncio.get_running_loop().set_default_executor(AtOnce())
     keeper = Keeper("identity/default", source, clock=clock, jitter=lambda: 0.0)
     world = Kept(clock, keeper, path)
-    file = TokenFile(
-        path, keeper=keeper, form=TokenJson(), clock=clock, group=group, on_event=world.told.append
+    file = TokenFileWriter(
+        path,
+        keeper=keeper,
+        form=TokenJson(),
+        clock=clock,
+        group=group,
+        on_event=world.told.append,
     )
     async with running(keeper):
         keeping = asyncio.create_task(file.keep())
@@ -129,9 +134,11 @@ def hourly(clock: FakeClock) -> ScriptedSource[NamespaceToken]:
     return ScriptedSource(lambda: token_lease(clock.now(), serial=next(serials)))
 
 
-def a_file(path: Path, clock: FakeClock, *, group: str | None = None) -> TokenFile[NamespaceToken]:
+def a_file(
+    path: Path, clock: FakeClock, *, group: str | None = None
+) -> TokenFileWriter[NamespaceToken]:
     keeper = Keeper("identity/default", hourly(clock), clock=clock)
-    return TokenFile(path, keeper=keeper, form=TokenJson(), clock=clock, group=group)
+    return TokenFileWriter(path, keeper=keeper, form=TokenJson(), clock=clock, group=group)
 
 
 def names_in(directory: Path) -> list[str]:
@@ -315,7 +322,7 @@ async def test_a_person_who_logs_in_meanwhile_keeps_the_login_also_when_we_leave
 
         await clock.advance(minutes=40)
         event = world.told[0]
-        assert isinstance(event, NotWritten)
+        assert isinstance(event, FileNotWritten)
         assert "holds a person's login" in event.reason
 
     assert place.read_bytes() == login
@@ -364,7 +371,7 @@ async def test_what_cannot_be_written_is_told_and_tried_again_until_it_can(
         await clock.advance(minutes=1)
         await clock.advance(seconds=1)
         event = world.told[1]
-        assert isinstance(event, NotWritten)
+        assert isinstance(event, FileNotWritten)
         assert event.reason.startswith(f"{place} is not a regular file")
         assert event.retry_in_s == 2
 
@@ -385,7 +392,7 @@ async def test_a_directory_that_was_exchanged_is_not_written_to(
         await clock.advance(minutes=31)
         event = world.told[0]
 
-    assert isinstance(event, NotWritten)
+    assert isinstance(event, FileNotWritten)
     assert "is not the directory it was at start; restart the broker" in event.reason
     assert names_in(place.parent) == []
     assert names_in(moved) == ["token.json"]
@@ -428,7 +435,7 @@ async def test_tokens_too_short_for_20_minutes_to_be_left_are_told_of_once(
             await clock.advance(minutes=10)
         assert world.is_equal
 
-    warning = ShortLived(file=place, life_s=39 * 60, wanted_s=40 * 60)
+    warning = TokenTooShortLived(file=place, life_s=39 * 60, wanted_s=40 * 60)
     assert world.told == ([warning] if told else [])
 
 
@@ -451,7 +458,7 @@ async def test_an_id_token_is_written_bare_for_aws_to_read(
     tmp_path.chmod(0o700)
     lease = id_token_lease(clock.now())
     keeper = Keeper("id-token/other", ScriptedSource(lease), clock=clock)
-    file = TokenFile(place, keeper=keeper, form=BareJwt(), clock=clock)
+    file = TokenFileWriter(place, keeper=keeper, form=BareJwt(), clock=clock)
     asyncio.get_running_loop().set_default_executor(AtOnce())
     async with running(keeper):
         keeping = asyncio.create_task(file.keep())
@@ -473,7 +480,7 @@ def test_only_a_jwt_is_overwritten_by_an_id_token(
     keeper = Keeper("id-token/other", ScriptedSource(id_token_lease(clock.now())), clock=clock)
 
     with pytest.raises(ValueError, match="holds something else than a JWT"):
-        TokenFile(place, keeper=keeper, form=BareJwt(), clock=clock)
+        TokenFileWriter(place, keeper=keeper, form=BareJwt(), clock=clock)
 
 
 def test_when_a_token_ends_is_read_from_it_and_anything_else_has_no_end() -> None:
