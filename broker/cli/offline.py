@@ -15,7 +15,7 @@ from broker.credentials import AwsCredentials
 from broker.lease import Lease, SourceError
 
 if TYPE_CHECKING:
-    from broker.daemon.wiring import Runtime
+    from broker.daemon.runtime import Runtime
 
 
 def configured(flags: Flags, how: Callable[[Flags, Mapping[str, str]], Config] = load) -> Config:
@@ -108,7 +108,7 @@ def obtained_once(options: Options) -> tuple[Mapping[str, Any], str | None]:
     warn(config.warnings)
 
     from broker.daemon.offline import obtain
-    from broker.daemon.wiring import Runtime
+    from broker.daemon.runtime import Runtime
     from broker.telemetry.log import logger
 
     runtime = Runtime(log=logger(form="auto", level="warning"))
@@ -153,7 +153,7 @@ def id_token_once(options: Options) -> Mapping[str, Any]:
 
 def for_identity(options: Options) -> tuple[Config, str, "Runtime"]:
     """Return a configuration of one identity, that identity's name, and what to obtain it with."""
-    from broker.daemon.wiring import Runtime
+    from broker.daemon.runtime import Runtime
     from broker.telemetry.log import logger
 
     flags, wanted = Flags(config=options.text("config")), options.text("identity")

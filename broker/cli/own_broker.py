@@ -107,7 +107,7 @@ async def served_until_it_ends(
     config: Config, role: str | None, words: tuple[str, ...], signals: Signals
 ) -> int:
     from broker.daemon.main import private
-    from broker.daemon.wiring import Runtime
+    from broker.daemon.runtime import Runtime
     from broker.telemetry.log import logger
 
     runtime = Runtime(log=logger(form="auto", level="warning"))

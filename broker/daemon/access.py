@@ -16,10 +16,8 @@ from broker.access.users import UserDatabase
 from broker.config import Config
 from broker.daemon.errors import Misconfigured, explained
 from broker.daemon.listeners import hosts_of
-from broker.daemon.wiring import (
-    Pipelines,
-    Runtime,
-)
+from broker.daemon.runtime import Runtime
+from broker.daemon.wiring import Pipelines
 from broker.http.guard import Guard
 from broker.http.message import Exchange
 from broker.surfaces.container_tokens import ContainerTokenFiles

@@ -10,6 +10,7 @@ from broker.daemon.access import Access, Audit, access_of, audit_of
 from broker.daemon.errors import Misconfigured
 from broker.daemon.fingerprints import FROM_AWS
 from broker.daemon.listeners import Sockets, endpoints_of, sockets_of
+from broker.daemon.runtime import Clouds, Runtime
 from broker.daemon.surfaces import (
     FileKey,
     container_surface,
@@ -18,7 +19,7 @@ from broker.daemon.surfaces import (
     ops_surface,
     token_files,
 )
-from broker.daemon.wiring import Clouds, Pipelines, Runtime, wire
+from broker.daemon.wiring import Pipelines, wire
 from broker.http.message import Surface
 from broker.sources.aws.self_reference import (
     OwnOutputs,

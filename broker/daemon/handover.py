@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from broker.clock import Clock
 from broker.credentials import AwsCredentials, IdToken, NamespaceToken
-from broker.daemon.wiring import Pipelines, Runtime
+from broker.daemon.runtime import Runtime
+from broker.daemon.wiring import Pipelines
 from broker.keeper import Event, Keeper, Obtained, Renewed
 from broker.lease import Lease, NotReady
 from broker.systemd import Notifier, Store

@@ -23,17 +23,17 @@ from broker.daemon.listeners import (
     prepare_runtime_dir,
 )
 from broker.daemon.process import exposed
+from broker.daemon.runtime import Runtime, open_clouds
 from broker.daemon.surfaces import handing_on, limits_of
-from broker.daemon.tasks import TaskRegistry, task_registry
-from broker.daemon.wiring import (
-    Pipelines,
-    Runtime,
+from broker.daemon.tasks import (
     Settles,
+    TaskRegistry,
+    connect_events,
     first_leases,
-    keep,
-    listen_to,
-    opened_clouds,
+    start_pipelines,
+    task_registry,
 )
+from broker.daemon.wiring import Pipelines
 from broker.files.watch import watch
 from broker.http.limits import ConnectionLimiter
 from broker.http.message import Exchange
@@ -66,7 +66,7 @@ async def run_broker(
         metrics = Metrics((), clock=runtime.clock)
         shared = Shared(
             runtime=runtime,
-            clouds=await opened_clouds(config.upstream, runtime, stack),
+            clouds=await open_clouds(config.upstream, runtime, stack),
             telemetry=Telemetry(log=runtime.log, metrics=metrics, clock=runtime.clock),
             is_open=opened.is_set,
         )
@@ -76,7 +76,7 @@ async def run_broker(
         peers = stack.enter_context(Peers(first.access.cgroups))
         broker = Broker(first, shared, peers=peers, stop=stop)
         stack.push_async_callback(broker.end_audit)
-        broker.kept = await stack.enter_async_context(task_registry())
+        broker.tasks = await stack.enter_async_context(task_registry())
         await broker.start(stack)
         opened.set()
         yield broker
@@ -85,7 +85,7 @@ async def run_broker(
 class Broker:
     """A broker that serves, for who started it in this process."""
 
-    kept: TaskRegistry
+    tasks: TaskRegistry
     """Everything that goes on in the background."""
 
     def __init__(
@@ -150,8 +150,8 @@ class Broker:
         self._warn_of_exposed()
         self._keep(now.pipelines, now.config)
         self._keep_secrets(now)
-        self.kept.begin(self, self._renew_after_resume)
-        self.kept.begin(self.service, self.service.beat)
+        self.tasks.start(self, self._renew_after_resume)
+        self.tasks.start(self.service, self.service.beat)
         stack.push_async_callback(listeners.close_all)
         self._answer_by(now)
         for name in ("ops", "control"):
@@ -187,7 +187,7 @@ class Broker:
             now = await build(config, self._shared, undo, before=before)
             new = _without(now.pipelines.keepers, before.pipelines.keepers)
             undo.callback(self._listen, before.pipelines, before.config)
-            undo.push_async_callback(self.kept.end, new)
+            undo.push_async_callback(self.tasks.end, new)
             self._keep(now.pipelines, now.config)
             await self._settled(new)
             undo.push_async_callback(self._listeners.close, _sockets_without(now, before))
@@ -210,11 +210,11 @@ class Broker:
         for file in gone:
             if any(file.path == path and _has_lease(keeper) for path, _, keeper in now.files):
                 file.leave_in_place()
-        await self.kept.end(gone)
+        await self.tasks.end(gone)
         if before.access.tokens is not now.access.tokens:
-            await self.kept.end([before.access.tokens])
+            await self.tasks.end([before.access.tokens])
         self._keep_secrets(now)
-        await self.kept.end(_without(before.pipelines.keepers, now.pipelines.keepers))
+        await self.tasks.end(_without(before.pipelines.keepers, now.pipelines.keepers))
         self._telemetry.metrics.follow(now.pipelines.keepers)
         await self._listeners.close(_sockets_without(before, now))
         if before.audit is not now.audit:
@@ -233,17 +233,17 @@ class Broker:
     def _keep(self, pipelines: Pipelines, config: Config) -> None:
         """Keep the leases of *pipelines*, those that are not kept yet."""
         self._listen(pipelines, config)
-        keep(pipelines, self.kept, self._runtime.clock)
+        start_pipelines(pipelines, self.tasks, self._runtime.clock)
 
     def _listen(self, pipelines: Pipelines, config: Config) -> None:
-        listen_to(pipelines, config, told_to(self._telemetry.on_event, self.service.on_event))
+        connect_events(pipelines, config, told_to(self._telemetry.on_event, self.service.on_event))
 
     def _keep_secrets(self, generation: Generation) -> None:
         """Keep the files with tokens in them, those that are not kept yet."""
         tokens, clock = generation.access.tokens, self._runtime.clock
-        self.kept.begin(tokens, partial(watch, tokens.watched, tokens.reread, clock=clock))
+        self.tasks.start(tokens, partial(watch, tokens.watched, tokens.reread, clock=clock))
         for file in generation.files.values():
-            self.kept.begin(file, file.keep)
+            self.tasks.start(file, file.keep)
 
     def _answer_by(self, generation: Generation) -> None:
         guard = generation.config.guard

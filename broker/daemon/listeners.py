@@ -13,7 +13,7 @@ from pathlib import Path
 from broker import __version__
 from broker.config import Address, Config
 from broker.daemon.errors import CannotStart, explained
-from broker.daemon.wiring import Runtime
+from broker.daemon.runtime import Runtime
 from broker.files import locations
 from broker.files.private import write_private
 from broker.http.bind import AddressLacking, ListenError, bind, bind_unix, unlink_own

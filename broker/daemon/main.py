@@ -20,7 +20,7 @@ from broker.daemon.errors import CannotStart, Misconfigured
 from broker.daemon.lifecycle import Broker, run_broker
 from broker.daemon.process import AbandonableExecutor, keep_memory_private
 from broker.daemon.reload import Load, SetLog, reload_on
-from broker.daemon.wiring import Runtime
+from broker.daemon.runtime import Runtime
 from broker.systemd import Notifier, NotServable, inherited
 from broker.telemetry.log import LogOutput
 

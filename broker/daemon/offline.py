@@ -7,7 +7,9 @@ from typing import Any, TypeVar
 from broker.clock import Clock
 from broker.config import Config, IdentityConfig, Upstream
 from broker.credentials import AwsCredentials, IdToken, NamespaceToken
-from broker.daemon.wiring import Runtime, first_leases, keeping, opened_clouds, wired
+from broker.daemon.runtime import Runtime, open_clouds
+from broker.daemon.tasks import first_leases, running
+from broker.daemon.wiring import wired
 from broker.keeper import Keeper
 from broker.lease import Lease, Refused, Unavailable
 from broker.sources.namespace.exchange import ExchangedToken, exchange_once
@@ -22,10 +24,10 @@ async def obtain(config: Config, role: str, runtime: Runtime) -> Lease[AwsCreden
     """Obtain one lease of *role*, without a daemon.
 
     Raises:
-        Refused: A proper no, at once.
-        Unavailable: Passing faults for 60 s.
+        Refused: Refused, at once.
+        Unavailable: Only passing faults for 60 s.
     """
-    async with wired(config, runtime) as pipelines, keeping(pipelines, runtime.clock):
+    async with wired(config, runtime) as pipelines, running(pipelines, runtime.clock):
         return await once(pipelines.roles[role], runtime.clock)
 
 
@@ -33,7 +35,7 @@ async def obtain_namespace_token(
     config: Config, identity: str, runtime: Runtime
 ) -> Lease[NamespaceToken]:
     """Obtain the token of one identity, without a daemon. Raises as `obtain`."""
-    async with wired(config, runtime) as pipelines, keeping(pipelines, runtime.clock):
+    async with wired(config, runtime) as pipelines, running(pipelines, runtime.clock):
         return await once(pipelines.identities[identity], runtime.clock)
 
 
@@ -43,11 +45,11 @@ async def obtain_id_token(
     """Obtain an ID token of one identity, without a daemon. Raises as `obtain`."""
     async with AsyncExitStack() as stack:
         pipelines = await stack.enter_async_context(wired(config, runtime))
-        clouds = await opened_clouds(config.upstream, runtime, stack)
+        clouds = await open_clouds(config.upstream, runtime, stack)
         source = clouds.id_token(audience, bearer=pipelines.identities[identity])
         keeper = Keeper(f"id-token/{audience}", source, clock=runtime.clock)
-        kept = await stack.enter_async_context(keeping(pipelines, runtime.clock))
-        kept.begin(keeper, keeper.run)
+        tasks = await stack.enter_async_context(running(pipelines, runtime.clock))
+        tasks.start(keeper, keeper.run)
         return await once(keeper, runtime.clock)
 
 
@@ -57,13 +59,13 @@ async def exchange(
     """Buy a Namespace token with an AWS identity, without a daemon; with its workspace. Raises as
     `obtain`."""
     async with AsyncExitStack() as stack:
-        clouds = await opened_clouds(upstream, runtime, stack)
-        return await exchange_once(clouds.from_aws(identity, stack), clock=runtime.clock)
+        clouds = await open_clouds(upstream, runtime, stack)
+        return await exchange_once(clouds.exchange(identity, stack), clock=runtime.clock)
 
 
 async def obtain_all(config: Config, runtime: Runtime) -> Sequence[tuple[str, Lease[Any] | str]]:
     """Obtain every lease once; of each its name, and the lease or why there is none."""
-    async with wired(config, runtime) as pipelines, keeping(pipelines, runtime.clock):
+    async with wired(config, runtime) as pipelines, running(pipelines, runtime.clock):
         return [
             (keeper.name, await _or_reason(once(keeper, runtime.clock)))
             for keeper in pipelines.keepers

@@ -15,10 +15,8 @@ from broker.credentials import IdToken
 from broker.daemon import host
 from broker.daemon.access import Access
 from broker.daemon.errors import Misconfigured
-from broker.daemon.wiring import (
-    Pipelines,
-    Runtime,
-)
+from broker.daemon.runtime import Runtime
+from broker.daemon.wiring import Pipelines
 from broker.http.message import Surface
 from broker.http.server import Limits
 from broker.keeper import Keeper

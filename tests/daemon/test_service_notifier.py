@@ -19,7 +19,8 @@ from broker.daemon.handover import (
     told,
     written,
 )
-from broker.daemon.wiring import Pipelines, Runtime
+from broker.daemon.runtime import Runtime
+from broker.daemon.wiring import Pipelines
 from broker.keeper import Keeper
 from broker.lease import Lease, Refused, SourceError
 from broker.systemd import Inherited, Notifier

@@ -25,16 +25,16 @@ class Thing:
 
 async def test_each_thing_is_begun_once_and_ended_alone_or_with_all() -> None:
     one, two = Thing(), Thing()
-    async with task_registry() as kept:
+    async with task_registry() as tasks:
         for thing in (one, two, one):
-            kept.begin(thing, thing.work, thing.work)
+            tasks.start(thing, thing.work, thing.work)
         await settled()
         assert (one.begun, two.begun) == (2, 2)
 
-        await kept.end([one, "never begun"])
+        await tasks.end([one, "never begun"])
         assert (one.ended, two.ended) == (2, 0)
 
-        kept.begin(one, one.work)
+        tasks.start(one, one.work)
         await settled()
         assert one.begun == 3
 
@@ -48,10 +48,10 @@ async def test_a_bug_in_one_ends_all() -> None:
         raise ZeroDivisionError
 
     async def until_then() -> None:
-        async with task_registry() as kept:
-            kept.begin(thing, thing.work)
+        async with task_registry() as tasks:
+            tasks.start(thing, thing.work)
             await settled()
-            kept.begin("bug", bug)
+            tasks.start("bug", bug)
             await asyncio.get_running_loop().create_future()
 
     with pytest.raises(ExceptionGroup) as raised:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from broker.daemon.wiring import waking
+from broker.daemon.tasks import waking
 from broker.keeper import Event, Keeper
 from broker.lease import Lease, Refused
 from tests.support.fakes import FakeClock, ScriptedSource, an_hour_of, lease_of

@@ -120,7 +120,7 @@ def token_facts(config: Config) -> list[dict[str, Any]]:
 def obtained(config: Config) -> list[dict[str, Any]]:
     """Return what came of every lease: its end, or the reason why there is none."""
     from broker.daemon.offline import obtain_all
-    from broker.daemon.wiring import Runtime
+    from broker.daemon.runtime import Runtime
     from broker.telemetry.log import logger
 
     runtime = Runtime(log=logger(form="auto", level="error"))

@@ -72,7 +72,7 @@ def run(options: Options) -> int:
 
 async def demonstrate(*, stay: bool) -> int:
     from broker.daemon.lifecycle import run_broker
-    from broker.daemon.wiring import Runtime
+    from broker.daemon.runtime import Runtime
     from broker.sandbox import Sandbox
     from broker.telemetry.log import logger
 

@@ -63,7 +63,7 @@ listen = ["127.0.0.1:0"]
 async def demonstrate(*, stay: bool) -> int:
     from broker.config import Flags, load
     from broker.daemon.lifecycle import run_broker
-    from broker.daemon.wiring import Runtime
+    from broker.daemon.runtime import Runtime
     from broker.sandbox import Sandbox
     from broker.telemetry.log import logger
 

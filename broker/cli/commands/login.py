@@ -44,7 +44,7 @@ def run(options: Options) -> int:
     warn(login.warnings)
     with explained("login"):
         from broker.daemon.offline import exchange
-        from broker.daemon.wiring import Runtime
+        from broker.daemon.runtime import Runtime
         from broker.telemetry.log import logger
 
         runtime = Runtime(log=logger(form="auto", level="warning"))

@@ -138,7 +138,7 @@ def at_hand(options: Options, *, audience: str) -> AtHand | None:
 
 def runtime() -> Any:
     """Return what pipelines are made with, for a command."""
-    from broker.daemon.wiring import Runtime
+    from broker.daemon.runtime import Runtime
     from broker.telemetry.log import logger
 
     return Runtime(log=logger(form="auto", level="warning"))
