@@ -1,35 +1,34 @@
-"""Who asks, and what they may have: the two values that access decisions are made of. Pure."""
+"""Describe who is calling and what they may have."""
 
 from dataclasses import dataclass, replace
 from ipaddress import IPv6Address, ip_address, ip_network
 
 OVERFLOW_ID = 65534
-"""What the kernel shows for an id that has no place in our user namespace. Never ``nobody``."""
+"""What the kernel shows for an id that is not mapped in our user namespace. Never ``nobody``."""
 
 PLAIN_TOKEN = "default"  # noqa: S105 - a name, no secret
 """The container token that admits but names nobody."""
 
-NEIGHBOURS = 64
-"""Leading bits of an IPv6 address that are one network's; the rest a neighbour picks at will."""
+IPV6_NETWORK_BITS = 64
+"""Leading bits of an IPv6 address that belong to the network; a host chooses the rest at will."""
 
 
 def known_id(number: int) -> int | None:
-    """Return a uid or gid as the kernel gave it; None where that stands for unknown."""
+    """Return a uid or gid as the kernel gave it; None where the number stands for unknown."""
     return None if number in (OVERFLOW_ID, -1) else number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Who asks. Each fact is None where it could not be established; unknown is never trusted.
+    """Who is calling. Each fact is None where it could not be established.
 
-    ``uid``, ``inode`` (of the socket) and ``cgroup_id`` come from the kernel, and ``unit`` and
-    ``container`` are where that cgroup is; ``user_unit`` is one of the caller's own service
-    manager; without ``is_located`` nobody can say where it runs.
-    ``address`` is the peer's, for TCP, and tells who asks only where no program of this
-    host can be at the other end (``is_remote``). ``token`` is the name of the bearer token that was
-    presented and found good.
+    ``uid``, ``inode`` (of the socket) and ``cgroup_id`` come from the kernel. ``unit``,
+    ``user_unit`` (of the caller's own service manager) and ``container`` come from the cgroup's
+    path; ``is_located`` is False when that path is unknown. ``address`` is the TCP peer's, and
+    identifies the caller only when no program of this host can be at the other end
+    (``is_remote``). ``token`` is the name of the bearer token that was presented and accepted.
 
-    Groups, user name and executable are asked for late, where a rule needs them: see `Facts`.
+    Groups, user name and executable cost more, so rules ask `HostFacts` for them when needed.
     """
 
     uid: int | None = None
@@ -51,22 +50,24 @@ class Caller:
         if self.uid is None:
             return f"address={self.address}"
         for name in ("container", "user_unit", "unit"):
-            if (place := getattr(self, name)) is not None:
-                return f"uid={self.uid} {name}={place}"
+            if (value := getattr(self, name)) is not None:
+                return f"uid={self.uid} {name}={value}"
         return f"uid={self.uid}"
 
     @property
     def limit_key(self) -> str:
-        """What limits count by: nothing that a caller can have many of, as units of its own or
-        addresses of one IPv6 network."""
+        """Which callers share one limit.
+
+        Leaves out what one caller can have many of, such as units or addresses of an IPv6 network.
+        """
         if self.uid is not None:
             return f"uid={self.uid}"
         if self.address is not None and isinstance(ip_address(self.address), IPv6Address):
-            return f"network={ip_network((self.address, NEIGHBOURS), strict=False)}"
+            return f"network={ip_network((self.address, IPV6_NETWORK_BITS), strict=False)}"
         return f"address={self.address}"
 
     def as_user(self, uid: int) -> "Caller":
-        """Return the caller as that user: what the kernel said of another one is gone."""
+        """Return the caller as that user, without the facts known of another one."""
         if self.uid == uid:
             return self
         return Caller(uid=uid, is_located=False, address=self.address, token=self.token)
@@ -78,15 +79,15 @@ class Caller:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """What a caller may have, and which rule says so (for our own channels)."""
+    """What a caller may have, and which rule grants it (for log, audit and ``who``)."""
 
     roles: frozenset[str] = frozenset()
     default_role: str | None = None
     namespace_tokens: frozenset[str] = frozenset()
-    """Names of identities whose Namespace token may be had."""
+    """Names of the identities whose Namespace token is granted."""
     id_token_audiences: frozenset[str] = frozenset()
     narrowed: bool = False
-    """Whether the rule has a session policy or tags of its own, hence leases of its own."""
+    """Whether the rule has a session policy or tags, and therefore leases of its own."""
     rule: str = "none"
 
     @property
@@ -95,13 +96,15 @@ class Grant:
         return bool(self.roles or self.namespace_tokens or self.id_token_audiences)
 
     def lease_key(self, role: str) -> str:
-        """Return the name under which this caller's lease of *role* is held: two callers with
-        different policies or tags never share a session."""
+        """Return the key of this caller's lease of *role*.
+
+        Callers with different policies or tags never share a session.
+        """
         return lease_key(role, self.rule) if self.narrowed else role
 
 
 def lease_key(role: str, rule: str) -> str:
-    """Return what a rule's own lease of *role* is called; no configured role can be called so."""
+    """Return the key of a rule's own lease of *role*; a role's name cannot contain the space."""
     return f"{role} {rule}"
 
 

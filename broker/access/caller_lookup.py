@@ -18,12 +18,12 @@ class HostFacts:
         self._processes = processes
 
     def user_of(self, uid: int) -> str | None:
-        person = self._users.user(uid)
-        return None if person is None else person.name
+        user = self._users.user(uid)
+        return None if user is None else user.name
 
     def groups_of(self, uid: int) -> frozenset[int] | None:
-        person = self._users.user(uid)
-        return None if person is None else person.gids
+        user = self._users.user(uid)
+        return None if user is None else user.gids
 
     def exe_of(self, caller: Caller) -> str | None:
         return self.process_of(caller).exe
@@ -34,23 +34,23 @@ class HostFacts:
 
 
 class CallerLookup:
-    """Whom ``who`` is about: a process, a user, or an address."""
+    """Find the caller that ``who`` asks about, and describe it."""
 
     def __init__(self, facts: HostFacts) -> None:
         self._facts = facts
 
-    def find(self, asked: Mapping[str, str]) -> Caller:
-        """Return the caller meant by ``pid``, ``uid`` or ``addr``, as it would show when it asks.
+    def find(self, query: Mapping[str, str]) -> Caller:
+        """Return the caller given by ``pid``, ``uid`` or ``addr``, as it would appear.
 
         Raises:
-            LookupError: There is none such, or no one of them is named.
+            LookupError: There is none such, or the query names no caller.
         """
         try:
-            if "pid" in asked:
-                return caller_of_process(int(asked["pid"]))
-            if "uid" in asked:
-                return Caller(uid=int(asked["uid"]))
-            address = ip_address(asked["addr"])
+            if "pid" in query:
+                return caller_of_process(int(query["pid"]))
+            if "uid" in query:
+                return Caller(uid=int(query["uid"]))
+            address = ip_address(query["addr"])
         except (KeyError, ValueError) as error:
             raise LookupError("name one pid, uid or addr") from error
         except ProcessLookupError as error:
@@ -58,7 +58,7 @@ class CallerLookup:
         return Caller(address=str(address), is_remote=not may_be_local(address, 0))
 
     def describe(self, caller: Caller) -> dict[str, Any]:
-        """Return every fact there is about *caller*; None is what is not known."""
+        """Return every known fact about *caller*; None is what is not known."""
         groups = None if caller.uid is None else self._facts.groups_of(caller.uid)
         return {
             "uid": caller.uid,

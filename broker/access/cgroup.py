@@ -11,15 +11,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import dropwhile, islice, takewhile
 from pathlib import Path
 
+from broker.access.caller import Caller
 from broker.access.rate_limit import RateLimit
 
 UNIT_KINDS = ("service", "scope", "socket", "mount", "swap")
-"""Units that have processes of their own. A slice has none."""
+"""Kinds of unit that have processes of their own; a slice has none."""
 
 LONGEST_UNIT_NAME = 255
 UNIT = re.compile(rf"[A-Za-z0-9:_.\\@-]+\.(?:{'|'.join(UNIT_KINDS)})", re.ASCII)
@@ -30,8 +31,8 @@ USER_MANAGER = re.compile(r"user@(0|[1-9][0-9]{0,9})\.service", re.ASCII)
 
 CONTAINER_ID = "([0-9a-f]{64})"
 
-# Engines, each below the slice that is its own and that only root can put anything in. With the
-# cgroupfs driver there are no units, only directories.
+# Each engine below its own slice, where only root can make directories. With the cgroupfs driver
+# there are no units, only directories.
 ENGINES = tuple(
     re.compile(path.replace("ID", CONTAINER_ID), re.ASCII)
     for path in (
@@ -46,10 +47,10 @@ ENGINES = tuple(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CgroupLocation:
-    """Where in the tree of units a cgroup is; None where it is in none.
+    """Which unit or container a cgroup is in; None where it is in none.
 
-    ``user_unit`` is a name that user ``manager_uid`` chose. ``is_known`` tells a cgroup that is in
-    no unit from one of which nobody can say where it is.
+    User ``manager_uid`` chose the name ``user_unit``. ``is_known`` distinguishes a cgroup that is
+    in no unit from one whose path is unknown.
     """
 
     unit: str | None = None
@@ -59,9 +60,21 @@ class CgroupLocation:
     is_known: bool = True
 
     def user_unit_of(self, uid: int | None) -> str | None:
-        """Return the user unit as a fact about a process of that user: of anybody else's, as of
-        root's within a user's session, the name says nothing."""
+        """Return the user unit if the process is of the user who chose its name.
+
+        Of anybody else's process, as root's within a user's session, the name says nothing.
+        """
         return self.user_unit if uid is not None and uid == self.manager_uid else None
+
+    def applied_to(self, caller: Caller) -> Caller:
+        """Return *caller* with the unit and container of this location."""
+        return replace(
+            caller,
+            unit=self.unit,
+            user_unit=self.user_unit_of(caller.uid),
+            container=self.container,
+            is_located=self.is_known,
+        )
 
 
 UNKNOWN_LOCATION = CgroupLocation(is_known=False)
@@ -69,9 +82,9 @@ UNKNOWN_LOCATION = CgroupLocation(is_known=False)
 
 @lru_cache(maxsize=4096)
 def location_of_path(path: str) -> CgroupLocation:
-    """Return where *path* is. It must begin at the root of all cgroups, as ``/system.slice/…``."""
-    beginning, *names = [unescaped(name) for name in path.split("/")]
-    if beginning:
+    """Return the location of a *path* that begins at the root of all cgroups."""
+    before_root, *names = [unescaped(name) for name in path.split("/")]
+    if before_root:
         return UNKNOWN_LOCATION
     slices = list(takewhile(SLICE.fullmatch, names))
     unit = _unit_at(names, len(slices))
@@ -85,8 +98,10 @@ def location_of_path(path: str) -> CgroupLocation:
 
 
 def unescaped(name: str) -> str:
-    r"""Return the name of the unit in a directory called *name*: systemd puts ``_`` before what the
-    kernel could take for a file of its own. A ``\x2d`` within is part of the unit's name.
+    r"""Return the unit's name, given the name of its directory.
+
+    systemd puts ``_`` before what the kernel could take for a file of its own. A ``\x2d`` within
+    is part of the unit's name.
 
     Source: systemd, "Control Group APIs and Delegation".
     """
@@ -98,7 +113,7 @@ def is_unit_name(name: str) -> bool:
 
 
 def is_delegated(name: str) -> bool:
-    """Say whether somebody else may make directories below one of that *name*."""
+    """Return whether another user may make directories below one of that *name*."""
     return is_unit_name(unescaped(name)) or re.fullmatch(CONTAINER_ID, name) is not None
 
 
@@ -108,7 +123,7 @@ def _unit_at(names: Sequence[str], depth: int) -> str | None:
 
 
 def _manager_uid(slices: list[str], unit: str | None) -> int | None:
-    """Return whose service manager *unit* is; systemd keeps each in a slice of its own."""
+    """Return the uid whose service manager *unit* is; systemd keeps each in its own slice."""
     manager = USER_MANAGER.fullmatch(unit or "")
     if manager is None or slices != ["user.slice", f"user-{manager[1]}.slice"]:
         return None
@@ -121,7 +136,7 @@ def _user_unit(names: Sequence[str]) -> str | None:
 
 def _container_in(path: str) -> str | None:
     for engine in ENGINES:
-        # The whole of a name, or a longer one would count for its beginning.
+        # Match a whole name: a longer one must not count for its beginning.
         found = engine.match(path)
         if found is not None and path[found.end() : found.end() + 1] in ("", "/"):
             return found[1]
@@ -129,53 +144,52 @@ def _container_in(path: str) -> str | None:
 
 
 ROOT_ID = 1
-"""The root of all cgroups. Another number: the tree begins somewhere within it, at a place that
-whoever made that chose, and its paths say nothing.
+"""The inode of the root of all cgroups. With another, the mount begins within the tree, at a place
+that its maker chose, and its paths prove nothing.
 
 Source: linux/kernfs.h; cgroup_namespaces(7)."""
 
 MOST_DIRECTORIES = 10_000
-"""How many are looked at in all, and again below what is handed on, at some 10 us each."""
+"""How many are read in all, and again below delegated ones, at some 10 us each."""
 
 MOST_DELEGATED = 500
-"""How many are looked at below one unit or container, where its owner can make millions."""
+"""How many are read below one unit or container, where its owner can make millions."""
 
 MOST_KEPT = 65_536
 
 MISSING_FOR_S = 1.0
-"""How long what was not found is not looked for again."""
+"""How long an id that was not found is not searched for again."""
 
 
 class Cgroups:
-    """Knows the place of each cgroup id. An unknown one costs a walk of the tree, about 1 ms for a
-    hundred cgroups, paid by the user who caused it.
+    """Map cgroup ids to locations.
 
-    Looks at every slice, then below each unit and container, the caller's own first.
+    An unknown id costs a walk of the tree, about 1 ms for a hundred cgroups, counted against the
+    user who caused it. The walk reads every slice, then below each unit and container, the
+    caller's own first.
     """
 
     def __init__(
         self,
         mount: Path | None = None,
         *,
-        allowance: RateLimit | None = None,
+        limit: RateLimit | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """*mount* is where the root of all cgroups is; by default, where this host has it."""
-        self._given_mount = mount
-        self._mount: str | None = None
-        self._allowance = allowance or RateLimit()
+        """Read the tree below *mount*; by default, where this host mounts the root."""
+        self._mount = None if mount is None else str(mount)
+        self._limit = limit or RateLimit()
         self._monotonic = monotonic
         self._paths: dict[int, str] = {}
         self._missing_until: dict[int, float] = {}
 
     def location_of(self, cgroup_id: int | None, *, uid: int) -> CgroupLocation:
-        """Return where that cgroup is, for a caller of that *uid*; nowhere when it is not known."""
+        """Return the location of that cgroup, for a caller of that *uid*."""
         path = self._path_of(cgroup_id, uid=uid) if cgroup_id else None
         return UNKNOWN_LOCATION if path is None else location_of_path(path)
 
     def members_of(self, cgroup_id: int | None) -> list[int] | None:
-        """Return the processes in that cgroup now, for a caller whose place was asked for before;
-        None when that cannot be told."""
+        """Return the processes in a cgroup that was located before; None when it is unknown."""
         path = self._paths.get(cgroup_id or 0)
         if path is None or self._mount is None:
             return None
@@ -187,12 +201,12 @@ class Cgroups:
 
     def _path_of(self, cgroup_id: int, *, uid: int) -> str | None:
         path = self._paths.get(cgroup_id)
-        if path is not None or not self._may_look(cgroup_id, uid):
+        if path is not None or not self._may_walk(cgroup_id, uid):
             return path
         began_at = self._monotonic()
-        self._look(uid)
+        self._walk(uid)
         ended_at = self._monotonic()
-        self._allowance.spend(uid, ended_at - began_at)
+        self._limit.spend(uid, ended_at - began_at)
         path = self._paths.get(cgroup_id)
         if path is None:
             if len(self._missing_until) >= MOST_KEPT:
@@ -200,13 +214,13 @@ class Cgroups:
             self._missing_until[cgroup_id] = ended_at + MISSING_FOR_S
         return path
 
-    def _may_look(self, cgroup_id: int, uid: int) -> bool:
+    def _may_walk(self, cgroup_id: int, uid: int) -> bool:
         is_missing = self._missing_until.get(cgroup_id, 0.0) > self._monotonic()
-        return not is_missing and self._allowance.allows(uid)
+        return not is_missing and self._limit.allows(uid)
 
-    def _look(self, uid: int) -> None:
+    def _walk(self, uid: int) -> None:
         if self._mount is None:
-            self._mount = str(self._given_mount) if self._given_mount else mounted_root()
+            self._mount = mounted_root()
         if self._mount is None:
             return
         found = paths_below(self._mount, first_of_uid=uid)
@@ -214,8 +228,7 @@ class Cgroups:
 
 
 def mounted_root(mounts: Path = Path("/proc/self/mountinfo")) -> str | None:
-    """Return where the root of all cgroups is mounted; None where we cannot see it, as in a
-    container."""
+    """Return where the root of all cgroups is mounted; None where it is not, as in a container."""
     with suppress(OSError):
         for line in mounts.read_text().splitlines():
             about, _, source = line.partition(" - ")
@@ -229,21 +242,21 @@ def mounted_root(mounts: Path = Path("/proc/self/mountinfo")) -> str | None:
 
 
 def paths_below(mount: str, *, first_of_uid: int) -> dict[int, str]:
-    """Return the path of every cgroup by its id, as far as the bounds allow."""
+    """Return the path of every cgroup by its id, within the bounds above."""
     try:
         root = Path(mount).stat()
     except OSError:
         return {}
     tree = CgroupTree(mount, owner_uid=root.st_uid)
-    found, handed_on = tree.walk("", most=MOST_DIRECTORIES, into_handed_on=False)
+    found, delegated = tree.walk("", most=MOST_DIRECTORIES, into_delegated=False)
     found[root.st_ino] = "/"
     # Whoever fills the tree below a unit of their own must not hide another user's.
     own = f"/user@{first_of_uid}.service"
     most = len(found) + MOST_DIRECTORIES
-    for top in sorted(handed_on, key=lambda path: not path.endswith(own)):
+    for top in sorted(delegated, key=lambda path: not path.endswith(own)):
         if len(found) >= most:
             break
-        found |= tree.walk(top, most=MOST_DELEGATED, into_handed_on=True)[0]
+        found |= tree.walk(top, most=MOST_DELEGATED, into_delegated=True)[0]
     return found
 
 
@@ -258,36 +271,38 @@ class CgroupDirectory:
 
 
 class CgroupTree:
-    """The directories below *mount*. What belongs to another than *owner_uid*, or is a unit, is
-    handed on: somebody else may make more below."""
+    """The directories below *mount*.
+
+    One that does not belong to *owner_uid*, or is a unit, is delegated: others may make more below.
+    """
 
     def __init__(self, mount: str, *, owner_uid: int) -> None:
         self._mount = mount
         self._owner_uid = owner_uid
 
     def walk(
-        self, top: str, *, most: int, into_handed_on: bool
+        self, top: str, *, most: int, into_delegated: bool
     ) -> tuple[dict[int, str], list[str]]:
-        """Return paths by id below *top*, level by level, and what was not gone into."""
+        """Return paths by id below *top*, breadth first, and delegated ones not entered."""
         found: dict[int, str] = {}
-        handed_on: list[str] = []
+        delegated: list[str] = []
         waiting = deque([top])
         while waiting and len(found) < most:
             for each in islice(self.directories(waiting.popleft()), most):
                 found[each.cgroup_id] = each.path
                 if each.has_inner:
-                    into = into_handed_on or not each.is_delegated
-                    (waiting if into else handed_on).append(each.path)
-        return found, handed_on
+                    into = into_delegated or not each.is_delegated
+                    (waiting if into else delegated).append(each.path)
+        return found, delegated
 
     def directories(self, above: str) -> Iterator[CgroupDirectory]:
         with suppress(OSError), os.scandir(self._mount + above) as entries:
             for entry in entries:
-                with suppress(FileNotFoundError):  # it ended meanwhile
+                with suppress(FileNotFoundError):  # removed meanwhile
                     if entry.is_dir(follow_symlinks=False):
-                        yield self._seen(entry, above)
+                        yield self._directory(entry, above)
 
-    def _seen(self, entry: os.DirEntry[str], above: str) -> CgroupDirectory:
+    def _directory(self, entry: os.DirEntry[str], above: str) -> CgroupDirectory:
         facts = entry.stat(follow_symlinks=False)
         return CgroupDirectory(
             facts.st_ino,

@@ -1,4 +1,4 @@
-"""Who is at the other end of a connection, by the kernel's word. Admits nobody: rules do that."""
+"""Ask the kernel who is at the other end of a connection."""
 
 import errno
 import ipaddress
@@ -6,8 +6,9 @@ import os
 import select
 import socket
 import struct
+import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,7 +17,7 @@ from broker.access.cgroup import UNKNOWN_LOCATION, CgroupLocation, Cgroups
 from broker.access.process import location_of_process
 
 SO_PEERPIDFD = 77
-"""Holds on to the process that connected. Source: asm-generic/socket.h, since Linux 6.5."""
+"""Gives a handle to the process that connected. Source: asm-generic/socket.h, since Linux 6.5."""
 
 # Source: linux/netlink.h, linux/sock_diag.h, linux/inet_diag.h.
 NETLINK_SOCK_DIAG = 4
@@ -38,16 +39,16 @@ IDS_AT = PORTS_AT + SOCKET_PORTS.size + SOCKET_REST.size + 12
 ATTRIBUTES_AT = IDS_AT + ANSWER_IDS.size
 
 LOOPBACK_INTERFACE = 1
-"""Its number in every network namespace. A client may have bound its socket to it; naming it finds
-that one too, and does not hide the others."""
+"""Its index in every network namespace. Naming it also finds a client that bound its socket to it,
+and hides no other."""
 
 STALE_ANSWERS = 8
-"""How many answers to older questions are passed over before we give up."""
+"""How many answers to older requests are skipped before we give up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose a socket is: its creator's uid, and the cgroup it was made in; ``inode`` is its own."""
+    """A socket's owner: the uid that created it, and the cgroup and inode of the socket."""
 
     uid: int
     cgroup_id: int | None
@@ -55,10 +56,10 @@ class Owner:
 
 
 class Peers:
-    """Asks the kernel who opened a connection. One netlink socket, opened when first needed.
+    """Ask the kernel who opened a connection, over one netlink socket, opened when first needed.
 
-    Never waits: the kernel answers within the call that asks. About 40 us each, unprivileged; a
-    cgroup that *cgroups* has not met costs a walk through them, once.
+    The kernel answers within the call, so nothing waits: about 40 us each, unprivileged. A cgroup
+    that *cgroups* has not seen costs a walk of the tree, once.
     """
 
     def __init__(self, cgroups: Cgroups | None = None) -> None:
@@ -85,10 +86,11 @@ class Peers:
     def caller_of(self, sock: socket.socket, peer: Any) -> Caller:
         """Return who is at the other end of *sock*, TCP or Unix, accepted from the address *peer*.
 
-        Ask at accept."""
+        Ask at accept: once the client has closed, the kernel has forgotten it.
+        """
         if sock.family == socket.AF_UNIX:
-            return located(sock, unix_caller(sock))
-        if not peer:  # gone before we could look
+            return unix_caller_located(sock, unix_caller(sock))
+        if not peer:  # closed before we could ask
             return Caller()
         return self.tcp_caller(local=sock.getsockname(), peer=peer)
 
@@ -101,44 +103,37 @@ class Peers:
         here, there = _address(local), _address(peer)
         owner = self._owner_of(there, here, _scope(peer))
         if owner is None:
-            elsewhere = not may_be_local(there[0], _scope(peer))
-            return Caller(address=str(there[0]), is_remote=elsewhere)
-        place = self._cgroups.location_of(owner.cgroup_id, uid=owner.uid)
-        return Caller(
-            uid=owner.uid,
-            inode=owner.inode,
-            cgroup_id=owner.cgroup_id,
-            unit=place.unit,
-            user_unit=place.user_unit_of(owner.uid),
-            container=place.container,
-            is_located=place.is_known,
-            address=str(there[0]),
+            is_remote = not may_be_local(there[0], _scope(peer))
+            return Caller(address=str(there[0]), is_remote=is_remote)
+        caller = Caller(
+            uid=owner.uid, inode=owner.inode, cgroup_id=owner.cgroup_id, address=str(there[0])
         )
+        return self._cgroups.location_of(owner.cgroup_id, uid=owner.uid).applied_to(caller)
 
     def _owner_of(self, client: "_Address", server: "_Address", scope: int) -> Owner | None:
-        """Return whose the socket at *client* is that is connected to *server*."""
+        """Return the owner of the socket at *client* that is connected to *server*."""
         family = socket.AF_INET if client[0].version == 4 else socket.AF_INET6
         self._sequence = (self._sequence + 1) & 0xFFFFFFFF
-        question = (
+        request = (
             REQUEST.pack(family, socket.IPPROTO_TCP, 0, ALL_STATES)
             + SOCKET_PORTS.pack(client[1], server[1], client[0].packed, server[0].packed)
             + SOCKET_REST.pack(scope or LOOPBACK_INTERFACE, *NO_COOKIE)
         )
         header = MESSAGE.pack(
-            MESSAGE.size + len(question), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, self._sequence, 0
+            MESSAGE.size + len(request), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, self._sequence, 0
         )
         try:
-            answer = self._exchange(header + question)
+            answer = self._exchange(header + request)
         except OSError:
-            # No room, no right or no netlink here: nobody is known, and the next one asks anew.
+            # No memory, permission or netlink: the caller is unknown, and the next one tries again.
             self.close()
             return None
         return None if answer is None else owner_in(answer, client=client, server=server)
 
-    def _exchange(self, question: bytes) -> bytes | None:
+    def _exchange(self, request: bytes) -> bytes | None:
         if self._netlink is None:
             self._netlink = open_netlink()
-        self._netlink.send(question)
+        self._netlink.send(request)
         for _ in range(STALE_ANSWERS):
             answer, sender = self._netlink.recvfrom(8192)
             _, kind, _, sequence, _ = MESSAGE.unpack_from(answer)
@@ -151,7 +146,7 @@ _Address = tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, int]
 
 
 def _address(name: tuple[Any, ...]) -> _Address:
-    """Return a socket's name as address and port, IPv4 in its own form even on an IPv6 socket."""
+    """Return a socket's name as address and port; a mapped IPv4 address as IPv4."""
     address = ipaddress.ip_address(name[0].partition("%")[0])
     mapped = address.ipv4_mapped if address.version == 6 else None
     return mapped or address, name[1]
@@ -162,10 +157,10 @@ def _scope(name: tuple[Any, ...]) -> int:
 
 
 def may_be_local(address: ipaddress.IPv4Address | ipaddress.IPv6Address, scope: int) -> bool:
-    """Say whether a program of this host could connect from *address*: one could have, and be gone
-    or not be known, so that the address alone would say nothing.
+    """Return whether a program of this host could connect from *address*.
 
-    It could where we could ourselves; with ``ip_nonlocal_bind`` set, that is from anywhere.
+    Where it could, an unknown caller may be such a program, so the address identifies nobody. It
+    could where we could ourselves; with ``ip_nonlocal_bind`` set, that is from anywhere.
     """
     family, name = (
         (socket.AF_INET, (str(address), 0))
@@ -181,10 +176,10 @@ def may_be_local(address: ipaddress.IPv4Address | ipaddress.IPv6Address, scope: 
 
 
 def open_netlink() -> socket.socket:
-    """Open a socket to ask about sockets.
+    """Open a netlink socket for socket diagnostics.
 
     Raises:
-        OSError: This process may not (``RestrictAddressFamilies=`` without ``AF_NETLINK``).
+        OSError: It is not permitted (``RestrictAddressFamilies=`` without ``AF_NETLINK``).
     """
     netlink = socket.socket(
         socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_SOCK_DIAG
@@ -194,7 +189,7 @@ def open_netlink() -> socket.socket:
 
 
 def netlink_problem() -> str | None:
-    """Return why the kernel cannot be asked who is calling, for the operator; None when it can."""
+    """Return, for the operator, why the kernel cannot be asked who is calling; None if it can."""
     try:
         open_netlink().close()
     except OSError as error:
@@ -206,12 +201,12 @@ def netlink_problem() -> str | None:
 
 
 def owner_in(answer: bytes, *, client: _Address, server: _Address) -> Owner | None:
-    """Return what *answer* says of the socket asked for; None when it is about another one.
+    """Return the owner that *answer* names; None when it is about another socket.
 
-    The kernel answers for a *listening* socket at the client's port when it finds no connected
-    one: of a client in another network namespace that would name a bystander. So the answer's own
-    addresses must be the ones asked for. Inode 0: the client has let go of the socket, and the uid
-    is not to be trusted.
+    If the kernel finds no connected socket it answers for one that *listens* at the client's port:
+    for a client in another network namespace that would be a bystander. So the addresses in the
+    answer must be the requested ones. With inode 0 the client has released the socket, and the uid
+    cannot be trusted.
     """
     if len(answer) < ATTRIBUTES_AT:
         return None
@@ -225,10 +220,7 @@ def owner_in(answer: bytes, *, client: _Address, server: _Address) -> Owner | No
     if inode == 0 or uid == OVERFLOW_ID:
         return None
     cgroup = dict(_attributes(answer)).get(INET_DIAG_CGROUP_ID)
-    return Owner(uid, int.from_bytes(cgroup, _BYTE_ORDER) if cgroup else None, inode)
-
-
-_BYTE_ORDER: Any = "little" if struct.pack("=H", 1) == b"\1\0" else "big"
+    return Owner(uid, int.from_bytes(cgroup, sys.byteorder) if cgroup else None, inode)
 
 
 def _unpacked(raw: bytes, wide: bool) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
@@ -259,30 +251,23 @@ def unix_caller(sock: Any) -> Caller:
     return Caller(pid=pid or None, uid=known_id(uid), gid=known_id(gid))
 
 
-def located(sock: Any, caller: Caller) -> Caller:
-    """Return *caller*, who connected to the Unix socket *sock*, with unit and container: where the
-    process is that connected, if it has not ended."""
-    if caller.uid is None:
-        return caller
-    place = _place_of_peer(sock, caller.pid)
-    return replace(
-        caller,
-        unit=place.unit,
-        user_unit=place.user_unit_of(caller.uid),
-        container=place.container,
-        is_located=place.is_known,
-    )
+def unix_caller_located(sock: Any, caller: Caller) -> Caller:
+    """Return *caller* with unit and container of its process, if that has not ended.
+
+    *sock* is the Unix socket to which it connected.
+    """
+    return caller if caller.uid is None else _peer_location(sock, caller.pid).applied_to(caller)
 
 
-def _place_of_peer(sock: Any, pid: int | None) -> CgroupLocation:
+def _peer_location(sock: Any, pid: int | None) -> CgroupLocation:
     try:
         handle = struct.Struct("i")
         (process,) = handle.unpack(sock.getsockopt(socket.SOL_SOCKET, SO_PEERPIDFD, handle.size))
-    except OSError:  # an older kernel: the pid may have become another process's
+    except OSError:  # an older kernel: the pid may have been reused
         return UNKNOWN_LOCATION
     try:
-        place = location_of_process(pid) if pid else UNKNOWN_LOCATION
+        location = location_of_process(pid) if pid else UNKNOWN_LOCATION
         ended, _, _ = select.select([process], [], [], 0)
     finally:
         os.close(process)
-    return UNKNOWN_LOCATION if ended else place
+    return UNKNOWN_LOCATION if ended else location

@@ -1,5 +1,6 @@
-"""Which process holds a connection, and what is known of a process by its number: pid, executable,
-place. Extra facts, that an unprivileged daemon is mostly refused; they may narrow a rule.
+"""Find the process that holds a connection, and its executable and cgroup.
+
+An unprivileged daemon is mostly refused these facts, so they may only narrow a rule.
 """
 
 import os
@@ -17,22 +18,22 @@ from broker.access.rate_limit import RateLimit
 PROC = Path("/proc")
 
 FIRST_CGROUP_NAMESPACE = 0xEFFFFFFB
-"""The number of the namespace in which paths of cgroups begin at their root.
+"""The inode of the namespace in which cgroup paths begin at the real root.
 
 Source: linux/proc_ns.h, PROC_CGROUP_INIT_INO."""
 
 MOST_DESCRIPTORS = 20_000
-"""How many are looked at for one connection: some 50 ms."""
+"""How many descriptors are examined for one connection: some 50 ms."""
 
 KEPT_S = 5.0
-"""How long what holds a connection is believed to go on: it may execute another program."""
+"""How long the holder of a connection is remembered: it may execute another program."""
 
 MOST_KEPT = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """Who holds a connection: ``pid`` where it is one process, ``exe`` where it is one program."""
+    """The holder of a connection: ``pid`` if it is one process, ``exe`` if it is one program."""
 
     pid: int | None = None
     exe: str | None = None
@@ -42,19 +43,18 @@ UNKNOWN_PROCESS = Process()
 
 
 class Processes:
-    """Finds the processes behind callers. Each search is paid for by the caller's user."""
+    """Find the processes behind callers; each search counts against the caller's user."""
 
     def __init__(
         self,
         *,
         members_of: Callable[[int | None], list[int] | None] = lambda _: None,
-        allowance: RateLimit | None = None,
+        limit: RateLimit | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """*members_of* gives the processes in a cgroup, among which the holder is looked for
-        first: all others are asked only where that is not known."""
+        """Search the processes that *members_of* lists for a cgroup, or all where it lists none."""
         self._members_of = members_of
-        self._allowance = allowance or RateLimit()
+        self._limit = limit or RateLimit()
         self._monotonic = monotonic
         self._found: dict[tuple[int | None, int | None], tuple[Process, float]] = {}
 
@@ -66,12 +66,12 @@ class Processes:
         found, until = self._found.get(key, (UNKNOWN_PROCESS, 0.0))
         if until > self._monotonic():
             return found
-        if not self._allowance.allows(caller.uid):
+        if not self._limit.allows(caller.uid):
             return UNKNOWN_PROCESS
         began_at = self._monotonic()
         found = self._look(caller)
         ended_at = self._monotonic()
-        self._allowance.spend(caller.uid, ended_at - began_at)
+        self._limit.spend(caller.uid, ended_at - began_at)
         if len(self._found) >= MOST_KEPT:
             self._found.clear()
         self._found[key] = (found, ended_at + KEPT_S)
@@ -91,9 +91,9 @@ def all_pids() -> list[int]:
 
 
 def holder_of(inode: int, pids: Iterable[int]) -> Process:
-    """Return who of *pids* has the socket of that *inode* open, among those we may look into.
+    """Return which of *pids* has the socket with that *inode* open, among those we may read.
 
-    A socket can be shared: of two holders there is no pid, and of two programs no ``exe``.
+    A socket can be shared: two holders leave ``pid`` unknown, and two programs ``exe``.
     """
     holders = list(_holders(f"socket:[{inode}]", pids))
     programs = {exe_of(pid) for pid in holders}
@@ -103,7 +103,7 @@ def holder_of(inode: int, pids: Iterable[int]) -> Process:
     )
 
 
-def _holders(wanted: str, pids: Iterable[int]) -> Iterator[int]:
+def _holders(target: str, pids: Iterable[int]) -> Iterator[int]:
     left = MOST_DESCRIPTORS
     for pid in pids:
         with suppress(OSError), os.scandir(PROC / str(pid) / "fd") as descriptors:
@@ -112,16 +112,16 @@ def _holders(wanted: str, pids: Iterable[int]) -> Iterator[int]:
                 if left < 0:
                     return
                 with suppress(OSError):
-                    if os.readlink(descriptor.path) == wanted:  # noqa: PTH115 - ten times as fast
+                    if os.readlink(descriptor.path) == target:  # noqa: PTH115 - ten times as fast
                         yield pid
                         break
 
 
 def exe_of(pid: int) -> str | None:
-    """Return the path of the program that *pid* runs; None where it cannot be told.
+    """Return the path of the program that *pid* runs; None where it is unknown.
 
-    The path is what that process calls it, which in a root directory of its own may be anything: it
-    counts only where the same path is the same file for us.
+    A process with a root directory of its own chooses that path at will, so it counts only where
+    the same path is the same file for us.
     """
     link = PROC / str(pid) / "exe"
     with suppress(OSError):
@@ -132,8 +132,10 @@ def exe_of(pid: int) -> str | None:
 
 
 def location_of_process(pid: int) -> CgroupLocation:
-    """Return where that process is now; nowhere when it cannot be told. The number may be another
-    process's by now: whoever asks holds on to the process meanwhile, or does not mind."""
+    """Return the cgroup location of that process.
+
+    The pid may be reused meanwhile, unless the caller holds on to the process.
+    """
     try:
         if (PROC / "self/ns/cgroup").stat().st_ino != FIRST_CGROUP_NAMESPACE:
             return UNKNOWN_LOCATION
@@ -147,7 +149,7 @@ def location_of_process(pid: int) -> CgroupLocation:
 
 
 def caller_of_process(pid: int) -> Caller:
-    """Return the caller that *pid* would be, for who explains the rules.
+    """Return the caller that *pid* would be, to explain the rules.
 
     Raises:
         ProcessLookupError: There is no such process.
@@ -156,18 +158,9 @@ def caller_of_process(pid: int) -> Caller:
         status = (PROC / str(pid) / "status").read_text()
     except OSError:
         raise ProcessLookupError(f"there is no process {pid}") from None
-    # The fourth is the one that sockets are made by.
+    # The fourth number is the file-system id, which a socket gets.
     uid, gid = (
         known_id(int(re.findall(rf"^{name}:\t.*\t(\d+)$", status, re.MULTILINE)[0]))
         for name in ("Uid", "Gid")
     )
-    place = location_of_process(pid)
-    return Caller(
-        uid=uid,
-        gid=gid,
-        pid=pid,
-        unit=place.unit,
-        user_unit=place.user_unit_of(uid),
-        container=place.container,
-        is_located=place.is_known,
-    )
+    return location_of_process(pid).applied_to(Caller(uid=uid, gid=gid, pid=pid))

@@ -1,4 +1,4 @@
-"""How much of our time each user may take with questions that are slow to answer. Asks nothing."""
+"""Limit how much of our time each user may take with lookups that are slow."""
 
 import time
 from collections.abc import Callable
@@ -7,9 +7,10 @@ MOST_USERS = 1024
 
 
 class RateLimit:
-    """Seconds of work, by uid: a *share* of the time that passes, saved up to *burst_s*.
+    """A budget of seconds of work for each uid.
 
-    Whoever has used theirs up waits alone. Root, who could stop us anyway, is not counted.
+    It grows by *share* of the time that passes, up to *burst_s*. A user who has spent it waits
+    alone. Root, who could stop us anyway, is not limited.
     """
 
     def __init__(
@@ -22,13 +23,13 @@ class RateLimit:
         self._share = share
         self._burst_s = burst_s
         self._monotonic = monotonic
-        self._spent: dict[int, tuple[float, float]] = {}  # left, and when that was
+        self._spent: dict[int, tuple[float, float]] = {}  # seconds left, and when that was
 
     def allows(self, uid: int) -> bool:
         return uid == 0 or self._left_s(uid) > 0
 
     def spend(self, uid: int, seconds: float) -> None:
-        """Take *seconds* off; a debt is worked off like any other use."""
+        """Take *seconds* off the budget, which may become negative."""
         left_s = self._left_s(uid) - seconds
         if len(self._spent) >= MOST_USERS:
             self._spent = {each: self._spent[each] for each in self._spent if not self._full(each)}

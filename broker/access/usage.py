@@ -1,4 +1,4 @@
-"""Who used what last, and which rules ever matched: for `status`. Remembers; decides nothing."""
+"""Remember the last use of each role and how often each rule matched, for `status`."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +9,7 @@ from broker.access.caller import Caller
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastUse:
-    """One hand-over: when, to whom, by which rule."""
+    """When credentials of a role were last served, to whom, and by which rule."""
 
     at: datetime
     caller: Caller
@@ -20,24 +20,26 @@ class Usage:
     """The last use of each role, and how often each rule matched, since the start."""
 
     def __init__(self, rules: tuple[str, ...] = (), *, before: "Usage | None" = None) -> None:
-        """*before* knew the last uses under other rules."""
+        """Count the matches of *rules*; keep the last uses of *before*, a usage of other rules."""
         self._last: dict[str, LastUse] = {} if before is None else dict(before._last)
         self._matched: dict[str, int] = dict.fromkeys(rules, 0)
         self._matched_at: dict[str, datetime] = {}
 
     def served(self, role: str, caller: Caller, *, rule: str, at: datetime) -> None:
-        """Remember that *caller* was given *role*."""
+        """Note that *caller* was given *role*."""
         self._last[role] = LastUse(at=at, caller=caller, rule=rule)
 
     def matched(self, rule: str, *, at: datetime) -> None:
-        """Remember that *rule* decided about somebody."""
+        """Note that *rule* decided a request."""
         if rule in self._matched:
             self._matched[rule] += 1
             self._matched_at[rule] = at
 
     def last_used(self) -> dict[str, dict[str, Any]]:
-        """Return of each role that was used: ``{"at", "uid", "unit", "container", "address",
-        "rule"}``, the time as an instant."""
+        """Return the last use of each role that was used.
+
+        Shape: ``{"at", "uid", "unit", "container", "address", "rule"}``, ``at`` as an instant.
+        """
         return {
             role: {
                 "at": use.at,
@@ -51,7 +53,7 @@ class Usage:
         }
 
     def rule_matches(self) -> list[dict[str, Any]]:
-        """Return of each rule, in order: ``{"name", "matched", "last_matched_at"}``."""
+        """Return ``{"name", "matched", "last_matched_at"}`` of each rule, in order."""
         return [
             {"name": name, "matched": count, "last_matched_at": self._matched_at.get(name)}
             for name, count in self._matched.items()

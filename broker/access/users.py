@@ -1,7 +1,7 @@
-"""What the user database says of a user: name and groups. Knows no connection, no rule.
+"""Look up names and groups in the user database without waiting long for it.
 
-The database may be a directory service that hangs, and requests are answered from memory: so each
-question is asked in a thread, its answer kept for a while, and nobody waits long.
+The database may be a directory service that hangs, and requests are answered from memory. So each
+lookup runs in a thread and its answer is kept for a while.
 """
 
 import os
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from threading import Event, Thread
 
 RENEW_AFTER_S, FORGET_AFTER_S = 30.0, 120.0
-"""An answer older than the first is asked for anew, behind the request that needs it; one older
-than the second is no answer: who has left a group has lost its rights within two minutes."""
+"""An answer older than the first is renewed behind the request that needs it; one older than the
+second is dropped, so that a user who leaves a group loses its rights within two minutes."""
 
 LONGEST_WAIT_S = 0.25
-"""How long one request, and everything else meanwhile, waits for a database that was quick."""
+"""How long one request, and every other meanwhile, waits for a database that has been quick."""
 
 MOST_KEPT = 4096
 MOST_ASKED_AT_ONCE = 8
@@ -24,14 +24,14 @@ MOST_ASKED_AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A user: name, and number of every group."""
+    """A user's name and the number of every group."""
 
     name: str
     gids: frozenset[int]
 
 
 def look_up_user(uid: int) -> User | None:
-    """Return the user of that number; None where the database has none."""
+    """Return the user with that uid; None where the database has none."""
     try:
         entry = pwd.getpwuid(uid)
     except KeyError:
@@ -46,8 +46,10 @@ class _Known:
 
 
 class UserDatabase:
-    """Answers from memory about users who were asked about before; once a database has kept us
-    waiting, about others too: they are unknown until it has answered."""
+    """Answer from memory about users who were looked up before.
+
+    Once the database has kept us waiting, other users are unknown until it has answered.
+    """
 
     def __init__(
         self,
@@ -64,7 +66,7 @@ class UserDatabase:
         self._is_slow = False
 
     def user(self, uid: int) -> User | None:
-        """Return what is known of that user; None for nobody, and while it is not known."""
+        """Return that user; None when there is none, and while it is not known."""
         known = self._fresh(uid)
         if known is None or self._age_s(known) > RENEW_AFTER_S:
             answered = self._ask(uid)
@@ -81,11 +83,11 @@ class UserDatabase:
         return self._monotonic() - known.asked_at
 
     def _ask(self, uid: int) -> Event | None:
-        """Have that user looked up; None where too many questions are open already."""
+        """Start looking that user up; None when too many lookups are under way."""
         answered = self._asking.get(uid)
         if answered is None and len(self._asking) < MOST_ASKED_AT_ONCE:
             answered = self._asking[uid] = Event()
-            # A daemon thread: a database that never answers must not keep us from leaving.
+            # A daemon thread: a database that never answers must not keep the process from ending.
             Thread(target=self._answer, args=(uid,), name=f"user-{uid}", daemon=True).start()
         return answered
 
@@ -93,7 +95,7 @@ class UserDatabase:
         asked_at = self._monotonic()
         try:
             person = self._look_up(uid)
-        except OSError:  # the database is out of order: that is no answer
+        except OSError:  # the database failed: that is no answer
             pass
         else:
             if len(self._known) >= MOST_KEPT:

@@ -146,7 +146,7 @@ def test_who_makes_us_look_too_often_waits_alone(
 ) -> None:
     watch = Watch(tick_s=0.1)
     cgroups = Cgroups(
-        tmp_path, allowance=RateLimit(burst_s=0.05, share=0.01, monotonic=watch), monotonic=watch
+        tmp_path, limit=RateLimit(burst_s=0.05, share=0.01, monotonic=watch), monotonic=watch
     )
     cgroups.location_of(1 << 60, uid=1000)
 

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 import pytest
 
 from broker.access.caller import Caller
-from broker.access.peer import Peers, located, may_be_local, unix_caller
+from broker.access.peer import Peers, may_be_local, unix_caller, unix_caller_located
 from broker.access.process import location_of_process
 
 
@@ -53,7 +53,7 @@ def test_the_client_of_a_unix_socket_is_where_its_process_is() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX)
 
     with ours, theirs:
-        caller = located(ours, unix_caller(ours))
+        caller = unix_caller_located(ours, unix_caller(ours))
 
     place = location_of_process(os.getpid())
     assert (caller.uid, caller.pid) == (os.getuid(), os.getpid())
@@ -64,6 +64,6 @@ def test_who_is_not_known_has_no_place() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX)
 
     with ours, theirs:
-        caller = located(ours, Caller(pid=os.getpid()))
+        caller = unix_caller_located(ours, Caller(pid=os.getpid()))
 
     assert caller == Caller(pid=os.getpid())

@@ -169,8 +169,8 @@ def test_where_members_are_not_known_every_process_is_asked() -> None:
 
 def test_who_makes_us_look_too_often_is_not_looked_for() -> None:
     watch, members = Watch(tick_s=1.0), Members()
-    allowance = RateLimit(burst_s=0.5, share=0.001, monotonic=watch)
-    processes = Processes(members_of=members, allowance=allowance, monotonic=watch)
+    limit = RateLimit(burst_s=0.5, share=0.001, monotonic=watch)
+    processes = Processes(members_of=members, limit=limit, monotonic=watch)
 
     for inode in range(5, 15):
         processes.process_of(Caller(uid=1000, inode=inode))

@@ -21,51 +21,51 @@ def watch() -> Watch:
 
 
 def test_who_has_used_theirs_up_has_none_until_time_has_passed(watch: Watch) -> None:
-    allowance = RateLimit(share=0.1, burst_s=1.0, monotonic=watch)
+    limit = RateLimit(share=0.1, burst_s=1.0, monotonic=watch)
 
-    allowance.spend(1000, 1.5)
+    limit.spend(1000, 1.5)
 
-    assert not allowance.allows(1000)
+    assert not limit.allows(1000)
     watch.at_s += 4.9
-    assert not allowance.allows(1000)
+    assert not limit.allows(1000)
     watch.at_s += 0.2
-    assert allowance.allows(1000)
+    assert limit.allows(1000)
 
 
 def test_others_lose_nothing_by_it(watch: Watch) -> None:
-    allowance = RateLimit(monotonic=watch)
+    limit = RateLimit(monotonic=watch)
 
-    allowance.spend(1000, 60)
+    limit.spend(1000, 60)
 
-    assert allowance.allows(1001)
+    assert limit.allows(1001)
 
 
 def test_no_more_is_saved_up_than_the_burst(watch: Watch) -> None:
-    allowance = RateLimit(share=0.1, burst_s=1.0, monotonic=watch)
-    allowance.spend(1000, 0.5)
+    limit = RateLimit(share=0.1, burst_s=1.0, monotonic=watch)
+    limit.spend(1000, 0.5)
 
     watch.at_s += 3600
-    allowance.spend(1000, 1.0)
+    limit.spend(1000, 1.0)
 
-    assert not allowance.allows(1000)
+    assert not limit.allows(1000)
 
 
 def test_root_always_has_some(watch: Watch) -> None:
-    allowance = RateLimit(monotonic=watch)
+    limit = RateLimit(monotonic=watch)
 
-    allowance.spend(0, 3600)
+    limit.spend(0, 3600)
 
-    assert allowance.allows(0)
+    assert limit.allows(0)
 
 
 def test_users_who_have_all_of_theirs_again_are_forgotten(watch: Watch) -> None:
-    allowance = RateLimit(monotonic=watch)
+    limit = RateLimit(monotonic=watch)
     for uid in range(1, MOST_USERS + 1):
-        allowance.spend(uid, 0.1)
-    allowance.spend(5000, 3600)
+        limit.spend(uid, 0.1)
+    limit.spend(5000, 3600)
 
     watch.at_s += 60
-    allowance.spend(1, 0.1)
+    limit.spend(1, 0.1)
 
-    assert len(allowance._spent) == 2
-    assert not allowance.allows(5000)
+    assert len(limit._spent) == 2
+    assert not limit.allows(5000)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from broker.access.caller import Caller
 from broker.access.cgroup import Cgroups
-from broker.access.peer import Peers, located, unix_caller
+from broker.access.peer import Peers, unix_caller, unix_caller_located
 from broker.access.process import Processes
 from broker.http.bind import bind, bind_unix
 from tests.root.becoming import become, options
@@ -62,7 +62,7 @@ def facts_of(accepted: socket.socket, peer: tuple[str, int]) -> dict[str, object
 
 def caller_at(accepted: socket.socket, peer: tuple[str, int], peers: Peers) -> Caller:
     if accepted.family == socket.AF_UNIX:
-        return located(accepted, unix_caller(accepted))
+        return unix_caller_located(accepted, unix_caller(accepted))
     return peers.tcp_caller(local=accepted.getsockname(), peer=peer)
 
 
