@@ -13,7 +13,9 @@ from broker.sandbox import Sandbox, sandbox_in_thread
 from tests.support.broker_process import broker_process
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+README = ROOT / "README.md"
+CI_JOBS = ROOT / "docs" / "ci-jobs.md"
+PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 # What a reader puts in place of the examples, here: the sandbox's role, and any free port.
 READERS_OWN = {
@@ -32,7 +34,8 @@ def commands(page: Path) -> list[str]:
 
 
 def documented() -> list[str]:
-    return [command for page in PAGES for command in commands(page)]
+    """Return every command that works by itself: those of ci-jobs.md belong together."""
+    return [command for page in PAGES if page != CI_JOBS for command in commands(page)]
 
 
 def of_make() -> list[str]:
@@ -121,9 +124,12 @@ def test_every_make_command_of_the_docs_is_a_target_of_the_makefile() -> None:
     assert wanted <= set(targets)
 
 
+ELSEWHERE = "--runtime-dir own --container 127.0.0.1:0 --ops 127.0.0.1:0"
+"""Beside the broker that the shell has already."""
+
+
 def test_the_readmes_first_use_works_word_for_word(shell: Shell) -> None:
     start, *rest = [adapted(line) for line in first_use()]
-    elsewhere = "--runtime-dir own --container 127.0.0.1:0 --ops 127.0.0.1:0"
     bucket = (
         "import boto3; boto3.client('s3').create_bucket("
         "Bucket='bucket', CreateBucketConfiguration={'LocationConstraint': 'eu-central-1'})"
@@ -131,7 +137,7 @@ def test_the_readmes_first_use_works_word_for_word(shell: Shell) -> None:
     script = "\n".join(
         [
             "export NAMESPACE_BROKER_RUNTIME_DIR=own",
-            start.replace(" &", f" {elsewhere} &"),
+            start.replace(" &", f" {ELSEWHERE} &"),
             "trap 'kill $!; wait $!' EXIT",
             rest[0],
             f'{sys.executable} -c "{bucket}"',
@@ -144,6 +150,24 @@ def test_the_readmes_first_use_works_word_for_word(shell: Shell) -> None:
 
     assert done.returncode == 0, done.stderr
     assert "upload: ./test.txt to s3://bucket/test2.txt" in done.stdout
+
+
+def test_the_page_about_ci_jobs_works_word_for_word(shell: Shell) -> None:
+    start, *rest = [adapted(line) for line in commands(CI_JOBS)]
+    script = "\n".join(
+        [
+            "export NAMESPACE_BROKER_RUNTIME_DIR=own",
+            start.replace(" 2>", f" {ELSEWHERE} 2>"),
+            "trap 'kill $!; wait $!' EXIT",
+            *rest,
+        ]
+    )
+
+    done = shell.run(script)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("assumed-role") == 2
+    assert "AWS_CONTAINER_CREDENTIALS_FULL_URI" in (shell.home / "github.env").read_text()
 
 
 @pytest.mark.parametrize("command", [line for line in of_the_broker() if line not in first_use()])
@@ -169,3 +193,24 @@ def test_every_page_that_is_linked_is_there() -> None:
     ]
 
     assert missing == []
+
+
+def test_every_path_of_the_tree_that_is_named_is_there() -> None:
+    missing = [
+        f"{page.name}: {path}"
+        for page in PAGES
+        for path in re.findall(
+            r"`((?:broker|tests|deploy|docs|bench|systemd)/[\w./-]*)`", page.read_text()
+        )
+        if not (ROOT / path).exists()
+    ]
+
+    assert missing == []
+
+
+def test_the_page_about_the_code_names_every_package() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+
+    packages = [path.parent.name for path in (ROOT / "broker").glob("*/__init__.py")]
+
+    assert [name for name in packages if f"── {name}/" not in text] == []
