@@ -25,8 +25,10 @@ class Account:
 
 
 class Facts(Protocol):
-    """What there is to be known about a caller beyond its connection, asked for when a rule needs
-    it. None: it is not known."""
+    """Facts about a caller beyond its connection, looked up when a rule needs them.
+
+    None means unknown.
+    """
 
     def groups_of(self, uid: int) -> frozenset[int] | None: ...
 
@@ -35,11 +37,11 @@ class Facts(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Who:
-    """Some callers: those for whom every key that is set holds.
+    """A rule's condition: it matches callers for whom every key that is set holds.
 
-    ``any_local`` is every program whose uid is known; ``cidr`` is by address, and only for
-    callers from elsewhere: who is on this host is told by uid, or not at all. ``exe`` narrows:
-    whoever may run a program may make it do anything. ``container`` is the first 12 digits of an
+    ``any_local`` is every program whose uid is known. ``cidr`` matches by address, and only remote
+    callers: a caller on this host is identified by uid or not at all. ``exe`` only narrows, since
+    whoever may run a program can make it do anything. ``container`` is the first 12 digits of an
     id or more.
     """
 
@@ -60,14 +62,16 @@ class Who:
         return tuple(name for name in KEYS if _is_set(getattr(self, name)))
 
     def matches(self, caller: Caller, facts: Facts) -> bool | None:
-        """Say whether *caller* is meant, asking no more of *facts* than that takes; None where
-        nobody can tell, because a fact could not be established and all other keys hold. Without
-        any key nobody is meant."""
+        """Return whether *caller* matches, looking up no more of *facts* than needed.
+
+        None means undecided: a fact could not be established and all other keys hold. Without any
+        key nobody matches.
+        """
         is_unknown = False
         for name in self.keys:
-            key, wanted = KEYS[name], getattr(self, name)
+            key = KEYS[name]
             found = key.fact(caller, facts)
-            if key.holds_for(wanted, found):
+            if key.holds_for(getattr(self, name), found):
                 continue
             if not key.is_unknown(caller, found):
                 return False
@@ -77,38 +81,38 @@ class Who:
         return bool(self.keys)
 
     def holds_for(self, caller: Caller, facts: Facts) -> bool:
-        """Say whether *caller* is meant for certain."""
+        """Return whether *caller* matches for certain."""
         return self.matches(caller, facts) is True
 
     def mismatches(self, caller: Caller, facts: Facts) -> Iterator["Mismatch"]:
         """Yield each key that does not hold."""
         for name in self.keys:
-            wanted, found = getattr(self, name), KEYS[name].fact(caller, facts)
-            if not KEYS[name].holds_for(wanted, found):
-                yield Mismatch(name, str(wanted), None if found is None else _shown(found))
+            required, found = getattr(self, name), KEYS[name].fact(caller, facts)
+            if not KEYS[name].holds_for(required, found):
+                yield Mismatch(name, str(required), None if found is None else _shown(found))
 
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """A key that does not hold: what the rule wants and what was found, None if that is unknown."""
+    """A key that does not hold: the required value and the one found, None if unknown."""
 
     key: str
-    wanted: str
+    required: str
     found: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """How a key is looked at: the caller's fact, and whether what is wanted holds for it."""
+    """How to evaluate one key: the caller's fact, and its comparison with the required value."""
 
     fact: Callable[[Caller, Facts], object | None]
     compare: Callable[[Any, Any], bool]
     is_unknown: Callable[[Caller, object | None], bool] = lambda _, __: False
-    """Whether the fact is there and could not be established, as against none being there."""
+    """Whether the fact exists and could not be established, rather than being absent."""
 
-    def holds_for(self, wanted: object, found: object | None) -> bool:
-        """What is not known never holds, whatever is wanted."""
-        return found is not None and self.compare(wanted, found)
+    def holds_for(self, required: object, found: object | None) -> bool:
+        """Return whether the fact meets the rule; an unknown one never does."""
+        return found is not None and self.compare(required, found)
 
 
 def _is_set(value: object) -> bool:
@@ -116,8 +120,8 @@ def _is_set(value: object) -> bool:
     return value is not None and value is not False
 
 
-def _equal(wanted: object, found: object) -> bool:
-    return wanted == found
+def _equal(required: object, found: object) -> bool:
+    return required == found
 
 
 def _network_address(caller: Caller, _: Facts) -> object | None:
@@ -129,7 +133,7 @@ def _network_address(caller: Caller, _: Facts) -> object | None:
 def _if_local(
     fact: Callable[[Caller, Facts], object | None],
 ) -> Callable[[Caller, Facts], object | None]:
-    """Return the fact as one of a caller with a uid, and of no other."""
+    """Return the fact for callers with a uid, and None for all others."""
     return lambda caller, facts: None if caller.uid is None else fact(caller, facts)
 
 
@@ -141,31 +145,31 @@ def _token(caller: Caller, _: Facts) -> str | None:
     return None if caller.token == PLAIN_TOKEN else caller.token
 
 
-def _is_unplaced(caller: Caller, _: object | None) -> bool:
+def _is_unlocated(caller: Caller, _: object | None) -> bool:
     return caller.uid is not None and not caller.is_located
 
 
 KEYS = {
     "any_local": Key(lambda caller, _: caller.uid, lambda _, __: True),
     "uid": Key(lambda caller, _: caller.uid, _equal),
-    "user": Key(lambda caller, _: caller.uid, lambda wanted, uid: bool(wanted.number == uid)),
+    "user": Key(lambda caller, _: caller.uid, lambda account, uid: bool(account.number == uid)),
     "token": Key(_token, _equal),
-    "unit": Key(_if_local(lambda caller, _: caller.unit), _equal, _is_unplaced),
-    "user_unit": Key(_if_local(lambda caller, _: caller.user_unit), _equal, _is_unplaced),
+    "unit": Key(_if_local(lambda caller, _: caller.unit), _equal, _is_unlocated),
+    "user_unit": Key(_if_local(lambda caller, _: caller.user_unit), _equal, _is_unlocated),
     "container": Key(
         _if_local(lambda caller, _: caller.container),
-        lambda wanted, container: bool(container.startswith(wanted)),
-        _is_unplaced,
+        lambda prefix, container: bool(container.startswith(prefix)),
+        _is_unlocated,
     ),
-    "cidr": Key(_network_address, lambda wanted, address: address in wanted),
+    "cidr": Key(_network_address, lambda network, address: address in network),
     "group": Key(
         _groups,
-        lambda wanted, gids: wanted.number in gids,
+        lambda account, gids: account.number in gids,
         lambda caller, gids: caller.uid is not None and gids is None,
     ),
     "exe": Key(_if_local(lambda caller, facts: facts.exe_of(caller)), _equal),
 }
-"""Every key, in the order in which they are looked at: those that cost a look elsewhere last."""
+"""Every key, in order of evaluation: those that need a lookup last."""
 
 
 def _shown(found: object) -> str:
@@ -178,46 +182,48 @@ MOST_ID = 0xFFFFFFFE
 
 
 class InvalidWho(Exception):
-    """A ``who`` that cannot be meant: ``key`` is where (None: the whole), the text what and what
-    to do next."""
+    """A ``who`` that makes no sense; the text says why and what to do.
+
+    ``key`` is the key at fault, None for the whole.
+    """
 
     def __init__(self, key: str | None, reason: str) -> None:
         super().__init__(reason)
         self.key = key
 
 
-def who_of(written: Mapping[str, Any]) -> Who:
-    """Return whom *written* means: keys of `Who`, absent ones None or left out, with values of
-    the configuration file's types.
+def who_of(config: Mapping[str, Any]) -> Who:
+    """Return the condition that *config* describes.
+
+    Its keys are those of `Who`, absent ones None or left out; its values have the types of the
+    configuration file.
 
     Raises:
-        BadWho: A name is unknown here, a value is not possible, or too little is said.
+        InvalidWho: A name is unknown here, a value is impossible, or the keys are too few.
     """
     values = {}
-    for key, value in written.items():
+    for key, value in config.items():
         if value is not None:
             try:
-                values[key] = READINGS[key](value)
+                values[key] = READERS[key](value)
             except ValueError as error:
                 raise InvalidWho(key, str(error)) from None
     who = Who(**values)
-    _refuse_too_little(who)
+    _check_keys_suffice(who)
     return who
 
 
-def _refuse_too_little(who: Who) -> None:
+def _check_keys_suffice(who: Who) -> None:
     if not who.keys:
         raise InvalidWho(
-            None, "says nothing; name somebody, or any_local = true for every user of this host"
+            None, "is empty; name somebody, or any_local = true for every user of this host"
         )
     if who.keys == ("exe",):
         raise InvalidWho(
-            "exe", "admits nobody alone: a program is no identity; add user, unit or any_local"
+            "exe", "cannot stand alone: a program is no identity; add user, unit or any_local"
         )
     if who.user_unit is not None and who.user is None and who.uid is None:
-        raise InvalidWho(
-            "user_unit", "can be called so by any user; say whose it is with user or uid"
-        )
+        raise InvalidWho("user_unit", "any user may choose that name; add user or uid")
 
 
 def _read_user(name: str) -> Account:
@@ -230,16 +236,16 @@ def _read_user(name: str) -> Account:
 
 def _read_uid(number: int) -> int:
     if not 0 <= number <= MOST_ID:
-        raise ValueError(f"{number} is no uid; they go from 0 to {MOST_ID}")
+        raise ValueError(f"{number} is not a uid; uids go from 0 to {MOST_ID}")
     if number == OVERFLOW_ID:
         raise ValueError(
-            f"uid {number} stands for users that cannot be told apart; run the program as another"
+            f"uid {number} stands for every user not mapped here; run the program as another"
         )
     return number
 
 
 def _read_group(name: str) -> Account:
-    """By number, too: containers often have groups without names."""
+    """Return the group of that name or number: containers often have groups without names."""
     if re.fullmatch(r"[0-9]{1,9}", name):
         return Account(name, int(name))
     try:
@@ -252,7 +258,7 @@ def _read_unit(name: str) -> str:
     if not is_unit_name(name):
         kinds = ", ".join(f".{kind}" for kind in UNIT_KINDS)
         raise ValueError(
-            f"{name!r} is no unit that has processes; write it as systemctl does, with its ending "
+            f"{name!r} is not a unit with processes; write it as systemctl does, with its suffix "
             f"({kinds})"
         )
     return name
@@ -261,15 +267,15 @@ def _read_unit(name: str) -> str:
 def _read_container(digits: str) -> str:
     if not re.fullmatch(r"[0-9a-f]{12,64}", digits):
         raise ValueError(
-            f"{digits!r} is no container id; write its first 12 digits or more, as docker ps has it"
+            f"{digits!r} is not a container id; write 12 or more of its digits, as docker ps shows"
         )
     return digits
 
 
 def _read_exe(path: str) -> str:
-    """What links lead to: the kernel knows a program by no other name."""
+    """Resolve links: the kernel knows a program by its real path only."""
     if not path.startswith("/"):
-        raise ValueError(f"{path!r} is no absolute path; write one such as /usr/bin/{path}")
+        raise ValueError(f"{path!r} is not an absolute path; write one such as /usr/bin/{path}")
     return os.path.realpath(path)
 
 
@@ -277,11 +283,11 @@ def _read_cidr(text: str) -> IPv4Network | IPv6Network:
     try:
         network = ip_network(text, strict=False)
     except ValueError:
-        raise ValueError(f"{text!r} is no network; write one such as 172.17.0.0/16") from None
+        raise ValueError(f"{text!r} is not a network; write one such as 172.17.0.0/16") from None
     if network != _exactly(text):
-        raise ValueError(f"{text} has bits beyond its length; did you mean {network}?")
+        raise ValueError(f"{text!r} has host bits set; did you mean {network}?")
     if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped is not None:
-        raise ValueError(f"{text} stands for IPv4 addresses; write them as such")
+        raise ValueError(f"{text!r} stands for IPv4 addresses; write them as IPv4")
     return network
 
 
@@ -295,18 +301,18 @@ def _exactly(text: str) -> IPv4Network | IPv6Network | None:
 def _read_token(name: str) -> str:
     if name == PLAIN_TOKEN:
         raise ValueError(
-            f"{name!r} admits but names nobody; name another, and it is made for its caller"
+            f"{name!r} admits but names nobody; use another name, and its token file is made"
         )
     return name
 
 
 def _read_any_local(value: bool) -> bool:
     if not value:
-        raise ValueError("is true or left out; remove it")
+        raise ValueError("false has no meaning; remove the key")
     return value
 
 
-READINGS: Mapping[str, Callable[[Any], Any]] = {
+READERS: Mapping[str, Callable[[Any], Any]] = {
     "any_local": _read_any_local,
     "uid": _read_uid,
     "user": _read_user,

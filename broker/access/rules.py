@@ -9,21 +9,24 @@ from broker.access.match import Facts, Mismatch, Who
 
 
 class Rules(Protocol):
-    """Decides once per caller, whatever surface the caller comes by."""
+    """Decide what a caller may have, on every surface alike."""
 
     def grant_for(self, caller: Caller) -> Grant: ...
 
 
 class ExplainedRules(Rules, Protocol):
-    """Rules that can also say why."""
+    """Rules that can also explain a decision."""
 
     def explain(self, caller: Caller) -> "Explanation": ...
 
 
 @dataclass(frozen=True, slots=True)
 class RuleResult:
-    """What became of one rule: it was the first to match, a key or more did not hold, nobody could
-    tell, or an earlier one had decided."""
+    """How one rule came out.
+
+    It was the first to match, some key did not hold, it could not be decided, or an earlier rule
+    had decided.
+    """
 
     rule: str
     outcome: Literal["matched", "missed", "not known", "not reached"]
@@ -32,7 +35,7 @@ class RuleResult:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What a caller would get, and how each rule in turn came to it."""
+    """What a caller would get, and how each rule came out."""
 
     grant: Grant
     results: tuple[RuleResult, ...]
@@ -44,8 +47,11 @@ class Explanation:
 
 
 class OwnerOnly:
-    """The floor, where no rules are configured: root, the uid that runs the broker, and whoever
-    holds a container token. What the kernel could not tell is nobody."""
+    """The rules where none are configured.
+
+    They admit root, the uid that runs the broker, and holders of a container token; a caller of
+    unknown uid is nobody.
+    """
 
     def __init__(
         self,
@@ -74,19 +80,19 @@ class OwnerOnly:
         grant = self.grant_for(caller)
         if grant.any:
             return Explanation(grant, (RuleResult("owner", "matched"),))
-        wanted = " or ".join(str(uid) for uid in sorted(self._owners))
+        required = " or ".join(str(uid) for uid in sorted(self._owners))
         found = None if caller.uid is None else str(caller.uid)
         return Explanation(
-            grant, (RuleResult("owner", "missed", (Mismatch("uid", wanted, found),)),)
+            grant, (RuleResult("owner", "missed", (Mismatch("uid", required, found),)),)
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """What those whom ``who`` means may have: ``number`` counts from 1, in the order of the file.
+    """What callers that match ``who`` may have; ``number`` counts from 1, as in the file.
 
-    ``default_role`` is the first role unless it is named. With a ``policy`` or ``tags`` the leases
-    are this rule's own.
+    ``default_role`` is the first role unless it is set. With a ``policy`` or ``tags`` the rule has
+    leases of its own.
     """
 
     number: int
@@ -115,11 +121,11 @@ class Rule:
 
 
 class FirstMatch:
-    """The configured rules: the first that matches decides, and who matches none gets nothing,
-    root and the broker's own uid included.
+    """The configured rules: the first that matches decides.
 
-    Where it cannot be told whether a rule means a caller, that caller gets nothing either: a rule
-    that refuses must not be passed by whoever hides from it, into a wider one below.
+    A caller that matches none gets nothing, root and the broker's own uid included. So does one for
+    whom a rule cannot be decided: whoever hides from a rule that refuses must not reach a wider one
+    below.
     """
 
     def __init__(self, rules: Iterable[Rule], *, facts: Facts) -> None:
@@ -129,23 +135,23 @@ class FirstMatch:
 
     def grant_for(self, caller: Caller) -> Grant:
         for who, grant in self._granted:
-            is_meant = who.matches(caller, self._facts)
-            if is_meant is None:
+            matches = who.matches(caller, self._facts)
+            if matches is None:
                 return NO_GRANT
-            if is_meant:
+            if matches:
                 return grant
         return NO_GRANT
 
     def explain(self, caller: Caller) -> Explanation:
-        """Return what *caller* would get, with every key that keeps a rule from matching."""
+        """Return what *caller* would get, and every key that keeps a rule from matching."""
         grant, verdicts, decided = NO_GRANT, list[RuleResult](), False
         for rule in self.rules:
             if decided:
                 verdicts.append(RuleResult(rule.name, "not reached"))
                 continue
-            is_meant = rule.who.matches(caller, self._facts)
-            decided = is_meant is not False
-            if is_meant:
+            matches = rule.who.matches(caller, self._facts)
+            decided = matches is not False
+            if matches:
                 grant = rule.grant
                 verdicts.append(RuleResult(rule.name, "matched"))
             else:
@@ -157,19 +163,19 @@ class FirstMatch:
 LOCAL_KEYS = frozenset(
     {"any_local", "uid", "user", "unit", "user_unit", "container", "group", "exe"}
 )
-"""Keys that hold only for a caller with a uid: ``cidr`` holds only for one without."""
+"""Keys that hold only for a caller with a uid; ``cidr`` holds only for one without."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnreachableRule:
-    """A rule that decides for nobody, as a sentence that says why and what to do."""
+    """A rule that can never decide, with a sentence that says why and what to do."""
 
     rule: str
     reason: str
 
 
 def unreachable(rules: Iterable[Rule]) -> tuple[UnreachableRule, ...]:
-    """Return the rules that match nobody, or only callers for whom an earlier one has decided."""
+    """Return the rules that match nobody, or only callers that an earlier rule matches."""
     found = []
     earlier: list[Rule] = []
     for rule in rules:
@@ -178,7 +184,7 @@ def unreachable(rules: Iterable[Rule]) -> tuple[UnreachableRule, ...]:
             found.append(UnreachableRule(rule.name, reason))
         elif first is not None:
             reason = (
-                f"never reached: {first.name} already decides for everybody it means; "
+                f"never reached: {first.name} already matches everybody it matches; "
                 f"put it before {first.name} or remove it"
             )
             found.append(UnreachableRule(rule.name, reason))
@@ -188,12 +194,12 @@ def unreachable(rules: Iterable[Rule]) -> tuple[UnreachableRule, ...]:
 
 
 def contradiction(who: Who) -> str | None:
-    """Return why nobody can be meant by *who*; None where somebody could."""
+    """Return why nobody can match *who*; None where somebody could."""
     local = [key for key in who.keys if key in LOCAL_KEYS]
     if who.cidr is not None and local:
         return (
-            f"matches nobody: cidr is for callers from elsewhere, who have no {local[0]}; "
-            "make two rules of it"
+            f"matches nobody: cidr is for remote callers, which have no {local[0]}; "
+            "split it into two rules"
         )
     if who.user is not None and who.uid not in (None, who.user.number):
         return f"matches nobody: {who.user} is uid {who.user.number}; leave out uid or user"
@@ -203,8 +209,8 @@ def contradiction(who: Who) -> str | None:
 
 
 def covers(wide: Who, narrow: Who) -> bool:
-    """Say whether *wide* certainly holds wherever *narrow* does."""
-    return bool(wide.keys) and all(ASSURED[key](getattr(wide, key), narrow) for key in wide.keys)
+    """Return whether *wide* certainly matches whatever *narrow* does."""
+    return bool(wide.keys) and all(IMPLIED_BY[key](getattr(wide, key), narrow) for key in wide.keys)
 
 
 def _uid_of(who: Who) -> int | None:
@@ -212,23 +218,23 @@ def _uid_of(who: Who) -> int | None:
 
 
 def _same(key: str) -> Callable[[Any, Who], bool]:
-    return lambda wanted, narrow: bool(getattr(narrow, key) == wanted)
+    return lambda required, narrow: bool(getattr(narrow, key) == required)
 
 
-def _same_group(wanted: Any, narrow: Who) -> bool:
-    return narrow.group is not None and bool(narrow.group.number == wanted.number)
+def _same_group(required: Any, narrow: Who) -> bool:
+    return narrow.group is not None and bool(narrow.group.number == required.number)
 
 
-def _longer_id(wanted: Any, narrow: Who) -> bool:
-    return narrow.container is not None and narrow.container.startswith(wanted)
+def _longer_id(required: Any, narrow: Who) -> bool:
+    return narrow.container is not None and narrow.container.startswith(required)
 
 
-def _inner_network(wanted: Any, narrow: Who) -> bool:
+def _inner_network(required: Any, narrow: Who) -> bool:
     inner = narrow.cidr
-    return inner is not None and inner.version == wanted.version and inner.subnet_of(wanted)
+    return inner is not None and inner.version == required.version and inner.subnet_of(required)
 
 
-ASSURED: dict[str, Callable[[Any, Who], bool]] = {
+IMPLIED_BY: dict[str, Callable[[Any, Who], bool]] = {
     "any_local": lambda _, narrow: not LOCAL_KEYS.isdisjoint(narrow.keys),
     "uid": lambda uid, narrow: _uid_of(narrow) == uid,
     "user": lambda user, narrow: _uid_of(narrow) == user.number,
@@ -240,4 +246,4 @@ ASSURED: dict[str, Callable[[Any, Who], bool]] = {
     "group": _same_group,
     "exe": _same("exe"),
 }
-"""For each key, whether what the wide rule wants of it follows from the narrow rule."""
+"""For each key, whether the wide rule's value follows from the narrow rule."""

@@ -52,7 +52,7 @@ class CallerFacts(Protocol):
 def reason_of(verdict: RuleResult) -> str:
     """Return why a rule matched or did not, for a person."""
     because = "; ".join(
-        f"{missed.key} is {missed.found or 'not known'}, not {missed.wanted}"
+        f"{missed.key} is {missed.found or 'not known'}, not {missed.required}"
         for missed in verdict.mismatches
     )
     if verdict.outcome == "not known":

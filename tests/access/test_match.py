@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.access.match import KEYS, READINGS, Account, InvalidWho, Who, who_of
+from broker.access.match import KEYS, READERS, Account, InvalidWho, Who, who_of
 
 ROOT = pwd.getpwuid(0)
 ROOTS = grp.getgrgid(ROOT.pw_gid)
@@ -50,25 +50,25 @@ def test_a_program_is_known_by_what_its_links_lead_to(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("written", "key", "reason"),
     [
-        ({}, None, "says nothing; name somebody, or any_local = true"),
+        ({}, None, "is empty; name somebody, or any_local = true"),
         ({"user": "no-such-user"}, "user", "there is no user 'no-such-user' here; create it"),
         ({"user": "a\0b"}, "user", "there is no user"),
         ({"group": "no-such-group"}, "group", "there is no group 'no-such-group' here"),
-        ({"uid": -1}, "uid", "-1 is no uid"),
-        ({"uid": 1 << 32}, "uid", "is no uid; they go from 0 to 4294967294"),
-        ({"uid": 65534}, "uid", "users that cannot be told apart"),
-        ({"unit": "ci"}, "unit", "write it as systemctl does, with its ending (.service"),
-        ({"unit": "system.slice"}, "unit", "no unit that has processes"),
-        ({"user_unit": "mine.service"}, "user_unit", "say whose it is with user or uid"),
-        ({"container": ID[:11]}, "container", "its first 12 digits or more"),
-        ({"container": "web"}, "container", "is no container id"),
+        ({"uid": -1}, "uid", "-1 is not a uid"),
+        ({"uid": 1 << 32}, "uid", "is not a uid; uids go from 0 to 4294967294"),
+        ({"uid": 65534}, "uid", "every user not mapped here"),
+        ({"unit": "ci"}, "unit", "write it as systemctl does, with its suffix (.service"),
+        ({"unit": "system.slice"}, "unit", "not a unit with processes"),
+        ({"user_unit": "mine.service"}, "user_unit", "add user or uid"),
+        ({"container": ID[:11]}, "container", "12 or more of its digits"),
+        ({"container": "web"}, "container", "is not a container id"),
         ({"exe": "aws", "uid": 0}, "exe", "write one such as /usr/bin/aws"),
-        ({"exe": "/usr/bin/aws"}, "exe", "admits nobody alone"),
+        ({"exe": "/usr/bin/aws"}, "exe", "cannot stand alone"),
         ({"cidr": "somewhere"}, "cidr", "write one such as 172.17.0.0/16"),
         ({"cidr": "172.17.0.2/16"}, "cidr", "did you mean 172.17.0.0/16?"),
         ({"cidr": "::ffff:10.0.0.0/104"}, "cidr", "stands for IPv4 addresses"),
         ({"token": "default"}, "token", "admits but names nobody"),
-        ({"any_local": False}, "any_local", "true or left out"),
+        ({"any_local": False}, "any_local", "remove the key"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_at_its_key(
@@ -90,4 +90,4 @@ def test_any_text_is_taken_or_refused(key: str, text: str) -> None:
 
 
 def test_every_key_can_be_written() -> None:
-    assert READINGS.keys() == KEYS.keys()
+    assert READERS.keys() == KEYS.keys()

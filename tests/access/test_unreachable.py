@@ -36,7 +36,7 @@ def test_a_rule_after_one_that_means_all_it_means_is_never_reached(
     (found,) = unreachable(rules_of(Who(uid=5), earlier, later).rules)
 
     assert found.rule == "rules[3]"
-    assert "rules[2] already decides for everybody it means" in found.reason
+    assert "rules[2] already matches everybody it matches" in found.reason
     assert unreachable(rules_of(Who(uid=5), later).rules) == ()
 
 
@@ -61,7 +61,7 @@ def test_a_rule_that_somebody_can_reach_is_left_alone(earlier: Who, later: Who) 
     [
         pytest.param(
             Who(cidr=ip_network("10.0.0.0/8"), unit="ci.service"),
-            "cidr is for callers from elsewhere, who have no unit; make two rules of it",
+            "cidr is for remote callers, which have no unit; split it into two rules",
             id="address and unit",
         ),
         pytest.param(

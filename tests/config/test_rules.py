@@ -137,7 +137,7 @@ def test_a_command_for_oneself_is_bound_by_no_rule(given: Given) -> None:
 @pytest.mark.parametrize(
     ("who", "error"),
     [
-        ("", "rules[1].who: says nothing; name somebody, or any_local = true"),
+        ("", "rules[1].who: is empty; name somebody, or any_local = true"),
         (
             'user = "no-such-user"',
             "rules[1].who.user: there is no user 'no-such-user' here; create it or name another",
@@ -148,24 +148,33 @@ def test_a_command_for_oneself_is_bound_by_no_rule(given: Given) -> None:
         ),
         ('user = "a\\u001b[31m"', "rules[1].who.user: there is no user 'a\\x1b[31m' here; create"),
         ('uid = "7"', "rules[1].who.uid: is '7'; give a whole number"),
-        ("uid = -1", "rules[1].who.uid: -1 is no uid; they go from 0 to 4294967294"),
-        ("uid = 4294967295", "rules[1].who.uid: 4294967295 is no uid; "),
-        ("uid = 65534", "rules[1].who.uid: uid 65534 stands for users that cannot be told apart;"),
-        ('unit = "runner"', "rules[1].who.unit: 'runner' is no unit that has processes; write it"),
-        ('user_unit = "a.service"', "rules[1].who.user_unit: can be called so by any user; say"),
-        ('container = "web"', "rules[1].who.container: 'web' is no container id; write its first"),
-        ('exe = "/usr/bin/aws"', "rules[1].who.exe: admits nobody alone: a program is no identity"),
-        ('exe = "aws", uid = 1', "rules[1].who.exe: 'aws' is no absolute path; write one such as"),
-        ('cidr = "docker"', "rules[1].who.cidr: 'docker' is no network; write one such as 172."),
-        ('cidr = "10.1.2.3/8"', "rules[1].who.cidr: 10.1.2.3/8 has bits beyond its length; did "),
-        ('cidr = "10.0.0.0/8", uid = 1', "rules[1]: matches nobody: cidr is for callers from else"),
+        ("uid = -1", "rules[1].who.uid: -1 is not a uid; uids go from 0 to 4294967294"),
+        ("uid = 4294967295", "rules[1].who.uid: 4294967295 is not a uid; "),
+        ("uid = 65534", "rules[1].who.uid: uid 65534 stands for every user not mapped here;"),
+        ('unit = "runner"', "rules[1].who.unit: 'runner' is not a unit with processes; write it"),
+        ('user_unit = "a.service"', "rules[1].who.user_unit: any user may choose that name; add"),
+        (
+            'container = "web"',
+            "rules[1].who.container: 'web' is not a container id; write 12",
+        ),
+        ('exe = "/usr/bin/aws"', "rules[1].who.exe: cannot stand alone: a program is no identity"),
+        (
+            'exe = "aws", uid = 1',
+            "rules[1].who.exe: 'aws' is not an absolute path; write one such",
+        ),
+        ('cidr = "docker"', "rules[1].who.cidr: 'docker' is not a network; write one such as 172."),
+        ('cidr = "10.1.2.3/8"', "rules[1].who.cidr: '10.1.2.3/8' has host bits set; did "),
+        (
+            'cidr = "10.0.0.0/8", uid = 1',
+            "rules[1]: matches nobody: cidr is for remote callers, wh",
+        ),
         (
             'token = "default"',
-            "rules[1].who.token: 'default' admits but names nobody; name another",
+            "rules[1].who.token: 'default' admits but names nobody; use another name",
         ),
         ('token = "../x"', "rules[1].who.token: is '../x'; begin it with a letter: it names a"),
         ('token = "a/b"', "rules[1].who.token: is 'a/b'; a name is 2 to 64 of letters"),
-        ("any_local = false", "rules[1].who.any_local: is true or left out; remove it"),
+        ("any_local = false", "rules[1].who.any_local: false has no meaning; remove the key"),
         ('usr = "x"', "rules[1].who.usr: is no key here; did you mean user?"),
         ("user = 7", "rules[1].who.user: is 7; give text in quotes"),
     ],
@@ -275,7 +284,7 @@ def test_a_rule_that_can_never_be_reached_is_refused_with_the_one_before_it(give
     )
 
     assert error == (
-        "rules[2]: never reached: rules[1] already decides for everybody it means;"
+        "rules[2]: never reached: rules[1] already matches everybody it matches;"
         " put it before rules[1] or remove it"
     )
 
