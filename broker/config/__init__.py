@@ -1,14 +1,14 @@
-"""What an operator may say: TOML, flags and environment become one frozen, validated `Config`."""
+"""Turn TOML, flags and environment into one frozen, validated `Config`."""
 
 from broker.access.rules import Rule
 from broker.config.errors import ConfigError, NoRole
-from broker.config.load import load, load_identity, load_roles
-from broker.config.login import load_login
+from broker.config.load import load, load_identity, load_login, load_roles
 from broker.config.model import (
-    Address,
     Algorithm,
     AuditConfig,
-    AuditStream,
+    AutoIdentityConfig,
+    AwsIdentityConfig,
+    CognitoIdentityConfig,
     Config,
     ContainerConfig,
     Flags,
@@ -25,14 +25,21 @@ from broker.config.model import (
     NamespaceTokenConfig,
     OpsConfig,
     RoleConfig,
+    StsIdentityConfig,
+    TokenFileIdentityConfig,
+    TokenSpecIdentityConfig,
     Upstream,
 )
+from broker.config.validate import Address, AuditStream
 
 __all__ = [
     "Address",
     "Algorithm",
     "AuditConfig",
     "AuditStream",
+    "AutoIdentityConfig",
+    "AwsIdentityConfig",
+    "CognitoIdentityConfig",
     "Config",
     "ConfigError",
     "ContainerConfig",
@@ -52,6 +59,9 @@ __all__ = [
     "OpsConfig",
     "RoleConfig",
     "Rule",
+    "StsIdentityConfig",
+    "TokenFileIdentityConfig",
+    "TokenSpecIdentityConfig",
     "Upstream",
     "load",
     "load_identity",

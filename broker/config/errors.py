@@ -1,8 +1,8 @@
-"""What is wrong with a configuration: where, what, and what to do next."""
+"""Errors of a configuration: where, what, and what to do next."""
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used. ``place`` is a flag, a variable, or a key's full path."""
+    """The configuration cannot be used; ``place`` is a flag, a variable, or a key's full path."""
 
     def __init__(self, place: str, what: str, next_step: str) -> None:
         super().__init__(f"{place}: {what}; {next_step}")
@@ -12,7 +12,7 @@ class ConfigError(Exception):
 
 
 class NoRole(ConfigError):
-    """Nothing says which role to serve."""
+    """No role is configured."""
 
 
 def shown(value: object) -> str:

@@ -1,66 +1,53 @@
-"""Who we are at Namespace, by a table of the file or by the flags of a command. Reaches nobody."""
+"""Identities at Namespace, by a table of the file or by the flags of a command."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from broker.config import checks, tables
+import msgspec
+
+from broker.config import validate
 from broker.config.errors import ConfigError, shown
-from broker.config.model import IdentityConfig, IdentitySource
-from broker.config.tables import IdentityTable
+from broker.config.file import below, read, value_of
+from broker.config.model import (
+    IDENTITY_SOURCES,
+    AutoIdentityConfig,
+    AwsIdentityConfig,
+    CognitoIdentityConfig,
+    IdentityConfig,
+    IdentitySource,
+)
 
 DEFAULT_IDENTITY = "default"
-
-BELONGS_TO: Mapping[str, tuple[IdentitySource, ...]] = {
-    "path": ("token-file", "token-spec"),
-    "workspace": ("sts", "cognito"),
-    "audience": ("sts",),
-    "algorithm": ("sts",),
-    "duration_s": ("sts",),
-    "region": ("sts", "cognito"),
-    "profile": ("sts", "cognito"),
-    "identity_pool": ("cognito",),
-    "developer_provider": ("cognito",),
-}
-"""Which sources each key has a meaning for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """Something that uses an identity: the identity's name, and the key that says it."""
+    """Something that uses an identity: the identity's name, and the key that names it."""
 
     identity: str
     place: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
-    """What is said of an identity; ``place`` returns a key's place, for errors. ``region`` is the
-    one for everything, where one is said."""
-
-    name: str
-    keys: IdentityTable
-    place: Callable[[str], str]
-    region: str | None
-
-    def missing(self, key: str) -> ConfigError:
-        return ConfigError(self.place(key), "is missing", f"{self.keys.source} needs one")
-
-
 def identities_of(
-    file: Mapping[str, Any], uses: Iterable[Use], *, region: str | None
+    tables: Mapping[str, Any], uses: Iterable[Use], *, region: str | None
 ) -> tuple[dict[str, IdentityConfig], tuple[str, ...]]:
-    """Return every identity that something uses, the automatic one where it is used unsaid; and
-    the names of those in the file that nothing uses.
+    """Return the identities in use, and the names of those in the file that nothing uses.
+
+    The automatic one needs no table. *region* is the one for everything, where there is one.
 
     Raises:
-        ConfigError: A key of an identity is no good, used or not; or one is used that is not there.
+        ConfigError: A key of an identity is wrong, used or not; or a used one does not exist.
     """
-    known = {name: identity_of(name, table, region=region) for name, table in file.items()}
+    known: dict[str, IdentityConfig] = {}
+    for name, table in tables.items():
+        place = below("identities", name)
+        validate.name(name, place=place)
+        known[name] = identity_of(name, table, place=place, region=region)
     used: dict[str, IdentityConfig] = {}
     for use in uses:
         if use.identity == DEFAULT_IDENTITY:
-            known.setdefault(DEFAULT_IDENTITY, IdentityConfig(name=DEFAULT_IDENTITY))
+            known.setdefault(DEFAULT_IDENTITY, AutoIdentityConfig(name=DEFAULT_IDENTITY))
         if use.identity not in known:
             raise ConfigError(
                 use.place,
@@ -71,119 +58,55 @@ def identities_of(
     return used, tuple(name for name in known if name not in used)
 
 
-def identity_of(name: str, table: object, *, region: str | None) -> IdentityConfig:
-    place = tables.below("identities", name)
-    checks.name(name, place=place)
-    keys = tables.read(IdentityTable, table, place=place)
-    return identity_said(
-        Said(name=name, keys=keys, place=lambda key: tables.below(place, key), region=region)
-    )
-
-
-def identity_said(said: Said) -> IdentityConfig:
-    """Return the identity that the keys make.
+def identity_of(
+    name: str,
+    table: object,
+    *,
+    place: str,
+    region: str | None,
+    key_place: Callable[[str], str] | None = None,
+) -> Any:
+    """Return the identity in a table of the file, or in flags; *key_place* as for `read`.
 
     Raises:
-        ConfigError: A key is missing, has no meaning with this source, or is no good.
+        ConfigError: A key is missing, has no meaning with this source, or is wrong.
     """
-    source = said.keys.source
-    for key, sources in BELONGS_TO.items():
-        if getattr(said.keys, key) is not None and source not in sources:
-            raise ConfigError(
-                said.place(key),
-                f"has no meaning with {source}",
-                f"take it away, or use {' or '.join(sources)}",
-            )
-    match source:
-        case "auto":
-            return IdentityConfig(name=said.name)
-        case "sts":
-            return by_sts(said)
-        case "cognito":
-            return by_cognito(said)
-    return by_path(said)
+    at = key_place or (lambda key: below(place, key))
+    keys = dict(table) if isinstance(table, Mapping) else table
+    source = "auto"
+    if isinstance(keys, dict):
+        source = value_of(keys.pop("source", "auto"), IdentitySource, at("source"))
+        for key in keys:
+            _require_meaning(key, source, place=at(key))
+    identity = read(IDENTITY_SOURCES[source], keys, place=place, key_place=at, name=name)
+    if isinstance(identity, CognitoIdentityConfig):
+        return _with_region_of_pool(identity, region, at)
+    if isinstance(identity, AwsIdentityConfig):
+        return msgspec.structs.replace(identity, region=identity.region or region)
+    return identity
 
 
-def by_path(said: Said) -> IdentityConfig:
-    if said.keys.path is None:
-        raise said.missing("path")
-    path = checks.path(said.keys.path, place=said.place("path"))
-    if said.keys.source == "token-file":
-        return IdentityConfig(name=said.name, source="token-file", token_file=path)
-    return IdentityConfig(name=said.name, source="token-spec", token_spec=path)
-
-
-def by_sts(said: Said) -> IdentityConfig:
-    keys, unsaid = said.keys, IdentityConfig(name=said.name)
-    duration_s = unsaid.duration_s if keys.duration_s is None else keys.duration_s
-    return IdentityConfig(
-        name=said.name,
-        source="sts",
-        workspace=workspace_of(said),
-        audience=unsaid.audience
-        if keys.audience is None
-        else checks.audience(keys.audience, place=said.place("audience")),
-        algorithm=keys.algorithm or unsaid.algorithm,
-        duration_s=checks.web_identity_s(duration_s, place=said.place("duration_s")),
-        region=region_of(said) or said.region,
-        profile=profile_of(said),
-    )
-
-
-def by_cognito(said: Said) -> IdentityConfig:
-    keys, unsaid = said.keys, IdentityConfig(name=said.name)
-    workspace = workspace_of(said)
-    if workspace is None:
-        raise said.missing("workspace")
-    if keys.identity_pool is None:
-        raise said.missing("identity_pool")
-    region, guid = pool_of(said, keys.identity_pool)
-    return IdentityConfig(
-        name=said.name,
-        source="cognito",
-        workspace=workspace,
-        region=region,
-        profile=profile_of(said),
-        identity_pool=f"{region}:{guid}",
-        developer_provider=unsaid.developer_provider
-        if keys.developer_provider is None
-        else checks.developer_provider(
-            keys.developer_provider, place=said.place("developer_provider")
-        ),
-    )
-
-
-def pool_of(said: Said, pool: str) -> tuple[str, str]:
-    """Return the pool's region and guid. Its own region stands over the one for everything."""
-    place, own = said.place("identity_pool"), region_of(said)
-    in_pool, guid = checks.identity_pool(pool, place=place)
-    if in_pool is not None and own is not None and own != in_pool:
-        raise ConfigError(said.place("region"), f"is {own}", f"the identity pool is in {in_pool}")
-    region = in_pool or own or said.region
-    if region is None:
+def _require_meaning(key: str, source: str, *, place: str) -> None:
+    sources = [name for name, kind in IDENTITY_SOURCES.items() if key in kind.__struct_fields__]
+    if sources and source not in sources:
         raise ConfigError(
-            place, f"is {guid}, and no region is set", f"give REGION:{guid}, or set AWS_REGION"
+            place, f"has no meaning with {source}", f"take it away, or use {' or '.join(sources)}"
         )
-    return region, guid
 
 
-def workspace_of(said: Said) -> str | None:
-    if said.keys.workspace is None:
-        return None
-    return checks.visible(
-        said.keys.workspace, place=said.place("workspace"), next_step="give the workspace's id"
-    )
-
-
-def profile_of(said: Said) -> str | None:
-    if said.keys.profile is None:
-        return None
-    place = said.place("profile")
-    return checks.printable(said.keys.profile, place=place, next_step="give the name of a profile")
-
-
-def region_of(said: Said) -> str | None:
-    """Return the identity's own region, where it has one."""
-    if said.keys.region is None:
-        return None
-    return checks.region(said.keys.region, place=said.place("region"))
+def _with_region_of_pool(
+    identity: CognitoIdentityConfig, region: str | None, at: Callable[[str], str]
+) -> CognitoIdentityConfig:
+    """Return the identity with its pool's region, which wins over the one for everything."""
+    own = identity.region
+    in_pool, guid = validate.split_pool(identity.identity_pool, place=at("identity_pool"))
+    if in_pool is not None and own is not None and own != in_pool:
+        raise ConfigError(at("region"), f"is {own}", f"the identity pool is in {in_pool}")
+    chosen = in_pool or own or region
+    if chosen is None:
+        raise ConfigError(
+            at("identity_pool"),
+            f"is {guid}, and no region is set",
+            f"give REGION:{guid}, or set AWS_REGION",
+        )
+    return msgspec.structs.replace(identity, region=chosen, identity_pool=f"{chosen}:{guid}")

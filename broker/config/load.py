@@ -1,49 +1,42 @@
-"""Flags, file and environment become one `Config`. A flag wins over the file, which wins over both
-defaults and environment."""
+"""Load the configuration: a flag wins over the file, the file over defaults and environment."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_args
+from typing import Any, TypeVar
 
-from broker.access.rules import Rule
-from broker.config import checks, tables
-from broker.config.errors import ConfigError, shown
-from broker.config.file import SYSTEM_FILE, config_file, read_file
-from broker.config.handed_on import id_tokens_of, must_be_distinct, namespace_tokens_of
-from broker.config.identities import DEFAULT_IDENTITY, Use, identities_of
+import msgspec
+
+from broker.config import validate
+from broker.config.errors import ConfigError, NoRole
+from broker.config.file import SYSTEM_FILE, below, config_file, read, read_file, value_of
+from broker.config.identities import DEFAULT_IDENTITY, Use, identities_of, identity_of
 from broker.config.model import (
-    Address,
     AuditConfig,
-    AuditStream,
     Config,
     ContainerConfig,
+    ContainerTable,
+    File,
     Flags,
-    GuardConfig,
+    IdentityConfig,
     IdTokenConfig,
     ImdsConfig,
     LogConfig,
     LogFormat,
+    Login,
+    LoginFlags,
     LogLevel,
     NamespaceTokenConfig,
     OpsConfig,
     RoleConfig,
+    StartTimeout,
     Upstream,
 )
-from broker.config.narrow import identity_only, no_role, roles_only
 from broker.config.roles import default_role, flag_roles, roles_of
 from broker.config.rules import Grantable, rules_of
-from broker.config.tables import (
-    AuditTable,
-    ContainerTable,
-    GuardTable,
-    ImdsTable,
-    LogTable,
-    OpsTable,
-    TopTable,
-)
-from broker.config.warnings import warnings_of
+from broker.config.validate import Address
+from broker.config.warnings import no_workspace, warnings_of
 from broker.files import locations
 
 T = TypeVar("T")
@@ -55,28 +48,35 @@ START_TIMEOUT_S = 10.0
 
 
 def load(flags: Flags, environ: Mapping[str, str], *, system_file: Path = SYSTEM_FILE) -> Config:
-    """Return what the operator said, whole and checked.
+    """Return the whole configuration of a daemon.
 
     Raises:
-        NoRole: No role is named anywhere, and no token to hand on.
+        NoRole: It names no role, and no token to export.
         ConfigError: Anything else that is wrong: a flag, a key, a variable, the file itself.
     """
-    config = load_any(flags, environ, system_file=system_file)
+    config = _load(flags, environ, system_file=system_file)
     if not (config.roles or config.namespace_tokens or config.id_tokens):
-        raise no_role()
+        raise _no_role()
     return config
 
 
 def load_roles(
     flags: Flags, environ: Mapping[str, str], *, system_file: Path = SYSTEM_FILE
 ) -> Config:
-    """Return the same with nothing but roles to obtain, for a command without a daemon.
+    """Return the configuration with nothing to obtain but roles, for a command without a daemon.
+
+    It is for whoever runs the command, so it has no rules.
 
     Raises:
-        NoRole: No role is named anywhere.
+        NoRole: It names no role.
         ConfigError: As `load`.
     """
-    return roles_only(load_any(flags, environ, system_file=system_file))
+    config = _load(flags, environ, system_file=system_file)
+    if not config.roles:
+        raise _no_role()
+    used = {role.identity for role in config.roles}
+    identities = {name: each for name, each in config.identities.items() if name in used}
+    return _subset(config, roles=config.roles, identities=identities)
 
 
 def load_identity(
@@ -86,13 +86,14 @@ def load_identity(
     *,
     system_file: Path = SYSTEM_FILE,
 ) -> Config:
-    """Return the same with one identity and nothing else to obtain, for a command without a daemon:
-    *name*'s, else the first that is handed on, else the default role's, else the default one.
+    """Return the configuration with one identity to obtain, for a command without a daemon.
+
+    That is *name*'s, else the first that is exported, else the default role's, else the default.
 
     Raises:
         ConfigError: As `load`; or there is none of that name.
     """
-    config = load_any(flags, environ, identity=name or DEFAULT_IDENTITY, system_file=system_file)
+    config = _load(flags, environ, identity=name or DEFAULT_IDENTITY, system_file=system_file)
     candidates = (
         name,
         *(token.identity for token in config.namespace_tokens),
@@ -100,63 +101,111 @@ def load_identity(
         DEFAULT_IDENTITY,
     )
     chosen = next(candidate for candidate in candidates if candidate is not None)
-    return identity_only(config, config.identities[chosen])
+    return _subset(config, roles=(), identities={chosen: config.identities[chosen]})
 
 
-def load_any(
-    flags: Flags,
-    environ: Mapping[str, str],
-    *,
-    identity: str | None = None,
-    system_file: Path,
+def load_login(flags: LoginFlags, environ: Mapping[str, str]) -> Login:
+    """Return the AWS identity that `login` exchanges.
+
+    Raises:
+        ConfigError: A flag or a variable is wrong, or missing.
+    """
+    keys = {
+        "source": flags.via,
+        "workspace": flags.workspace,
+        "audience": flags.audience,
+        "algorithm": flags.algorithm,
+        "region": flags.region,
+        "profile": flags.profile,
+        "identity_pool": flags.identity_pool,
+    }
+    identity = identity_of(
+        "login",
+        {key: value for key, value in keys.items() if value is not None},
+        place="",
+        region=None if flags.region else region_of_environment(environ),
+        key_place=lambda key: "--" + key.replace("_", "-"),
+    )
+    return Login(
+        identity=identity,
+        upstream=upstream_of(environ),
+        warnings=() if identity.workspace else (no_workspace("--workspace"),),
+    )
+
+
+def _no_role() -> NoRole:
+    return NoRole("--role-arn", "is not given, and no file names a role", "give --role-arn ARN")
+
+
+def _subset(
+    config: Config, *, roles: tuple[RoleConfig, ...], identities: Mapping[str, IdentityConfig]
 ) -> Config:
-    """Return the same, also where a broker would have nothing to do by it. *identity* is used
-    beside those that the configuration uses."""
-    file = config_file(flags.config, environ, system_file=system_file)
-    top = tables.read(TopTable, read_file(file) if file else {}, place="")
-    region = region_of(flags, top, environ)
+    """Return the configuration with those roles and identities, and nothing exported."""
+    subset = replace(
+        config,
+        default_role=config.default_role if roles else None,
+        roles=roles,
+        identities=identities,
+        namespace_tokens=(),
+        id_tokens=(),
+        rules=(),
+        audit=AuditConfig(),
+        container=replace(config.container, tokens={}),
+    )
+    return replace(subset, warnings=warnings_of(subset))
+
+
+def _load(
+    flags: Flags, environ: Mapping[str, str], *, identity: str | None = None, system_file: Path
+) -> Config:
+    """Return the configuration, also where a broker would have nothing to do with it.
+
+    *identity* is kept beside those that the configuration uses.
+    """
+    path = config_file(flags.config, environ, system_file=system_file)
+    file = read(File, read_file(path) if path else {}, place="")
+    region = _region_of(flags, file, environ)
     by_flags = flag_roles(flags.role_arns)
-    roles = roles_of(by_flags, top.roles, region=region)
-    namespace_tokens = namespace_tokens_of(top.namespace_tokens)
-    id_tokens = id_tokens_of(top.id_tokens, roles)
-    uses = uses_of(roles, namespace_tokens, id_tokens, identity)
-    identities, unused = identities_of(top.identities, uses, region=region)
-    runtime_dir = runtime_dir_of(flags, environ)
-    rules = rules_of(top.rules, Grantable.of(roles, namespace_tokens, id_tokens))
-    imds, container, ops = surfaces_of(flags, top, rules, runtime_dir)
-    audit = audit_of(top.audit)
-    must_be_distinct(files_of(container, namespace_tokens, id_tokens, audit))
+    roles = roles_of(by_flags, file.roles, region=region)
+    namespace_tokens = _namespace_tokens_of(file.namespace_tokens)
+    id_tokens = _id_tokens_of(file.id_tokens, roles)
+    uses = _uses_of(roles, namespace_tokens, id_tokens, identity)
+    identities, unused = identities_of(file.identities, uses, region=region)
+    runtime_dir = _runtime_dir_of(flags, environ)
+    rules = rules_of(file.rules, Grantable.of(roles, namespace_tokens, id_tokens))
+    named = [rule.who.token for rule in rules if rule.who.token is not None]
+    imds, container, ops = _surfaces_of(flags, file, runtime_dir, tokens_of_rules=named)
+    _require_distinct(_files_of(container, namespace_tokens, id_tokens, file.audit))
     config = Config(
-        default_role=default_role(by_flags, top.default_role, roles),
+        default_role=default_role(by_flags, file.default_role, roles),
         roles=roles,
         identities=identities,
         namespace_tokens=namespace_tokens,
         id_tokens=id_tokens,
         region=region,
-        availability_zone=availability_zone_of(top, region),
-        state_dir=state_dir_of(flags, top, environ),
+        availability_zone=_availability_zone_of(file, region),
+        state_dir=_state_dir_of(flags, file, environ),
         runtime_dir=runtime_dir,
         imds=imds,
         container=container,
         ops=ops,
         rules=rules,
-        guard=guard_of(top.guard),
-        audit=audit,
-        log=log_of(flags, top.log),
-        start_timeout_s=start_timeout_of(flags),
+        guard=file.guard,
+        audit=file.audit,
+        log=_log_of(flags, file.log),
+        start_timeout_s=_start_timeout_of(flags),
         upstream=upstream_of(environ),
     )
     return replace(config, warnings=warnings_of(config, unused=unused))
 
 
-def uses_of(
+def _uses_of(
     roles: Iterable[RoleConfig],
     namespace_tokens: Iterable[NamespaceTokenConfig],
     id_tokens: Iterable[IdTokenConfig],
     identity: str | None,
 ) -> list[Use]:
-    """Return what uses an identity. *identity* is wanted for itself."""
-    below = tables.below
+    """Return what uses an identity; *identity* is used by the command itself."""
     return [
         *(Use(role.identity, f"{below('roles', role.role.name)}.identity") for role in roles),
         *(Use(t.identity, below("namespace_tokens", t.identity)) for t in namespace_tokens),
@@ -165,14 +214,44 @@ def uses_of(
     ]
 
 
-def files_of(
+def _namespace_tokens_of(tables: Mapping[str, Any]) -> tuple[NamespaceTokenConfig, ...]:
+    return tuple(_namespace_token_of(name, table) for name, table in tables.items())
+
+
+def _namespace_token_of(identity: str, table: object) -> NamespaceTokenConfig:
+    place = below("namespace_tokens", identity)
+    token = read(NamespaceTokenConfig, table, place=place, identity=identity)
+    if token.file is None and not token.http:
+        raise ConfigError(place, "is exported nowhere", "give file, or http = true")
+    if token.group is not None and token.file is None:
+        raise ConfigError(f"{place}.group", "has no file to open to it", "give file too")
+    return token
+
+
+def _id_tokens_of(
+    tables: Mapping[str, Any], roles: Iterable[RoleConfig]
+) -> tuple[IdTokenConfig, ...]:
+    arns = {role.role.name: role.role.arn for role in roles}
+    return tuple(_id_token_of(name, table, arns) for name, table in tables.items())
+
+
+def _id_token_of(name: str, table: object, arns: Mapping[str, str]) -> IdTokenConfig:
+    place = below("id_tokens", name)
+    validate.name(name, place=place)
+    token = read(IdTokenConfig, table, place=place, name=name)
+    if token.role is None:
+        return token
+    arn = arns.get(token.role) or validate.role_arn(token.role, place=f"{place}.role")
+    return msgspec.structs.replace(token, role=arn)
+
+
+def _files_of(
     container: ContainerConfig,
     namespace_tokens: Iterable[NamespaceTokenConfig],
     id_tokens: Iterable[IdTokenConfig],
     audit: AuditConfig,
 ) -> list[tuple[str, Path | None]]:
     """Return the key of each file that we write, and its path."""
-    below = tables.below
     return [
         ("container.token_file", container.token_file),
         *((below("container.tokens", name), path) for name, path in container.tokens.items()),
@@ -182,111 +261,109 @@ def files_of(
     ]
 
 
-def first_said(*candidates: tuple[str, T | None]) -> tuple[str, T] | None:
-    """Return the first of (place, value) that was said."""
+def _require_distinct(files: Iterable[tuple[str, Path | None]]) -> None:
+    seen: dict[Path, str] = {}
+    for place, path in files:
+        if path is None:
+            continue
+        if path in seen:
+            raise ConfigError(place, f"is {path}, as {seen[path]} is", "give each its own file")
+        seen[path] = place
+
+
+def _first_set(*candidates: tuple[str, T | None]) -> tuple[str, T] | None:
+    """Return the first (place, value) with a value."""
     for place, value in candidates:
         if value is not None:
             return place, value
     return None
 
 
-def region_of(flags: Flags, top: TopTable, environ: Mapping[str, str]) -> str | None:
-    said = first_said(("--region", flags.region), ("region", top.region))
-    return checks.region(said[1], place=said[0]) if said else region_of_environment(environ)
+def _region_of(flags: Flags, file: File, environ: Mapping[str, str]) -> str | None:
+    if flags.region is not None:
+        return validate.region(flags.region, place="--region")
+    return file.region or region_of_environment(environ)
 
 
 def region_of_environment(environ: Mapping[str, str]) -> str | None:
-    said = first_said(
+    found = _first_set(
         *((name, environ.get(name) or None) for name in ("AWS_REGION", "AWS_DEFAULT_REGION"))
     )
-    return checks.region(said[1], place=said[0]) if said else None
+    return validate.region(found[1], place=found[0]) if found else None
 
 
-def availability_zone_of(top: TopTable, region: str | None) -> str | None:
-    if top.availability_zone is None:
+def _availability_zone_of(file: File, region: str | None) -> str | None:
+    if file.availability_zone is None:
         return f"{region}a" if region else None
-    return checks.availability_zone(top.availability_zone, region, place="availability_zone")
+    return validate.availability_zone(file.availability_zone, region, place="availability_zone")
 
 
-def state_dir_of(flags: Flags, top: TopTable, environ: Mapping[str, str]) -> Path | None:
-    said = first_said(
-        ("--state-dir", flags.state_dir),
-        ("state_dir", top.state_dir),
-        # systemd gives several, with colons between, to a unit that asks for several.
-        ("STATE_DIRECTORY", environ.get("STATE_DIRECTORY", "").split(":")[0] or None),
-    )
-    return checks.path(said[1], place=said[0]) if said else None
+def _state_dir_of(flags: Flags, file: File, environ: Mapping[str, str]) -> Path | None:
+    if flags.state_dir is not None:
+        return validate.path(flags.state_dir, place="--state-dir")
+    if file.state_dir is not None:
+        return file.state_dir
+    # systemd gives several, with colons between, to a unit that asks for several.
+    first = environ.get("STATE_DIRECTORY", "").split(":")[0]
+    return validate.path(first, place="STATE_DIRECTORY") if first else None
 
 
-def runtime_dir_of(flags: Flags, environ: Mapping[str, str]) -> Path:
+def _runtime_dir_of(flags: Flags, environ: Mapping[str, str]) -> Path:
     if flags.runtime_dir is not None:
-        return checks.path(flags.runtime_dir, place="--runtime-dir")
+        return validate.path(flags.runtime_dir, place="--runtime-dir")
     uid = os.getuid()
     path = locations.runtime_dir(environ, uid)
     if path == locations.temporary_dir(environ, uid):
         try:
             locations.require_owned(path, uid, forbidden=0o077)
         except FileNotFoundError:
-            pass  # the daemon makes it, and looks again
+            pass  # the daemon makes it, and checks again
         except (locations.UntrustedDirectory, OSError) as error:
             raise ConfigError("--runtime-dir", str(error), "give one of your own") from error
-    return checks.path(path, place="RUNTIME_DIRECTORY")
+    return validate.path(path, place="RUNTIME_DIRECTORY")
 
 
-def surfaces_of(
-    flags: Flags, top: TopTable, rules: Iterable[Rule], runtime_dir: Path
+def _surfaces_of(
+    flags: Flags, file: File, runtime_dir: Path, *, tokens_of_rules: Iterable[str]
 ) -> tuple[ImdsConfig, ContainerConfig, OpsConfig]:
-    imds = tables.read(ImdsTable, top.imds, place="imds")
-    container = tables.read(ContainerTable, top.container, place="container")
-    ops = tables.read(OpsTable, top.ops, place="ops")
+    container = file.container
     listening = {
-        "imds": listen(("--imds", flags.imds), ("imds.listen", imds.listen), ()),
-        "container": listen(
-            ("--container", flags.container),
-            ("container.listen", container.listen),
-            (CONTAINER_ADDRESS,),
+        "imds": _listen("--imds", flags.imds, file.imds.listen, ()),
+        "container": _listen(
+            "--container", flags.container, container.listen, (CONTAINER_ADDRESS,)
         ),
-        "ops": listen(("--ops", flags.ops), ("ops.listen", ops.listen), (OPS_ADDRESS,)),
+        "ops": _listen("--ops", flags.ops, file.ops.listen, (OPS_ADDRESS,)),
     }
-    must_differ(listening)
+    _require_different_addresses(listening)
+    of_rules = {name: runtime_dir / "tokens" / name for name in tokens_of_rules}
     return (
-        imds_of(imds, listening["imds"]),
+        msgspec.structs.replace(file.imds, listen=listening["imds"]),
         ContainerConfig(
             listen=listening["container"],
-            listen_said=bool(flags.container) or container.listen is not None,
-            token_file=token_file_of(flags, container, runtime_dir),
-            token_group=token_group_of(container),
-            tokens=tokens_of(container.tokens, rules, runtime_dir),
+            listen_explicit=bool(flags.container) or container.listen is not None,
+            token_file=_token_file_of(flags, container, runtime_dir),
+            token_group=container.token_group,
+            tokens={**of_rules, **container.tokens},
         ),
-        OpsConfig(listen=listening["ops"], listen_said=bool(flags.ops) or ops.listen is not None),
+        OpsConfig(
+            listen=listening["ops"],
+            listen_explicit=bool(flags.ops) or file.ops.listen is not None,
+        ),
     )
 
 
-def listen(
-    flag: tuple[str, Sequence[str]],
-    key: tuple[str, Sequence[str] | None],
+def _listen(
+    flag: str,
+    texts: Sequence[str],
+    key: tuple[Address, ...] | None,
     default: tuple[Address, ...],
 ) -> tuple[Address, ...]:
-    """Return where one surface listens, by its flag, its key, or by default."""
-    if flag[1]:
-        return addresses(flag[1], [flag[0]] * len(flag[1]))
-    place, texts = key
-    if texts is None:
-        return default
-    return addresses(texts, [f"{place}[{index}]" for index in range(len(texts))])
+    if texts:
+        return validate.addresses(texts, place=flag)
+    return default if key is None else key
 
 
-def addresses(texts: Sequence[str], places_of: Sequence[str]) -> tuple[Address, ...]:
-    if "off" in texts:
-        if len(set(texts)) > 1:
-            raise ConfigError(places_of[0], "is off and on", "give addresses, or off alone")
-        return ()
-    return tuple(
-        checks.address(text, place=place) for text, place in zip(texts, places_of, strict=True)
-    )
-
-
-def must_differ(listening: Mapping[str, Sequence[Address]]) -> None:
+def _require_different_addresses(listening: Mapping[str, Sequence[Address]]) -> None:
     seen: dict[Address, str] = {}
     for surface, found in listening.items():
         for address in found:
@@ -299,114 +376,42 @@ def must_differ(listening: Mapping[str, Sequence[Address]]) -> None:
             seen[address] = surface
 
 
-def imds_of(said: ImdsTable, listening: tuple[Address, ...]) -> ImdsConfig:
-    if said.hop_limit is not None:
-        checks.between(said.hop_limit, 1, 255, place="imds.hop_limit")
-    if said.instance_id is not None:
-        checks.instance_id(said.instance_id, place="imds.instance_id")
-    return ImdsConfig(
-        listen=listening, v1=said.v1, hop_limit=said.hop_limit, instance_id=said.instance_id
-    )
+def _token_file_of(flags: Flags, container: ContainerTable, runtime_dir: Path) -> Path:
+    if flags.container_token_file is not None:
+        return validate.path(flags.container_token_file, place="--container-token-file")
+    return container.token_file or runtime_dir / "container-token"
 
 
-def token_file_of(flags: Flags, said: ContainerTable, runtime_dir: Path) -> Path:
-    chosen = first_said(
-        ("--container-token-file", flags.container_token_file),
-        ("container.token_file", said.token_file),
-    )
-    if chosen is None:
-        return runtime_dir / "container-token"
-    return checks.path(chosen[1], place=chosen[0])
+def _log_of(flags: Flags, log: LogConfig) -> LogConfig:
+    changes = {}
+    if flags.log_format is not None:
+        changes["format"] = value_of(flags.log_format, LogFormat, "--log-format")
+    if flags.log_level is not None:
+        changes["level"] = value_of(flags.log_level, LogLevel, "--log-level")
+    return msgspec.structs.replace(log, **changes)
 
 
-def token_group_of(said: ContainerTable) -> str | None:
-    if said.token_group is None:
-        return None
-    return checks.group(said.token_group, place="container.token_group")
-
-
-def tokens_of(said: Mapping[str, str], rules: Iterable[Rule], runtime_dir: Path) -> dict[str, Path]:
-    """Return the file of every token that names a caller: the table's, then those of rules."""
-    place = "container.tokens"
-    files = {
-        checks.token_name(name, place=tables.below(place, name)): checks.path(
-            path, place=tables.below(place, name)
-        )
-        for name, path in said.items()
-    }
-    for name in (rule.who.token for rule in rules):
-        if name is not None:
-            files.setdefault(name, runtime_dir / "tokens" / name)
-    return files
-
-
-def guard_of(table: Mapping[str, Any]) -> GuardConfig:
-    said = tables.read(GuardTable, table, place="guard")
-    checks.between(said.max_connections, 1, 1_000_000, place="guard.max_connections")
-    checks.between(
-        said.max_connections_per_caller, 1, 1_000_000, place="guard.max_connections_per_caller"
-    )
-    checks.between(said.header_bytes, 1024, 1 << 20, place="guard.header_bytes")
-    checks.between(said.header_timeout_s, 0.1, 600, place="guard.header_timeout_s")
-    # SDKs keep connections for a minute: C-4.
-    checks.between(said.idle_timeout_s, 60, 86400, place="guard.idle_timeout_s")
-    return GuardConfig(
-        allowed_hosts=tuple(
-            checks.host(host, place=f"guard.allowed_hosts[{index}]")
-            for index, host in enumerate(said.allowed_hosts)
-        ),
-        max_connections=said.max_connections,
-        max_connections_per_caller=said.max_connections_per_caller,
-        header_bytes=said.header_bytes,
-        header_timeout_s=said.header_timeout_s,
-        idle_timeout_s=said.idle_timeout_s,
-    )
-
-
-def audit_of(table: Mapping[str, Any]) -> AuditConfig:
-    to = tables.read(AuditTable, table, place="audit").to
-    if to is None or to in get_args(AuditStream):
-        return AuditConfig(to=cast(AuditStream | None, to))
-    if not to.startswith(("/", "~")):
-        words = ", ".join(get_args(AuditStream))
-        raise ConfigError("audit.to", f"is {shown(to)}", f"give a path from /, or one of {words}")
-    return AuditConfig(to=checks.path(to, place="audit.to"))
-
-
-def log_of(flags: Flags, table: Mapping[str, Any]) -> LogConfig:
-    said = tables.read(LogTable, table, place="log")
-    return LogConfig(
-        format=cast(LogFormat, word(flags.log_format, LogFormat, "--log-format") or said.format),
-        level=cast(LogLevel, word(flags.log_level, LogLevel, "--log-level") or said.level),
-    )
-
-
-def word(text: str | None, kind: object, place: str) -> str | None:
-    known = get_args(kind)
-    if text is not None and text not in known:
-        raise ConfigError(place, f"is {shown(text)}", f"give one of {', '.join(known)}")
-    return text
-
-
-def start_timeout_of(flags: Flags) -> float:
+def _start_timeout_of(flags: Flags) -> float:
     if flags.start_timeout_s is None:
         return START_TIMEOUT_S
-    checks.between(flags.start_timeout_s, 0, 86400, place="--start-timeout")
-    return flags.start_timeout_s
+    return float(value_of(flags.start_timeout_s, StartTimeout, "--start-timeout"))
 
 
 def upstream_of(environ: Mapping[str, str]) -> Upstream:
-    """Return where the clouds are. ``AWS_ENDPOINT_URL`` and the shared AWS config never redirect a
-    web-identity call. Source: interface, environment; namespace-api 2.1."""
-    iam = first_said(
-        ("NSC_IAM_ENDPOINT", environ.get("NSC_IAM_ENDPOINT") or None),
-        ("NSC_GLOBAL_ENDPOINT", environ.get("NSC_GLOBAL_ENDPOINT") or None),
+    """Return the clouds' endpoints.
+
+    ``AWS_ENDPOINT_URL`` and the shared AWS config never redirect a web-identity call.
+
+    Source: interface, environment; namespace-api 2.1.
+    """
+    iam = _first_set(
+        *((name, environ.get(name) or None) for name in ("NSC_IAM_ENDPOINT", "NSC_GLOBAL_ENDPOINT"))
     )
     return Upstream(
-        iam_endpoint=checks.endpoint(iam[1], place=iam[0]) if iam else NAMESPACE_IAM,
+        iam_endpoint=validate.endpoint(iam[1], place=iam[0]) if iam else NAMESPACE_IAM,
         sts_endpoint=aws_endpoint_of(environ, "AWS_ENDPOINT_URL_STS"),
         cognito_endpoint=aws_endpoint_of(environ, "AWS_ENDPOINT_URL_COGNITO_IDENTITY"),
-        ca_bundle=ca_bundle_of(environ),
+        ca_bundle=_ca_bundle_of(environ),
     )
 
 
@@ -414,14 +419,14 @@ def aws_endpoint_of(environ: Mapping[str, str], variable: str) -> str | None:
     if environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
         return None
     text = environ.get(variable)
-    return checks.endpoint(text, place=variable) if text else None
+    return validate.endpoint(text, place=variable) if text else None
 
 
-def ca_bundle_of(environ: Mapping[str, str]) -> str | None:
+def _ca_bundle_of(environ: Mapping[str, str]) -> str | None:
     text = environ.get("AWS_CA_BUNDLE")
     if not text:
         return None
-    path = checks.path(text, place="AWS_CA_BUNDLE")
+    path = validate.path(text, place="AWS_CA_BUNDLE")
     if not path.exists():
-        raise ConfigError("AWS_CA_BUNDLE", f"names {path}, which is not there", "correct it")
+        raise ConfigError("AWS_CA_BUNDLE", f"is {path}, which does not exist", "correct it")
     return str(path)

@@ -1,15 +1,13 @@
-"""Roles, by flags and file: what is assumed, and with what limits."""
+"""Roles, by flags and file: which are assumed, and with which parameters."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from broker.config import checks, tables
+from broker.config import validate
 from broker.config.errors import ConfigError, shown
-from broker.config.file import read_bounded, text_of
-from broker.config.model import RoleConfig
-from broker.config.tables import RoleTable
+from broker.config.file import below, read
+from broker.config.model import RoleConfig, RoleTable
 from broker.credentials import Role
 
 STS_REGION_OF_NO_REGION = "us-east-1"
@@ -24,14 +22,16 @@ class FlagRole:
 
 
 def flag_role(text: str) -> FlagRole:
-    """Split ``NAME=ARN`` at the first ``=`` where what stands before has no ``:``; the name of a
-    bare ARN is its role's. Source: interface, ``--role-arn``."""
+    """Split ``NAME=ARN`` at the first ``=`` if no ``:`` is before it; a bare ARN has a name.
+
+    Source: interface, ``--role-arn``.
+    """
     place = "--role-arn"
     before, equals, after = text.partition("=")
     named = bool(equals) and ":" not in before
-    arn = checks.role_arn(after if named else text, place=place)
+    arn = validate.role_arn(after if named else text, place=place)
     name = before if named else arn.rpartition("/")[2]
-    return FlagRole(checks.name(name, place=place), arn)
+    return FlagRole(validate.name(name, place=place), arn)
 
 
 def flag_roles(texts: Iterable[str]) -> dict[str, FlagRole]:
@@ -47,93 +47,69 @@ def flag_roles(texts: Iterable[str]) -> dict[str, FlagRole]:
 
 
 def roles_of(
-    flags: Mapping[str, FlagRole], file: Mapping[str, Any], *, region: str | None
+    flags: Mapping[str, FlagRole], tables: Mapping[str, Any], *, region: str | None
 ) -> tuple[RoleConfig, ...]:
-    """Return every role: the flags' first, then the file's. A flag wins over the ``arn`` of the
-    file's role of the same name, whose other keys stay.
+    """Return every role: the flags' first, then the file's.
+
+    A flag wins over the ``arn`` of the file's role of the same name, whose other keys stay.
 
     Raises:
-        ConfigError: A key of a role is no good.
+        ConfigError: A key of a role is wrong.
     """
-    names = [*flags, *(name for name in file if name not in flags)]
-    return tuple(role_of(name, flags.get(name), file.get(name), region=region) for name in names)
+    names = [*flags, *(name for name in tables if name not in flags)]
+    return tuple(role_of(name, flags.get(name), tables.get(name), region=region) for name in names)
 
 
 def role_of(
     name: str, flag: FlagRole | None, table: object | None, *, region: str | None
 ) -> RoleConfig:
-    place = tables.below("roles", name)
-    checks.name(name, place=place)
-    said = tables.read(RoleTable, {} if table is None else table, place=place)
-    arn = flag.arn if flag else file_arn(said, place=f"{place}.arn")
-    role_region = region or STS_REGION_OF_NO_REGION
-    if said.region is not None:
-        role_region = checks.region(said.region, place=f"{place}.region")
-    must_share_partition(arn, role_region, place="--role-arn" if flag else f"{place}.arn")
-    wanted_session = said.session_name
-    return RoleConfig(
-        role=Role(
-            name=name,
-            arn=arn,
-            region=role_region,
-            duration_s=checks.duration_s(said.duration_s, place=f"{place}.duration_s"),
-            session_name=None
-            if wanted_session is None
-            else checks.session_name(wanted_session, place=f"{place}.session_name"),
-            policy=session_policy(said, place=place),
-            policy_arns=checks.policy_arns(said.policy_arns, place=f"{place}.policy_arns"),
-        ),
-        identity=said.identity,
-        audience=checks.audience(said.audience, place=f"{place}.audience"),
+    place = below("roles", name)
+    validate.name(name, place=place)
+    keys = read(RoleTable, {} if table is None else table, place=place)
+    arn = flag.arn if flag else keys.arn
+    if arn is None:
+        raise ConfigError(f"{place}.arn", "is missing", "give the role's ARN")
+    if keys.policy is not None and keys.policy_file is not None:
+        raise ConfigError(f"{place}.policy_file", "stands beside policy", "give one of the two")
+    role_region = keys.region or region or STS_REGION_OF_NO_REGION
+    _require_same_partition(arn, role_region, place="--role-arn" if flag else f"{place}.arn")
+    role = Role(
+        name=name,
+        arn=arn,
+        region=role_region,
+        duration_s=None if keys.duration_s == "max" else keys.duration_s,
+        session_name=keys.session_name,
+        policy=keys.policy
+        if keys.policy_file is None
+        else validate.policy_file(keys.policy_file, place=f"{place}.policy_file"),
+        policy_arns=keys.policy_arns,
     )
+    return RoleConfig(role=role, identity=keys.identity, audience=keys.audience)
 
 
-def file_arn(said: RoleTable, *, place: str) -> str:
-    if said.arn is None:
-        raise ConfigError(place, "is missing", "give the role's ARN")
-    return checks.role_arn(said.arn, place=place)
-
-
-def must_share_partition(arn: str, region: str, *, place: str) -> None:
+def _require_same_partition(arn: str, region: str, *, place: str) -> None:
     """A role of another partition is unknown to this region's STS."""
     partition = arn.split(":")[1]
-    if partition != checks.partition_of(region):
+    if partition != validate.partition_of(region):
         raise ConfigError(
             place, f"is in {partition}, and region {region} is not", f"set a region of {partition}"
         )
 
 
-def session_policy(said: RoleTable, *, place: str) -> str | None:
-    if said.policy is not None and said.policy_file is not None:
-        raise ConfigError(f"{place}.policy_file", "stands beside policy", "give one of the two")
-    if said.policy is not None:
-        return checks.policy(said.policy, place=f"{place}.policy")
-    if said.policy_file is None:
-        return None
-    place = f"{place}.policy_file"
-    file = checks.path(said.policy_file, place=place)
-    return checks.policy(policy_text(file, place=place), place=place)
-
-
-def policy_text(file: Path, *, place: str) -> str:
-    try:
-        return text_of(read_bounded(file), file)
-    except ConfigError as error:
-        raise ConfigError(place, f"{error.place} {error.what}", "give a JSON file") from error
-
-
 def default_role(
-    flags: Mapping[str, FlagRole], wanted: str | None, roles: Iterable[RoleConfig]
+    flags: Mapping[str, FlagRole], desired: str | None, roles: Iterable[RoleConfig]
 ) -> str | None:
-    """Return the role of whoever names none: the first flag's, else the file's choice or first;
-    None where there are no roles."""
+    """Return the role of callers that name none; None where there are no roles.
+
+    That is the first flag's, else the file's choice, else the file's first.
+    """
     names = [role.role.name for role in roles]
-    if flags or wanted is None:
+    if flags or desired is None:
         return names[0] if names else None
-    if wanted not in names:
+    if desired not in names:
         raise ConfigError(
             "default_role",
-            f"is {shown(wanted)}, which is no role",
+            f"is {shown(desired)}, which is no role",
             f"the roles are {', '.join(names) or 'none'}",
         )
-    return wanted
+    return desired

@@ -1,4 +1,4 @@
-"""``[[rules]]``: who may have what, checked against what there is to have. Decides nothing."""
+"""``[[rules]]``: which callers get which roles and tokens."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,16 +8,21 @@ import msgspec
 
 from broker.access.match import InvalidWho, Who, who_of
 from broker.access.rules import Rule, unreachable
-from broker.config import checks, tables
+from broker.config import validate
 from broker.config.errors import ConfigError, shown
-from broker.config.model import IdTokenConfig, NamespaceTokenConfig, RoleConfig
-from broker.config.tables import RuleTable, WhoTable
+from broker.config.file import below, kind_of, read
+from broker.config.model import (
+    IdTokenConfig,
+    NamespaceTokenConfig,
+    RoleConfig,
+    RuleTable,
+    WhoTable,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grantable:
-    """What rules may name: roles by name, identities whose token is handed on over HTTP, and the
-    audiences of ID tokens that are kept."""
+    """What rules may name: roles, identities whose token is exported over HTTP, and audiences."""
 
     roles: dict[str, RoleConfig]
     namespace_tokens: tuple[str, ...]
@@ -37,15 +42,15 @@ class Grantable:
         )
 
 
-def rules_of(said: object, grantable: Grantable) -> tuple[Rule, ...]:
+def rules_of(tables: object, grantable: Grantable) -> tuple[Rule, ...]:
     """Return the rules in the order of the file.
 
     Raises:
-        ConfigError: A rule cannot be meant, names what is not there, or is never reached.
+        ConfigError: A rule is wrong, names what does not exist, or is never reached.
     """
-    if not isinstance(said, Sequence) or isinstance(said, str):
-        raise ConfigError("rules", f"is {tables.kind_of(said)}", "write each rule as [[rules]]")
-    rules = tuple(rule_of(number, table, grantable) for number, table in enumerate(said, start=1))
+    if not isinstance(tables, Sequence) or isinstance(tables, str):
+        raise ConfigError("rules", f"is {kind_of(tables)}", "write each rule as [[rules]]")
+    rules = tuple(rule_of(number, table, grantable) for number, table in enumerate(tables, start=1))
     for found in unreachable(rules):
         what, _, next_step = found.reason.partition("; ")
         raise ConfigError(found.rule, what, next_step)
@@ -55,46 +60,46 @@ def rules_of(said: object, grantable: Grantable) -> tuple[Rule, ...]:
 def rule_of(number: int, table: object, grantable: Grantable) -> Rule:
     place = f"rules[{number}]"
     if not isinstance(table, dict):
-        raise ConfigError(place, f"is {tables.kind_of(table)}", "write each rule as [[rules]]")
-    said = tables.read(RuleTable, table, place=place)
-    roles = roles_named(said.roles or [], grantable, place=f"{place}.roles")
+        raise ConfigError(place, f"is {kind_of(table)}", "write each rule as [[rules]]")
+    keys = read(RuleTable, table, place=place)
+    roles = roles_named(keys.roles or [], grantable, place=f"{place}.roles")
     rule = Rule(
         number=number,
-        who=who_said(said.who, place=f"{place}.who"),
+        who=who_in(keys.who, place=f"{place}.who"),
         roles=roles,
-        default_role=default_role_of(said.default_role, roles, place=f"{place}.default_role"),
-        policy=policy_of(said.policy, roles, grantable, place=f"{place}.policy"),
-        tags=tags_of(said.tags, roles, place=f"{place}.tags"),
-        namespace_tokens=tokens_named(said, grantable, place=f"{place}.namespace_tokens"),
-        id_token_audiences=audiences_named(said, grantable, place=f"{place}.id_token_audiences"),
+        default_role=default_role_of(keys.default_role, roles, place=f"{place}.default_role"),
+        policy=policy_of(keys.policy, roles, grantable, place=f"{place}.policy"),
+        tags=tags_of(keys.tags, roles, place=f"{place}.tags"),
+        namespace_tokens=tokens_named(keys, grantable, place=f"{place}.namespace_tokens"),
+        id_token_audiences=audiences_named(keys, grantable, place=f"{place}.id_token_audiences"),
     )
-    if said.roles is None and not rule.grant.any:
+    if keys.roles is None and not rule.grant.any:
         raise ConfigError(place, "grants nothing", "name roles; roles = [] refuses all on purpose")
     return rule
 
 
-def who_said(said: object, *, place: str) -> Who:
-    if said is None:
+def who_in(table: object, *, place: str) -> Who:
+    if table is None:
         raise ConfigError(place, "is missing", 'say who, as in who = { user = "ci" }')
-    if not isinstance(said, dict):
+    if not isinstance(table, dict):
         raise ConfigError(
-            place, f"is {tables.kind_of(said)}", 'write a table, as in who = { user = "ci" }'
+            place, f"is {kind_of(table)}", 'write a table, as in who = { user = "ci" }'
         )
-    written = msgspec.structs.asdict(tables.read(WhoTable, said, place=place))
+    keys = msgspec.structs.asdict(read(WhoTable, table, place=place))
     try:
-        who = who_of(written)
+        who = who_of(keys)
     except InvalidWho as bad:
         what, _, next_step = str(bad).partition("; ")
         raise ConfigError(f"{place}.{bad.key}" if bad.key else place, what, next_step) from bad
     if who.token is not None:
-        checks.token_name(who.token, place=f"{place}.token")
+        validate.token_name(who.token, place=f"{place}.token")
     return who
 
 
 def roles_named(names: list[str], grantable: Grantable, *, place: str) -> tuple[str, ...]:
     for name in names:
         known = ", ".join(grantable.roles) or "none"
-        must_be_among(
+        _require_known(
             name, grantable.roles, "no role", place=place, next_step=f"the roles are {known}"
         )
     return once_each(names, place=place)
@@ -123,57 +128,56 @@ def policy_of(
         if grantable.roles[name].role.policy is not None:
             raise ConfigError(
                 place,
-                f"stands beside {tables.below('roles', name)}.policy, and STS takes one",
+                f"stands beside {below('roles', name)}.policy, and STS takes one",
                 "make a role of the same ARN without a policy, for this rule",
             )
-    return checks.policy(text, place=place)
+    return text
 
 
 def tags_of(
-    said: dict[str, str], roles: Sequence[str], *, place: str
+    tags: tuple[tuple[str, str], ...], roles: Sequence[str], *, place: str
 ) -> tuple[tuple[str, str], ...]:
     """Return the session tags of a rule.
 
     Source: aws-api 3: with a web identity they can only come from claims in its token.
     """
-    tags = checks.tags(said, place=place)
     if tags and not roles:
         raise ConfigError(place, "mark no role", "name roles beside them, or leave them out")
     if tags:
         raise ConfigError(
             place,
-            f"cannot be set: {tables.below('roles', roles[0])} is assumed by web identity, with"
+            f"cannot be set: {below('roles', roles[0])} is assumed by web identity, with"
             " which STS takes none",
             "leave them out; policy narrows such a role",
         )
     return tags
 
 
-def tokens_named(said: RuleTable, grantable: Grantable, *, place: str) -> frozenset[str]:
-    for name in said.namespace_tokens:
-        must_be_among(
+def tokens_named(keys: RuleTable, grantable: Grantable, *, place: str) -> frozenset[str]:
+    for name in keys.namespace_tokens:
+        _require_known(
             name,
             grantable.namespace_tokens,
-            "no identity whose token is handed on over HTTP",
+            "no identity whose token is exported over HTTP",
             place=place,
-            next_step=f"set {tables.below('namespace_tokens', name)}.http = true, or leave it out",
+            next_step=f"set {below('namespace_tokens', name)}.http = true, or leave it out",
         )
-    return frozenset(once_each(said.namespace_tokens, place=place))
+    return frozenset(once_each(keys.namespace_tokens, place=place))
 
 
-def audiences_named(said: RuleTable, grantable: Grantable, *, place: str) -> frozenset[str]:
-    for audience in said.id_token_audiences:
-        must_be_among(
+def audiences_named(keys: RuleTable, grantable: Grantable, *, place: str) -> frozenset[str]:
+    for audience in keys.id_token_audiences:
+        _require_known(
             audience,
             grantable.id_token_audiences,
             "no audience of id_tokens",
             place=place,
             next_step="add [id_tokens.NAME] with that audience, or leave it out",
         )
-    return frozenset(once_each(said.id_token_audiences, place=place))
+    return frozenset(once_each(keys.id_token_audiences, place=place))
 
 
-def must_be_among(
+def _require_known(
     text: str, known: Iterable[str], what: str, *, place: str, next_step: str
 ) -> None:
     if text not in known:

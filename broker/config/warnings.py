@@ -1,10 +1,10 @@
-"""What is no error in a configuration, and still not what its author will have meant. Pure."""
+"""Warnings: valid settings that are probably a mistake."""
 
 from collections.abc import Iterable, Iterator
 
-from broker.config.model import Config
+from broker.config.file import below
+from broker.config.model import Config, StsIdentityConfig
 from broker.config.roles import STS_REGION_OF_NO_REGION
-from broker.config.tables import below
 
 NO_REGION = (
     f"region: none is set: STS of {STS_REGION_OF_NO_REGION} is used and no region is served;"
@@ -13,7 +13,7 @@ NO_REGION = (
 
 
 def warnings_of(config: Config, *, unused: Iterable[str] = ()) -> tuple[str, ...]:
-    """Return one line for each. *unused* are identities of the file that nothing uses."""
+    """Return one line per warning; *unused* are identities of the file that nothing uses."""
     return (
         *([NO_REGION] if config.roles and config.region is None else []),
         *(no_workspace(below("identities", name)) for name in without_workspace(config)),
@@ -29,7 +29,7 @@ def warnings_of(config: Config, *, unused: Iterable[str] = ()) -> tuple[str, ...
 
 def without_workspace(config: Config) -> Iterator[str]:
     for identity in config.identities.values():
-        if identity.source == "sts" and identity.workspace is None:
+        if isinstance(identity, StsIdentityConfig) and identity.workspace is None:
             yield identity.name
 
 
@@ -41,7 +41,7 @@ def no_workspace(place: str) -> str:
 
 
 def nowhere_served(config: Config) -> Iterator[str]:
-    """Yield about tokens for the container addresses, where there are none."""
+    """Warn of tokens for the container addresses, where there are none."""
     if config.container.listen:
         return
     places = [
@@ -57,7 +57,7 @@ def nowhere_served(config: Config) -> Iterator[str]:
 
 
 def granted_to_nobody(config: Config) -> Iterator[str]:
-    """Yield about what rules leave out, where there are rules."""
+    """Warn of what no rule grants, where there are rules."""
     if not config.rules:
         return
     roles = {name for rule in config.rules for name in rule.roles}

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import sha256
 
+from msgspec import structs
+
 from broker.config import IdentityConfig, IdTokenConfig, RoleConfig, Upstream
 
 FROM_AWS = ("sts", "cognito")
@@ -20,8 +22,8 @@ AWS_SECRETS = frozenset({"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECU
 
 def of_identity(identity: IdentityConfig, *, upstream: Upstream, environ: Mapping[str, str]) -> str:
     """Return the fingerprint of an identity's lease: how it is had, whatever it is called."""
-    said = replace(identity, name="")
-    return _hash("identity", said, upstream, _led_by(identity.source, environ))
+    unnamed = structs.replace(identity, name="")
+    return _hash("identity", unnamed, upstream, _led_by(identity.source, environ))
 
 
 def of_role(entry: RoleConfig, *, bearer: str) -> str:

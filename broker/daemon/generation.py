@@ -5,10 +5,13 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, fields
 from typing import Any
 
-from broker.config import Config, IdentityConfig
+from broker.config import (
+    AwsIdentityConfig,
+    Config,
+    IdentityConfig,
+)
 from broker.daemon.access import Access, Audit, access_of, audit_of
 from broker.daemon.errors import Misconfigured
-from broker.daemon.fingerprints import FROM_AWS
 from broker.daemon.listeners import Sockets, endpoints_of, sockets_of
 from broker.daemon.runtime import Clouds, Runtime
 from broker.daemon.surfaces import (
@@ -137,7 +140,7 @@ def refuse_self_reference(
 def self_reference_of(
     identity: IdentityConfig, ours: OwnOutputs, environ: Mapping[str, str]
 ) -> str | None:
-    if identity.source in FROM_AWS:
+    if isinstance(identity, AwsIdentityConfig):
         return aws_self_reference(environ, ours=ours, profile=identity.profile)
     return identity_self_reference(
         environ,

@@ -93,10 +93,12 @@ def sockets_of(
         control=listener.control(config),
         imds=listener.both("imds", config.imds.listen, hops=config.imds.hop_limit_at),
         container=(
-            *listener.both("container", config.container.listen, said=config.container.listen_said),
+            *listener.both(
+                "container", config.container.listen, said=config.container.listen_explicit
+            ),
             *listener.taken("namespace"),
         ),
-        ops=listener.both("ops", config.ops.listen, said=config.ops.listen_said, kept=False),
+        ops=listener.both("ops", config.ops.listen, said=config.ops.listen_explicit, kept=False),
         inherited=frozenset(runtime.inherited.sockets),
         taken=listener.theirs,
         bound=listener.ours,

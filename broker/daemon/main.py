@@ -12,6 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from broker import __version__
 from broker.access.peer import netlink_problem
 from broker.config import Address, Config
@@ -154,7 +156,7 @@ async def private(config: Config, runtime: Runtime) -> AsyncIterator[Broker]:
             config,
             runtime_dir=folder_path,
             state_dir=None,
-            imds=replace(config.imds, listen=anywhere),
+            imds=structs.replace(config.imds, listen=anywhere),
             container=replace(
                 config.container,
                 listen=anywhere,

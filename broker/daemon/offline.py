@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
 from broker.clock import Clock
-from broker.config import Config, IdentityConfig, Upstream
+from broker.config import AwsIdentityConfig, Config, Upstream
 from broker.credentials import AwsCredentials, IdToken, NamespaceToken
 from broker.daemon.runtime import Runtime, open_clouds
 from broker.daemon.tasks import first_leases, running
@@ -54,7 +54,7 @@ async def obtain_id_token(
 
 
 async def exchange(
-    upstream: Upstream, identity: IdentityConfig, runtime: Runtime
+    upstream: Upstream, identity: AwsIdentityConfig, runtime: Runtime
 ) -> ExchangedToken:
     """Buy a Namespace token with an AWS identity, without a daemon; with its workspace. Raises as
     `obtain`."""

@@ -6,11 +6,17 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from broker.clock import Clock, SystemClock
-from broker.config import IdentityConfig, RoleConfig, Upstream
+from broker.config import (
+    AwsIdentityConfig,
+    IdentityConfig,
+    RoleConfig,
+    Upstream,
+)
 from broker.credentials import NamespaceToken
 from broker.daemon import host
-from broker.daemon.fingerprints import FROM_AWS
 from broker.keeper import Keeper
 from broker.sources.aws.assume_role import AssumedRole, StsClient
 from broker.sources.aws.credential_chain import CredentialChain
@@ -55,7 +61,7 @@ class Clouds:
 
     def identity(self, identity: IdentityConfig, closing: AsyncExitStack) -> IdentitySource:
         """Return the source of one identity; what it holds open ends with *closing*."""
-        if identity.source in FROM_AWS:
+        if isinstance(identity, AwsIdentityConfig):
             return self.exchange(identity, closing)
         return identity_source(
             source=identity.source,
@@ -67,24 +73,20 @@ class Clouds:
             clock=self.runtime.clock,
         )
 
-    def exchange(self, identity: IdentityConfig, closing: AsyncExitStack) -> TokenExchange:
+    def exchange(self, identity: AwsIdentityConfig, closing: AsyncExitStack) -> TokenExchange:
         """Return the source that exchanges an AWS identity for a Namespace token."""
         upstream, clock = self.upstream, self.runtime.clock
         chain = CredentialChain(clock=clock, profile=identity.profile, ca_bundle=upstream.ca_bundle)
         closing.push_async_callback(chain.close)
+        parameters = msgspec.structs.asdict(identity)
+        del parameters["name"], parameters["profile"]
         return aws_identity_source(
             source=identity.source,
-            workspace=identity.workspace,
-            region=identity.region,
+            **parameters,
             chain=chain,
             iam=self.iam,
             clock=clock,
             warn=lambda _: None,  # the configuration has warned that no workspace is named
-            audience=identity.audience,
-            algorithm=identity.algorithm,
-            duration_s=identity.duration_s,
-            identity_pool=identity.identity_pool,
-            developer_provider=identity.developer_provider,
             sts_endpoint=upstream.sts_endpoint,
             cognito_endpoint=upstream.cognito_endpoint,
         )

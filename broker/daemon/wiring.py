@@ -8,10 +8,9 @@ from typing import Any, TypeVar
 
 from broker.access.caller import lease_key
 from broker.access.rules import Rule
-from broker.config import Config, IdentityConfig, IdTokenConfig, RoleConfig
+from broker.config import AwsIdentityConfig, Config, IdentityConfig, IdTokenConfig, RoleConfig
 from broker.credentials import AwsCredentials, IdToken, NamespaceToken
 from broker.daemon import fingerprints
-from broker.daemon.fingerprints import FROM_AWS
 from broker.daemon.runtime import Clouds, Runtime, open_clouds
 from broker.keeper import Keeper
 from broker.lease import NotReady, Source
@@ -123,7 +122,7 @@ class Wiring:
         self.closing[name] = AsyncExitStack()
         source = clouds.identity(identity, self.closing[name])
         self.watched[name] = source.watched
-        return self._keeper(lease, source, often=identity.source in FROM_AWS)
+        return self._keeper(lease, source, often=isinstance(identity, AwsIdentityConfig))
 
     def role(
         self, key: str, entry: RoleConfig, *, bearer: Keeper[NamespaceToken]

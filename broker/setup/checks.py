@@ -7,7 +7,7 @@ import json
 import re
 from urllib.parse import urlsplit
 
-from broker.config import checks
+from broker.config import validate
 from broker.config.errors import ConfigError, shown
 from broker.setup.wanted import Document
 
@@ -31,7 +31,7 @@ def role_name(text: str, *, place: str) -> str:
         if kind == "role":
             name = name.rpartition("/")[2]
             raise ConfigError(place, "is a role's ARN, not its name", f"give {name or 'its name'}")
-        what = checks.MISTAKEN_ARNS.get(kind, "is an ARN, not a role's name")
+        what = validate.MISTAKEN_ARNS.get(kind, "is an ARN, not a role's name")
         raise ConfigError(place, what, "give the name of the role")
     raise ConfigError(
         place,
@@ -98,7 +98,7 @@ def issuer(text: str, *, place: str) -> str:
 
 
 def account(text: str, *, place: str) -> str:
-    if not re.fullmatch(checks.ACCOUNT_ID, text, re.ASCII):
+    if not re.fullmatch(validate.ACCOUNT_ID, text, re.ASCII):
         raise ConfigError(place, f"is {shown(text)}, which is no account", "give its 12 digits")
     return text
 
@@ -106,7 +106,7 @@ def account(text: str, *, place: str) -> str:
 def policy_arns(texts: tuple[str, ...], *, place: str) -> tuple[str, ...]:
     """Return the ARNs of managed policies."""
     for text in texts:
-        if not checks.POLICY_ARN.fullmatch(text):
+        if not validate.POLICY_ARN.fullmatch(text):
             raise ConfigError(
                 place,
                 f"is {shown(text)}, which is no managed policy's ARN",

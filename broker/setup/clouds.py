@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from broker.clock import Clock
-from broker.config import checks
+from broker.config import validate
 from broker.config.errors import ConfigError
 from broker.setup.aws_api import NO_REGION, AwsApi, Caller, Endpoints, aws_api, models
 from broker.setup.wanted import Place
@@ -62,7 +62,7 @@ async def opened_aws(said: Aws, *, clock: Clock) -> AsyncIterator[OpenedAws]:
             chain=chain,
             clock=clock,
             region=region,
-            partition=checks.partition_of(region),
+            partition=validate.partition_of(region),
             endpoints=said.endpoints,
             ca_bundle=said.ca_bundle,
         ) as api:

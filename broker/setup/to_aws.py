@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from broker.config.tables import below
+from broker.config.file import below
 from broker.credentials import IdToken
 from broker.setup import documents
 from broker.setup.wanted import (

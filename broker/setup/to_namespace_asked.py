@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from broker.config import checks
+from broker.config import validate
 from broker.config.errors import ConfigError, shown
 from broker.setup import checks as setup_checks
 from broker.setup.to_namespace import POOL_NAME, ByCognito, BySts
@@ -21,7 +21,7 @@ from broker.sources.aws.web_identity import ALGORITHM, AUDIENCE, DURATION_S
 
 _POOL_NAME = re.compile(r"[\w\s+=,.@-]{1,128}")
 _SUBJECT = re.compile(
-    rf"arn:{checks.PARTITION}:iam::{checks.ACCOUNT_ID}:(?:role|user)/[!-~]+", re.ASCII
+    rf"arn:{validate.PARTITION}:iam::{validate.ACCOUNT_ID}:(?:role|user)/[!-~]+", re.ASCII
 )
 _DURATION = re.compile(r"(?P<number>[0-9]{1,9})(?P<unit>[smhd]?)")
 _UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -63,7 +63,7 @@ def asked_by_sts(flags: ToNamespaceFlags) -> BySts:
         role_name=_role_name(flags.role_name),
         issuer=_issuer(flags.issuer),
         subject_match=None if flags.subject_match is None else subject_match(flags.subject_match),
-        audience=checks.audience(flags.audience or AUDIENCE, place="--audience"),
+        audience=validate.audience(flags.audience or AUDIENCE, place="--audience"),
         algorithm=_algorithm(flags.algorithm or ALGORITHM),
         duration_s=duration_s,
         unconditional=flags.unconditional,
@@ -93,7 +93,7 @@ def region_in(identity_pool: str | None) -> str | None:
     """Return the region that a pool's id names, where it does."""
     if identity_pool is None:
         return None
-    return checks.identity_pool(identity_pool, place="--identity-pool")[0]
+    return validate.split_pool(identity_pool, place="--identity-pool")[0]
 
 
 def subject_match(text: str) -> str:
@@ -103,7 +103,7 @@ def subject_match(text: str) -> str:
         return text
     place = "--subject-match"
     kind = text.split(":", 5)[5].split("/")[0] if text.count(":") >= 5 else ""
-    what = checks.MISTAKEN_ARNS.get(kind) if kind != "user" else None
+    what = validate.MISTAKEN_ARNS.get(kind) if kind != "user" else None
     raise ConfigError(
         place,
         what or f"is {shown(text)}",
@@ -159,7 +159,7 @@ def _duration_s(text: str) -> int:
     seconds = _seconds(text)
     if seconds is None:
         raise ConfigError(place, f"is {shown(text)}", "give seconds, like 300 or 300s")
-    return checks.web_identity_s(seconds, place=place)
+    return validate.web_identity_s(seconds, place=place)
 
 
 def _token_duration_s(text: str) -> int:
@@ -176,7 +176,7 @@ def _seconds(text: str) -> int | None:
 
 def _pool_id(text: str, *, said: str | None, region: str | None) -> str:
     """Return ``region:guid``."""
-    in_pool, guid = checks.identity_pool(text, place="--identity-pool")
+    in_pool, guid = validate.split_pool(text, place="--identity-pool")
     if in_pool is not None and said is not None and said != in_pool:
         raise ConfigError("--region", f"is {said}", f"the identity pool is in {in_pool}")
     found = in_pool or said or region

@@ -97,7 +97,7 @@ def test_what_is_plain_needs_no_click(arguments: list[str]) -> None:
         ),
         (
             ["login", "--via", "cognito", "--workspace", "w"],
-            "--identity-pool: is missing; cognito needs one",
+            "--identity-pool: is missing; give its guid, or region:guid",
         ),
         (
             ["login", "--via", "cognito", "--audience", "x"],

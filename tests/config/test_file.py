@@ -9,25 +9,25 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from broker.config import ConfigError, Flags, load, tables
-from broker.config.file import LARGEST_BYTES
+from broker.config import ConfigError, Flags, load, model
+from broker.config.file import INTERNAL, MAX_BYTES
 from tests.support.config import ARN, NO_FILE, ROLE, Given
 
 
 @pytest.mark.parametrize(
     ("content", "error"),
     [
-        (b"region = ", "config.toml: is no TOML: "),
-        (b'region = "x"\nroles = [[[\n', "config.toml: is no TOML: "),
-        (b'\n  region "x"', "config.toml:2:10: is no TOML: Expected '=' after a key"),
-        (b"a = 1\na = 2\n", "config.toml:2:6: is no TOML: Cannot overwrite a value"),
+        (b"region = ", "config.toml: is not TOML: "),
+        (b'region = "x"\nroles = [[[\n', "config.toml: is not TOML: "),
+        (b'\n  region "x"', "config.toml:2:10: is not TOML: Expected '=' after a key"),
+        (b"a = 1\na = 2\n", "config.toml:2:6: is not TOML: Cannot overwrite a value"),
         (b'region = "\xff"', "config.toml:1:11: is not UTF-8; save the file as UTF-8"),
         (b"# fine\n\n\xc3(", "config.toml:3:1: is not UTF-8; "),
         (b"a = " + b"[" * 5000, "config.toml: is nested too deep; write tables as [a.b]"),
-        (b"a = " + b"9" * 5000, "config.toml: is no TOML: Exceeds the limit"),
-        (b"#" * (LARGEST_BYTES + 1), "config.toml: is larger than 1 MiB; is it the right file?"),
-        (b"\x00" * 100, "config.toml:1:1: is no TOML: Invalid statement; correct this line"),
-        (b"<html></html>", "config.toml:1:1: is no TOML: Invalid statement; correct this line"),
+        (b"a = " + b"9" * 5000, "config.toml: is not TOML: Exceeds the limit"),
+        (b"#" * (MAX_BYTES + 1), "config.toml: is larger than 1 MiB; is it the right file?"),
+        (b"\x00" * 100, "config.toml:1:1: is not TOML: Invalid statement; correct this line"),
+        (b"<html></html>", "config.toml:1:1: is not TOML: Invalid statement; correct this line"),
     ],
 )
 def test_what_is_no_toml_is_shown_by_line_and_column(
@@ -84,22 +84,47 @@ def test_the_reference_configuration_has_every_key() -> None:
     )
     document = tomllib.loads(commented_in)
 
-    def keys(table: type[msgspec.Struct]) -> set[str]:
-        return {field.name for field in msgspec.structs.fields(table)}
+    for path, table in TABLES.items():
+        found = document
+        for step in path.split("."):
+            found = found.get(step, {}) if step else found
+        assert set(keys_in(found)) == set(keys_of(table)), path
+    sources = {table.get("source", "auto"): set(table) for table in document["identities"].values()}
+    for source, kind in model.IDENTITY_SOURCES.items():
+        assert sources.get(source, {"source"}) - {"source"} <= set(keys_of(kind))
+    assert set().union(*sources.values()) == {"source"}.union(
+        *map(keys_of, model.IDENTITY_SOURCES.values())
+    )
 
-    assert set(document) == keys(tables.TopTable)
-    assert set(document["roles"]["deploy"]) == keys(tables.RoleTable)
-    assert set().union(*document["identities"].values()) == keys(tables.IdentityTable)
-    assert set(document["namespace_tokens"]["aws"]) == keys(tables.NamespaceTokenTable)
-    assert set(document["id_tokens"]["other"]) == keys(tables.IdTokenTable)
-    assert set(document["imds"]) == keys(tables.ImdsTable)
-    assert set(document["container"]) == keys(tables.ContainerTable)
-    assert set(document["ops"]) == keys(tables.OpsTable)
-    assert set().union(*document["rules"]) == keys(tables.RuleTable)
-    assert set().union(*(rule["who"] for rule in document["rules"])) == keys(tables.WhoTable)
-    assert set(document["audit"]) == keys(tables.AuditTable)
-    assert set(document["guard"]) == keys(tables.GuardTable)
-    assert set(document["log"]) == keys(tables.LogTable)
+
+def keys_of(table: type[msgspec.Struct]) -> list[str]:
+    return [
+        field.name
+        for field in msgspec.structs.fields(table)
+        if INTERNAL not in getattr(field.type, "__metadata__", ())
+    ]
+
+
+def keys_in(found: object) -> set[str]:
+    """Return the keys of a table, or of all tables of a list."""
+    if isinstance(found, list):
+        return set().union(*found)
+    return set(found) if isinstance(found, dict) else set()
+
+
+TABLES: dict[str, type[msgspec.Struct]] = {
+    "": model.File,
+    "roles.deploy": model.RoleTable,
+    "namespace_tokens.aws": model.NamespaceTokenConfig,
+    "id_tokens.other": model.IdTokenConfig,
+    "imds": model.ImdsConfig,
+    "container": model.ContainerTable,
+    "ops": model.OpsTable,
+    "rules": model.RuleTable,
+    "audit": model.AuditConfig,
+    "guard": model.GuardConfig,
+    "log": model.LogConfig,
+}
 
 
 WORDS = [

@@ -1,13 +1,17 @@
 """Who we are at Namespace, by way of AWS too: by the file, and by the flags of `login`."""
 
+from typing import Any
+
 import pytest
 
 from broker.config import (
+    AutoIdentityConfig,
+    CognitoIdentityConfig,
     ConfigError,
     Flags,
-    IdentityConfig,
     LoginFlags,
     NoRole,
+    StsIdentityConfig,
     load_identity,
     load_login,
     load_roles,
@@ -20,7 +24,7 @@ USED = ROLE.replace('"\n', '"\nidentity = "aws"\n', 1)
 REGION = {"AWS_REGION": "eu-central-1"}
 
 
-def identity(given: Given, lines: str, *, region: str | None = None) -> IdentityConfig:
+def identity(given: Given, lines: str, *, region: str | None = None) -> Any:
     """Return the identity ``aws`` with those lines."""
     config = given.load(
         f"{USED}[identities.aws]\n{lines}", environ={"AWS_REGION": region} if region else None
@@ -32,9 +36,8 @@ class TestSts:
     def test_with_nothing_else_said_it_is_as_the_guide_has_it(self, given: Given) -> None:
         found = identity(given, 'source = "sts"\nworkspace = "ws_1"', region="us-east-1")
 
-        assert found == IdentityConfig(
+        assert found == StsIdentityConfig(
             name="aws",
-            source="sts",
             workspace="ws_1",
             audience="https://federation.namespaceapis.com",
             algorithm="ES384",
@@ -102,8 +105,11 @@ class TestCognito:
 @pytest.mark.parametrize(
     ("lines", "error"),
     [
-        ('source = "cognito"', "workspace: is missing; cognito needs one"),
-        ('source = "cognito"\nworkspace = "w"', "identity_pool: is missing; cognito needs one"),
+        ('source = "cognito"', "workspace: is missing; give the workspace's id"),
+        (
+            'source = "cognito"\nworkspace = "w"',
+            "identity_pool: is missing; give its guid, or region:guid",
+        ),
         (
             'source = "cognito"\nworkspace = "w"\nidentity_pool = "pool"',
             "identity_pool: is 'pool', which is no identity pool; give its guid, or region:guid",
@@ -192,7 +198,7 @@ class TestUse:
     def test_without_a_configuration_that_is_the_automatic_one(self) -> None:
         config = load_identity(Flags(), {}, None, system_file=NO_FILE)
 
-        assert dict(config.identities) == {"default": IdentityConfig(name="default")}
+        assert dict(config.identities) == {"default": AutoIdentityConfig(name="default")}
         assert config.warnings == ()
 
     def test_the_identity_that_is_handed_on_comes_before_the_roles(self, given: Given) -> None:
@@ -220,6 +226,7 @@ class TestLogin:
 
         login = load_login(flags, REGION | {"AWS_ENDPOINT_URL_STS": "http://127.0.0.1:1"})
 
+        assert isinstance(login.identity, CognitoIdentityConfig)
         assert login.identity.identity_pool == f"eu-central-1:{GUID}"
         assert login.identity.profile == "me"
         assert login.upstream.sts_endpoint == "http://127.0.0.1:1"
@@ -238,7 +245,7 @@ class TestLogin:
     @pytest.mark.parametrize(
         ("flags", "error"),
         [
-            (LoginFlags(via="cognito"), "--workspace: is missing; cognito needs one"),
+            (LoginFlags(via="cognito"), "--workspace: is missing; give the workspace's id"),
             (
                 LoginFlags(via="sts", identity_pool=GUID),
                 "--identity-pool: has no meaning with sts; take it away, or use cognito",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from broker.config import IdentityConfig, NoRole
+from broker.config import AutoIdentityConfig, NoRole
 from tests.support.config import ARN, ROLE, Given
 
 
@@ -13,7 +13,7 @@ def test_one_role_arn_is_a_whole_configuration(given: Given) -> None:
     assert (role.role.name, role.role.arn, role.role.duration_s) == ("deploy", ARN, 3600)
     assert (role.identity, role.audience) == ("default", "sts.amazonaws.com")
     assert config.default_role == "deploy"
-    assert dict(config.identities) == {"default": IdentityConfig(name="default")}
+    assert dict(config.identities) == {"default": AutoIdentityConfig(name="default")}
 
 
 @pytest.mark.parametrize(
@@ -209,10 +209,10 @@ def test_what_is_often_taken_for_a_roles_arn_is_explained(
             'identity = "nobody"',
             "identity: is 'nobody', which is no identity; the identities are default",
         ),
-        ("duration = 900", "duration: is no key here; did you mean duration_s?"),
+        ("duration = 900", "duration: unknown key; did you mean duration_s?"),
         (
             "xyzzy = 1",
-            "xyzzy: is no key here; the keys here are arn, identity, audience, duration_s, region,"
+            "xyzzy: unknown key; known keys: arn, identity, audience, duration_s, region,"
             " session_name, policy, policy_file, policy_arns",
         ),
     ],
@@ -247,7 +247,7 @@ def test_a_limit_that_botocore_does_not_check_is_checked_with_the_keys_path(
         ),
         (
             '[identities.ci]\nsource = "token-file"\n' + ROLE,
-            "identities.ci.path: is missing; token-file needs one",
+            "identities.ci.path: is missing; give the path of a file",
         ),
         (
             '[identities.ci]\npath = "/x"\n' + ROLE,

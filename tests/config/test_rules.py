@@ -175,7 +175,7 @@ def test_a_command_for_oneself_is_bound_by_no_rule(given: Given) -> None:
         ('token = "../x"', "rules[1].who.token: is '../x'; begin it with a letter: it names a"),
         ('token = "a/b"', "rules[1].who.token: is 'a/b'; a name is 2 to 64 of letters"),
         ("any_local = false", "rules[1].who.any_local: false has no meaning; remove the key"),
-        ('usr = "x"', "rules[1].who.usr: is no key here; did you mean user?"),
+        ('usr = "x"', "rules[1].who.usr: unknown key; did you mean user?"),
         ("user = 7", "rules[1].who.user: is 7; give text in quotes"),
     ],
 )
@@ -209,12 +209,12 @@ def test_somebody_who_cannot_be_meant_is_said_with_the_rules_place(
         ),
         (
             'who = { uid = 7 }\nrole = "deploy"',
-            "rules[1].role: is no key here; did you mean roles?",
+            "rules[1].role: unknown key; did you mean roles?",
         ),
         (
             'who = { uid = 7 }\nnamespace_tokens = ["default"]',
-            "rules[1].namespace_tokens: has 'default', which is no identity whose token is handed"
-            " on over HTTP; set namespace_tokens.default.http = true, or leave it out",
+            "rules[1].namespace_tokens: has 'default', which is no identity whose token is"
+            " exported over HTTP; set namespace_tokens.default.http = true, or leave it out",
         ),
         (
             'who = { uid = 7 }\nid_token_audiences = ["sts.amazonaws.com"]',

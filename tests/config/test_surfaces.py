@@ -26,10 +26,10 @@ def test_what_nobody_says_is_as_the_interface_has_it(given: Given) -> None:
     assert config.imds == ImdsConfig()
     assert config.container == ContainerConfig(
         listen=(Address("127.0.0.1", 8170),),
-        listen_said=False,
+        listen_explicit=False,
         token_file=runtime_dir / "container-token",
     )
-    assert config.ops == OpsConfig(listen=(Address("127.0.0.1", 8171),), listen_said=False)
+    assert config.ops == OpsConfig(listen=(Address("127.0.0.1", 8171),), listen_explicit=False)
     assert config.guard == GuardConfig()
     assert config.audit == AuditConfig(to=None)
     assert config.log == LogConfig(format="auto", level="info")
@@ -128,7 +128,7 @@ def test_what_is_no_address_is_shown_what_one_looks_like(given: Given, text: str
         ("[guard]\nmax_connections_per_caller = 0", "guard.max_connections_per_caller: is 0; give"),
         ("[guard]\nheader_bytes = 10", "guard.header_bytes: is 10; give 1024 to 1048576"),
         ("[guard]\nheader_timeout_s = nan", "guard.header_timeout_s: is nan; give 0.1 to 600"),
-        ("[guard]\nidle_timeout_s = 5", "guard.idle_timeout_s: is 5.0; give 60 to 86400"),
+        ("[guard]\nidle_timeout_s = 5", "guard.idle_timeout_s: is 5; give 60 to 86400"),
         (
             '[guard]\nallowed_hosts = ["a:80"]',
             "guard.allowed_hosts[0]: is 'a:80'; give a host name or an IP address, without port",
@@ -139,7 +139,7 @@ def test_what_is_no_address_is_shown_what_one_looks_like(given: Given, text: str
         ('[audit]\nto = "syslog"', "audit.to: is 'syslog'; give a path from /, or one of journald"),
         ('[audit]\nto = ""', "audit.to: is ''; give a path from /, or one of journald, stdout"),
         ('[audit]\nto = "/a\\u0000"', "audit.to: is '/a\\x00'; give the path of a file"),
-        ('[audit]\nfile = "/x"', "audit.file: is no key here; the keys here are to"),
+        ('[audit]\nfile = "/x"', "audit.file: unknown key; known keys: to"),
         (
             '[audit]\nto = "/x"\n[container]\ntoken_file = "/x"',
             "audit.to: is /x, as container.token_file is; give each its own file",
@@ -187,8 +187,11 @@ def test_an_answer_from_a_link_local_address_passes_no_router_unless_it_is_said(
 @pytest.mark.parametrize(
     ("flags", "error"),
     [
-        ({"log_format": "xml"}, "--log-format: is 'xml'; give one of auto, console, json"),
-        ({"log_level": "loud"}, "--log-level: is 'loud'; give one of debug, info, warning, error"),
+        ({"log_format": "xml"}, '--log-format: is \'xml\'; give one of "auto", "console", "json"'),
+        (
+            {"log_level": "loud"},
+            '--log-level: is \'loud\'; give one of "debug", "info", "warning", "error"',
+        ),
         ({"start_timeout_s": -1.0}, "--start-timeout: is -1.0; give 0 to 86400"),
         (
             {"region": "us-east-1a"},
@@ -334,7 +337,7 @@ class TestUpstream:
         bundle.write_text("")
         config = given.load(flags=FLAGS, environ={"AWS_CA_BUNDLE": str(bundle)})
 
-        assert missing == "AWS_CA_BUNDLE: names ca.pem, which is not there; correct it"
+        assert missing == "AWS_CA_BUNDLE: is ca.pem, which does not exist; correct it"
         assert config.upstream.ca_bundle == str(bundle)
 
 

@@ -9,7 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from broker.config import IdentityConfig, IdTokenConfig, RoleConfig, Upstream
+from broker.config import (
+    AutoIdentityConfig,
+    IdentityConfig,
+    IdTokenConfig,
+    RoleConfig,
+    StsIdentityConfig,
+    TokenFileIdentityConfig,
+    Upstream,
+)
 from broker.credentials import Role
 from broker.daemon import fingerprints
 
@@ -60,10 +68,10 @@ def test_leases_of_two_kinds_are_never_the_same() -> None:
 
 def test_what_an_identity_is_led_by_counts_where_it_is() -> None:
     auto, file = (
-        IdentityConfig(name="a"),
-        IdentityConfig(name="a", source="token-file", token_file=Path("/run/token.json")),
+        AutoIdentityConfig(name="a"),
+        TokenFileIdentityConfig(name="a", path=Path("/run/token.json")),
     )
-    by_aws = IdentityConfig(name="a", source="sts", workspace="tenant_1")
+    by_aws = StsIdentityConfig(name="a", workspace="tenant_1")
 
     assert of(auto, {"NSC_TOKEN_FILE": "/x"}) != of(auto, {"NSC_TOKEN_FILE": "/y"})
     assert of(file, {"NSC_TOKEN_FILE": "/x"}) == of(file, {"NSC_TOKEN_FILE": "/y"})
@@ -74,10 +82,10 @@ def test_what_an_identity_is_led_by_counts_where_it_is() -> None:
 def test_another_process_comes_to_the_same() -> None:
     program = """
 from broker.daemon import fingerprints
-from broker.config import IdentityConfig, Upstream
+from broker.config import AutoIdentityConfig, Upstream
 upstream = Upstream(iam_endpoint="https://iam.example")
-print(fingerprints.of_identity(IdentityConfig(name="a"), upstream=upstream, environ={}))
+print(fingerprints.of_identity(AutoIdentityConfig(name="a"), upstream=upstream, environ={}))
 """
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
 
-    assert shown.stdout.decode().strip() == of(IdentityConfig(name="b"))
+    assert shown.stdout.decode().strip() == of(AutoIdentityConfig(name="b"))

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from broker.clock import SystemClock
-from broker.config import IdentityConfig, Upstream
+from broker.config import AutoIdentityConfig, Upstream
 from broker.lease import Refused
 from broker.sandbox import Sandbox, sandbox_in_thread
 from broker.setup.apply import make
@@ -77,7 +77,7 @@ def task(sandbox: Sandbox, clock: Hurried, asked: BySts | ByCognito) -> Task:
             cognito_endpoint=url,
             ca_bundle=None,
         ),
-        identity=IdentityConfig(name="default"),
+        identity=AutoIdentityConfig(name="default"),
         workspace="ws_1",
         environ={"NSC_TOKEN_SPEC": login},
         clock=clock,

@@ -75,9 +75,7 @@ def identity_facts(identity: IdentityConfig) -> dict[str, Any]:
     return {
         "name": identity.name,
         "source": identity.source,
-        "workspace": identity.workspace,
-        "region": identity.region,
-        "profile": identity.profile,
+        **{key: getattr(identity, key, None) for key in ("workspace", "region", "profile")},
     }
 
 

@@ -11,8 +11,8 @@ from broker.cli.errors import Failure, Misuse
 from broker.cli.flags import Options
 from broker.cli.offline import misuse, warn
 from broker.config import Config, ConfigError
-from broker.config.checks import region as checked_region
 from broker.config.roles import flag_roles
+from broker.config.validate import region as checked_region
 from broker.installer import addresses, places
 from broker.installer.config_text import Allowed, Identity, Wanted
 from broker.installer.host import Host, Refusal

@@ -24,8 +24,8 @@ from broker.cli.flags import Options
 from broker.cli.offline import ends_at
 from broker.clock import SystemClock
 from broker.config import ConfigError, RoleConfig
-from broker.config.checks import partition_of
 from broker.config.file import read_bounded, text_of
+from broker.config.validate import partition_of
 from broker.credentials import AwsCredentials, Role
 from broker.lease import Lease, Refused
 from broker.setup import checks, to_aws

@@ -19,8 +19,14 @@ from broker.cli.errors import Failure, Misuse
 from broker.cli.flags import Options
 from broker.cli.offline import warn
 from broker.clock import SystemClock
-from broker.config import Flags, IdentityConfig, load_identity
-from broker.config.checks import partition_of
+from broker.config import (
+    AutoIdentityConfig,
+    AwsIdentityConfig,
+    Flags,
+    IdentityConfig,
+    load_identity,
+)
+from broker.config.validate import partition_of
 from broker.lease import Refused
 from broker.setup import checks
 from broker.setup.apply import make
@@ -156,8 +162,8 @@ def identity_of(options: Options) -> IdentityConfig:
     config = checked(lambda: load_identity(flags, os.environ, None))
     warn(config.warnings)
     ((_, identity),) = config.identities.items()
-    if identity.source in ("sts", "cognito"):
-        return IdentityConfig(name=identity.name)
+    if isinstance(identity, AwsIdentityConfig):
+        return AutoIdentityConfig(name=identity.name)
     return identity
 
 

@@ -13,8 +13,7 @@ from broker.cli.columns import columns, printable
 from broker.cli.errors import Failure, Misuse
 from broker.cli.flags import Options
 from broker.cli.offline import explained, misuse, warn
-from broker.config import Config, ConfigError, Flags, Upstream, load_identity
-from broker.config import checks as config_checks
+from broker.config import Config, ConfigError, Flags, Upstream, load_identity, validate
 from broker.config.load import aws_endpoint_of, region_of_environment, upstream_of
 from broker.credentials import IdToken
 from broker.lease import SourceError
@@ -75,7 +74,7 @@ def aws_of(options: Options) -> Aws:
 def region_of(options: Options) -> str | None:
     said = options.text("region")
     if said is not None:
-        return config_checks.region(said, place="--region")
+        return validate.region(said, place="--region")
     return region_of_environment(os.environ)
 
 

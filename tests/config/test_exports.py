@@ -81,7 +81,7 @@ def test_an_identity_alone_is_nothing_to_do(given: Given) -> None:
     [
         (
             "[namespace_tokens.default]",
-            "namespace_tokens.default: is handed on nowhere; give file, or http = true",
+            "namespace_tokens.default: is exported nowhere; give file, or http = true",
         ),
         (
             '[namespace_tokens.default]\nhttp = true\ngroup = "x"',
@@ -106,9 +106,13 @@ def test_an_identity_alone_is_nothing_to_do(given: Given) -> None:
         ),
         (
             '[namespace_tokens.default]\npath = "/x"',
-            "namespace_tokens.default.path: is no key here; the keys here are file, group, http",
+            "namespace_tokens.default.path: unknown key; known keys: file, group, http",
         ),
-        ("[id_tokens.other]", "id_tokens.other.audience: is missing; say whom the token is for"),
+        (
+            "[id_tokens.other]",
+            "id_tokens.other.audience: is missing;"
+            " give 1 to 255 visible ASCII characters, no space",
+        ),
         (
             '[id_tokens.x]\naudience = "x"',
             "id_tokens.x: is 'x'; a name is 2 to 64 of letters, digits and _+=,.@-",

@@ -1,21 +1,31 @@
-"""Limits and patterns of single values, most of which botocore does not check. Pure.
+"""Limits and patterns of single values, most of which botocore does not check.
 
-Each check returns the value as the rest of us uses it, or raises `ConfigError` at *place*.
+Each function returns the value as the broker uses it, or raises `ConfigError` at *place*.
 """
 
 import ipaddress
 import json
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, cast, get_args
 from urllib.parse import urlsplit
 
 from broker.access.caller import PLAIN_TOKEN
 from broker.config.errors import ConfigError, shown
-from broker.config.model import Address
+from broker.config.file import below, read_bounded, text_of
 
-NAME = re.compile(r"[A-Za-z0-9_+=,.@-]{2,64}")
+AuditStream = Literal["journald", "stdout"]
+
+VISIBLE = r"\A[!-~]{1,255}\Z"
+GIVE_VISIBLE = "give 1 to 255 visible ASCII characters, no space"
+NAME = r"\A[A-Za-z0-9_+=,.@-]{2,64}\Z"
+NAMES = "2 to 64 of letters, digits and _+=,.@-"
+LETTERS = "letters, digits and ._-"
+GIVE_POOL = "give its guid, or region:guid"
+CACHE_OF_NSC = "token.cache"
 ACCOUNT_ID = r"\d{12}"
 PARTITION = r"aws(?:-[a-z]+){0,2}"
 ROLE_ARN = re.compile(
@@ -31,15 +41,12 @@ REGION = re.compile(r"[a-z]{2,5}(?:-[a-z]+){1,3}-\d{1,2}", re.ASCII)
 ZONE_AFTER_REGION = re.compile(r"(?:-[a-z]+-\d{1,2})?[a-z]", re.ASCII)
 POLICY_TEXT = re.compile(r"[\t\n\r\x20-\xff]*")
 HOST_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252}[A-Za-z0-9_])?")
-INSTANCE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 IDENTITY_POOL = re.compile(r"(?:(?P<region>[^:]*):)?(?P<guid>[0-9a-fA-F-]{1,55})")
-DEVELOPER_PROVIDER = re.compile(r"[\w.-]{1,128}", re.ASCII)
 
 POLICY_CHARACTERS = 2048
 POLICY_ARNS = 10
 TAGS = 50
-SHORTEST_S, LONGEST_S = 900, 43200
 WEB_IDENTITY_SHORTEST_S, WEB_IDENTITY_LONGEST_S = 60, 3600
 
 # What is often given where a role's ARN is wanted, and why it is not one.
@@ -65,11 +72,24 @@ PARTITION_PREFIXES = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen: an IP address as text, and a port; port 0 picks one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_link_local(self) -> bool:
+        return ipaddress.ip_address(self.host).is_link_local
+
+
 def name(text: str, *, place: str) -> str:
-    if not NAME.fullmatch(text):
-        raise ConfigError(
-            place, f"is {shown(text)}", "a name is 2 to 64 of letters, digits and _+=,.@-"
-        )
+    if not re.match(NAME, text):
+        raise ConfigError(place, f"is {shown(text)}", f"a name is {NAMES}")
     return text
 
 
@@ -114,15 +134,6 @@ def partition_of(region: str) -> str:
     return "aws"
 
 
-def duration_s(value: int | str, *, place: str) -> int | None:
-    """Return the seconds to ask for; None stands for "max". Source: aws-api 3."""
-    if isinstance(value, str):
-        return None
-    if not SHORTEST_S <= value <= LONGEST_S:
-        raise ConfigError(place, f"is {value}", f"STS takes {SHORTEST_S} to {LONGEST_S}")
-    return value
-
-
 def web_identity_s(value: int, *, place: str) -> int:
     """Return the seconds that a web identity token is good for. Source: aws-api 5."""
     if not WEB_IDENTITY_SHORTEST_S <= value <= WEB_IDENTITY_LONGEST_S:
@@ -134,25 +145,19 @@ def web_identity_s(value: int, *, place: str) -> int:
     return value
 
 
-def identity_pool(text: str, *, place: str) -> tuple[str | None, str]:
-    """Return the region, where it is said, and the guid, of ``guid`` or ``region:guid``.
+def identity_pool(text: str, *, place: str) -> str:
+    """Return ``guid`` or ``region:guid``. Source: namespace-api 11; guide-flows."""
+    split_pool(text, place=place)
+    return text
 
-    Source: namespace-api 11; guide-flows.
-    """
+
+def split_pool(text: str, *, place: str) -> tuple[str | None, str]:
+    """Return the region, None where it is left out, and the guid."""
     found = IDENTITY_POOL.fullmatch(text)
     if found is None:
-        raise ConfigError(
-            place, f"is {shown(text)}, which is no identity pool", "give its guid, or region:guid"
-        )
-    said = found["region"]
-    return None if said is None else region(said, place=place), found["guid"]
-
-
-def developer_provider(text: str, *, place: str) -> str:
-    """Return the name of a pool's developer provider. Source: aws-api 7."""
-    if not DEVELOPER_PROVIDER.fullmatch(text):
-        raise ConfigError(place, f"is {shown(text)}", "give 1 to 128 of letters, digits and ._-")
-    return text
+        raise ConfigError(place, f"is {shown(text)}, which is no identity pool", GIVE_POOL)
+    in_pool = found["region"]
+    return None if in_pool is None else region(in_pool, place=place), found["guid"]
 
 
 def visible(text: str, *, place: str, next_step: str) -> str:
@@ -172,16 +177,47 @@ def group(text: str, *, place: str) -> str:
     return printable(text, place=place, next_step="give the name of a group")
 
 
-def session_name(text: str, *, place: str) -> str:
-    if not NAME.fullmatch(text):
-        raise ConfigError(
-            place, f"is {shown(text)}", "STS takes 2 to 64 of letters, digits and _+=,.@-"
-        )
-    return text
+def profile(text: str, *, place: str) -> str:
+    return printable(text, place=place, next_step="give the name of a profile")
+
+
+def token_file(text: str, *, place: str) -> Path:
+    found = path(text, place=place)
+    if found.name == CACHE_OF_NSC:
+        # nsc's own cache: it is removed whenever a token file beside it is written.
+        raise ConfigError(place, f"is named {CACHE_OF_NSC}, as nsc's cache", "name it token.json")
+    return found
+
+
+def container_tokens(files: Mapping[str, str], *, place: str) -> Mapping[str, Path]:
+    """Return the files of container tokens that name a caller."""
+    return {
+        token_name(name, place=below(place, name)): path(text, place=below(place, name))
+        for name, text in files.items()
+    }
+
+
+def audit_target(text: str, *, place: str) -> Path | AuditStream:
+    if text in get_args(AuditStream):
+        return cast(AuditStream, text)
+    if not text.startswith(("/", "~")):
+        words = ", ".join(get_args(AuditStream))
+        raise ConfigError(place, f"is {shown(text)}", f"give a path from /, or one of {words}")
+    return path(text, place=place)
+
+
+def policy_file(text: str, *, place: str) -> str:
+    """Return the session policy in a file."""
+    file = path(text, place=place)
+    try:
+        content = text_of(read_bounded(file), file)
+    except ConfigError as error:
+        raise ConfigError(place, f"{error.place} {error.what}", "give a JSON file") from error
+    return policy(content, place=place)
 
 
 def audience(text: str, *, place: str) -> str:
-    return visible(text, place=place, next_step="give 1 to 255 visible ASCII characters, no space")
+    return visible(text, place=place, next_step=GIVE_VISIBLE)
 
 
 def policy(text: str, *, place: str) -> str:
@@ -204,11 +240,11 @@ def policy(text: str, *, place: str) -> str:
     return text
 
 
-def tags(said: Mapping[str, str], *, place: str) -> tuple[tuple[str, str], ...]:
+def tags(pairs: Mapping[str, str], *, place: str) -> tuple[tuple[str, str], ...]:
     """Return session tags as they are sent. Source: aws-api 4."""
-    if len(said) > TAGS:
-        raise ConfigError(place, f"has {len(said)} tags", f"STS takes up to {TAGS}")
-    for key, value in said.items():
+    if len(pairs) > TAGS:
+        raise ConfigError(place, f"has {len(pairs)} tags", f"STS takes up to {TAGS}")
+    for key, value in pairs.items():
         if not 1 <= len(key) <= 128 or len(value) > 256 or not all(map(fits_tag, key + value)):
             raise ConfigError(
                 place,
@@ -216,14 +252,14 @@ def tags(said: Mapping[str, str], *, place: str) -> tuple[tuple[str, str], ...]:
                 "STS takes keys of 1 to 128 and values of up to 256 of letters, digits, blanks and"
                 " _.:/=+-@",
             )
-    return tuple(said.items())
+    return tuple(pairs.items())
 
 
 def fits_tag(character: str) -> bool:
     return character in "_.:/=+-@" or unicodedata.category(character)[0] in "LZN"
 
 
-def policy_arns(arns: list[str], *, place: str) -> tuple[str, ...]:
+def policy_arns(arns: Sequence[str], *, place: str) -> tuple[str, ...]:
     if len(arns) > POLICY_ARNS:
         raise ConfigError(place, f"has {len(arns)} ARNs", f"STS takes up to {POLICY_ARNS}")
     for index, arn in enumerate(arns):
@@ -282,6 +318,17 @@ def address(text: str, *, place: str) -> Address:
     return Address(str(ipaddress.ip_address(host)), int(port))
 
 
+def addresses(texts: Sequence[str], *, place: str) -> tuple[Address, ...]:
+    """Return where a surface listens, by its key or its flag; ``off`` alone is nowhere."""
+    is_flag = place.startswith("--")
+    places = [place if is_flag else f"{place}[{index}]" for index in range(len(texts))]
+    if "off" in texts:
+        if len(set(texts)) > 1:
+            raise ConfigError(places[0], "is off and on", "give addresses, or off alone")
+        return ()
+    return tuple(address(text, place=at) for text, at in zip(texts, places, strict=True))
+
+
 def host(text: str, *, place: str) -> str:
     """Return a host name or IP address, bare and in lower case, as Hosts are compared."""
     bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
@@ -293,17 +340,6 @@ def host(text: str, *, place: str) -> str:
     raise ConfigError(
         place, f"is {shown(text)}", "give a host name or an IP address, without port"
     ) from None
-
-
-def between(value: float, least: float, most: float, *, place: str) -> None:
-    if not least <= value <= most:
-        raise ConfigError(place, f"is {value}", f"give {least} to {most}")
-
-
-def instance_id(text: str, *, place: str) -> str:
-    if not INSTANCE_ID.fullmatch(text):
-        raise ConfigError(place, f"is {shown(text)}", "give 1 to 128 of letters, digits and ._-")
-    return text
 
 
 def path(text: str, *, place: str) -> Path:
