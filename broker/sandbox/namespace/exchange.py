@@ -1,4 +1,4 @@
-"""A foreign token for a tenant token: verified over HTTP, held against what is trusted.
+"""Exchange a foreign token for a tenant token: verify it over HTTP, match it with the trust.
 
 Source: namespace-api.md 6.4 and 6.5.
 """
@@ -31,9 +31,12 @@ COGNITO_ISSUER = "https://cognito-identity.amazonaws.com"
 _CLOCK_SKEW_S = 60
 
 
-class Exchange:
-    """The two exchanges. *resolve_at* tells below which URL an issuer's discovery is read,
-    *tenant* how an answer names a workspace."""
+class ExchangeMethods:
+    """The RPCs that exchange an OIDC token and a Cognito token.
+
+    *resolve_at* gives the URL below which an issuer's discovery document is read, *tenant* the
+    members by which an answer names a workspace.
+    """
 
     def __init__(
         self,
@@ -68,9 +71,9 @@ class Exchange:
 
     async def _exchange_oidc_token(self, params: Params) -> Document:
         token = text(params, "oidc_token")
-        asked = self._workspaces(optional_text(params, "tenant_id"))
+        candidates = self._workspaces(optional_text(params, "tenant_id"))
         issuer = self._issuer_of(token)
-        trusting = [one for one in asked if self._relationships(one).has_issuer(issuer)]
+        trusting = [one for one in candidates if self._relationships(one).has_issuer(issuer)]
         if not trusting:
             raise self._refused("the token's issuer is not trusted")
         claims = await self._verified(token, issuer)
@@ -106,7 +109,7 @@ class Exchange:
         raise self._refused("no trusted identity pool admits the token")
 
     def _workspaces(self, tenant_id: str) -> tuple[str, ...]:
-        """Return the workspaces that may be meant."""
+        """Return the workspaces that *tenant_id* may mean."""
         known = self._federation.workspaces()
         if not tenant_id and self._choices.tenant_id_required:
             raise RpcError("INVALID_ARGUMENT", "tenant_id is required")
@@ -116,7 +119,7 @@ class Exchange:
             raise self._refused("there is no such workspace")
         return (tenant_id,)
 
-    def _relationships(self, workspace: str) -> relationships.Relationships:
+    def _relationships(self, workspace: str) -> relationships.RelationshipList:
         return self._federation.of(workspace).relationships
 
     def _issuer_of(self, token: str) -> str:

@@ -1,4 +1,4 @@
-"""Whom each workspace trusts, and the RPCs that tell and change it. Admits nobody itself.
+"""What each workspace trusts, and the RPCs that list and change it.
 
 Source: namespace-api.md 6.6 and 6.7.
 """
@@ -20,19 +20,19 @@ from broker.sandbox.namespace.methods import (
     optional_text,
     text,
 )
-from broker.sandbox.namespace.relationships import Relationships, Stale
+from broker.sandbox.namespace.relationships import RelationshipList, StaleGeneration
 from broker.sandbox.namespace.rpc_errors import RpcError
 from broker.sandbox.namespace.tokens import Bearer
 
 _POOL_ID = re.compile(r"[\w-]+:[0-9a-f-]+", re.ASCII)
-_MANAGE = ("federation", "manage")  # what the right is called is not known
+_MANAGE = ("federation", "manage")  # the real name is not public
 
 
 @dataclass(frozen=True, slots=True)
 class Trusted:
-    """What one workspace trusts; of a pool its id and the developer provider."""
+    """What one workspace trusts; each pool is its id and its developer provider."""
 
-    relationships: Relationships
+    relationships: RelationshipList
     pools: set[tuple[str, str]] = field(default_factory=set)
 
 
@@ -54,30 +54,30 @@ class Federation:
         }
 
     def of(self, workspace: str) -> Trusted:
-        return self._by_workspace.setdefault(workspace, Trusted(Relationships(now=self._now)))
+        return self._by_workspace.setdefault(workspace, Trusted(RelationshipList(now=self._now)))
 
     def workspaces(self) -> tuple[str, ...]:
-        """Return those that have been heard of: an exchange for any other is refused."""
+        """Return the known workspaces: an exchange for any other is refused."""
         return tuple(self._by_workspace)
 
     async def _list(self, _: Params, bearer: Bearer) -> Document:
-        """Answer as protobuf's JSON does: what is empty is left out."""
+        """List them as protobuf's JSON does: empty members are left out."""
         relationships = self.of(bearer.workspace).relationships
-        told = {
+        members = {
             "generation": relationships.generation,
             "trust_relationships": list(relationships.snapshot()),
         }
-        return {name: value for name, value in told.items() if value}
+        return {name: value for name, value in members.items() if value}
 
     async def _update(self, params: Params, bearer: Bearer) -> Document:
-        wanted = params.get("trust_relationships", [])
-        if not isinstance(wanted, list):
+        desired = params.get("trust_relationships", [])
+        if not isinstance(desired, list):
             raise RpcError("INVALID_ARGUMENT", "trust_relationships must be a list")
         generation = optional_text(params, "generation")
         relationships = self.of(bearer.workspace).relationships
         try:
-            relationships.replace(wanted, generation=generation, creator=bearer.actor_id)
-        except Stale:
+            relationships.replace(desired, generation=generation, creator=bearer.actor_id)
+        except StaleGeneration:
             raise RpcError(self._choices.stale_generation_code, "stale generation") from None
         return {}
 

@@ -1,4 +1,4 @@
-"""What arrives for Namespace: taken apart, its bearer checked, handed on, recorded."""
+"""Receive requests for Namespace: parse, authenticate, dispatch, record."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from broker.sandbox.namespace.rpc_errors import (
     RpcError,
     code_for_status,
     code_name,
+    error_response,
     permission_denied,
-    spelled,
 )
 from broker.sandbox.namespace.tokens import Bearer, Tokens, Unauthenticated
 
 
 class NamespaceHttp:
-    """Answers every request: a POST is an RPC, anything else asks for a *document*."""
+    """Answer every request: a POST is an RPC, anything else reads a *document*."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class NamespaceHttp:
                 raise RpcError("INVALID_ARGUMENT", "the request is not a JSON object")
             document = await self._called(name, params, request.headers.get("Authorization"))
         except RpcError as error:
-            return spelled(error, shape=self._shape_for(name))
+            return error_response(error, shape=self._shape_for(name))
         return web.Response(text=compact_json(document), content_type="application/json")
 
     async def _called(self, name: str, params: Params, authorization: str | None) -> Document:
@@ -97,7 +97,7 @@ class NamespaceHttp:
         return await method.answer(params, self._authenticated(authorization or "", method))
 
     def _shape_for(self, name: str) -> ErrorShape:
-        """The public API speaks Connect, which has words for codes."""
+        """Return the shape of errors: the public API speaks Connect, which names codes."""
         is_connect = name.startswith(PUBLIC) and self.error_shape == "status"
         return "relaxed" if is_connect else self.error_shape
 
@@ -127,7 +127,7 @@ class NamespaceHttp:
         message = fault.message or code.lower().replace("_", " ")
         if code not in CODES:
             shape = "relaxed"
-        return spelled(RpcError(code, message), shape=shape, status=fault.status)
+        return error_response(RpcError(code, message), shape=shape, status=fault.status)
 
 
 def _scripted_document(fault: Fault) -> web.Response:

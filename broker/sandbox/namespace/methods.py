@@ -1,4 +1,4 @@
-"""What one of Namespace's RPCs is: who may call it and what it must be given. Holds none."""
+"""The form of an RPC: who may call it, how its parameters are read, what tests may vary."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ TENANT_TOKENS: tuple[Kind, ...] = ("nsct", "nscw", "nsrt")
 Params = Mapping[str, object]
 Document = Mapping[str, object]
 Anonymous = Callable[[Params], Awaitable[Document]]
-"""An RPC that takes no bearer, and here refuses one: it would hide a client that sends it."""
+"""An RPC without a bearer. It refuses one, so that a client that sends it is noticed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """One RPC with a bearer: of which kinds, what it must be allowed, and what the RPC does."""
+    """An RPC with a bearer: the kinds it takes, the permission it needs, and its answer."""
 
     kinds: tuple[Kind, ...]
     permission: tuple[str, str] | None
@@ -29,7 +29,7 @@ class Method:
 
 @dataclass(slots=True, kw_only=True)
 class Choices:
-    """What namespace-api.md leaves open: here each is a test's to choose, at any time.
+    """Behaviour that the real API does not document; a test may choose it at any time.
 
     ``refusal_code`` is of a foreign token that is not admitted, ``stale_generation_code`` of an
     update that came too late (or ``ABORTED``). ``tenant_members`` are those that answers name
@@ -45,7 +45,7 @@ class Choices:
 
 
 def text(params: Params, name: str) -> str:
-    """Return a member that has to be there and be text."""
+    """Return a required text member."""
     value = params.get(name)
     if not isinstance(value, str) or not value:
         raise RpcError("INVALID_ARGUMENT", f"{name} is required")

@@ -1,4 +1,4 @@
-"""One workspace's trust relationships, replaced whole under a generation. Checks no token.
+"""One workspace's trust relationships: a list that is replaced whole, guarded by a generation.
 
 Source: namespace-api.md 6.7.
 """
@@ -23,12 +23,12 @@ _DURATION = re.compile(r"\d{1,9}(?:\.\d{1,9})?s", re.ASCII)
 _SET_BY_THE_SERVER = ("id", "creator_json", "created_at")
 
 
-class Stale(Exception):
-    """Somebody else has changed the list since it was read."""
+class StaleGeneration(Exception):
+    """The list has changed since it was read."""
 
 
-class Relationships:
-    """The list, and ``generation``: a counter as text, empty until the list is first written."""
+class RelationshipList:
+    """The list and its ``generation``: a counter as text, empty until the first write."""
 
     def __init__(self, *, now: Callable[[], datetime]) -> None:
         self._now = now
@@ -44,7 +44,7 @@ class Relationships:
         return copy.deepcopy(self._list)
 
     def add(self, entry: Relationship) -> str:
-        """Append one and return its id."""
+        """Append *entry* and return its id."""
         with self._lock:
             made = self._made(entry, creator="sandbox")
             self._write((*self._list, made))
@@ -54,24 +54,24 @@ class Relationships:
         with self._lock:
             self._write(tuple(one for one in self._list if one["id"] != relationship_id))
 
-    def replace(self, wanted: list[object], *, generation: str, creator: str) -> None:
-        """Make *wanted* the list. Members that are not known here stay as they came.
+    def replace(self, desired: list[object], *, generation: str, creator: str) -> None:
+        """Replace the list by *desired*; unknown members are kept as they came.
 
         Raises:
-            Stale: *generation* is not the present one.
-            RpcError: An entry is not a proper one.
+            StaleGeneration: *generation* is not the current one.
+            RpcError: An entry is not valid.
         """
         with self._lock:
             if generation != self.generation:
-                raise Stale
-            standing = {one["id"]: one for one in self._list}
-            written = tuple(self._entry(one, standing, creator) for one in wanted)
+                raise StaleGeneration
+            existing = {one["id"]: one for one in self._list}
+            written = tuple(self._entry(one, existing, creator) for one in desired)
             if len({one["id"] for one in written}) != len(written):
-                raise RpcError("INVALID_ARGUMENT", "trust_relationships: an id is there twice")
+                raise RpcError("INVALID_ARGUMENT", "trust_relationships: an id occurs twice")
             self._write(written)
 
     def admitting(self, claims: Mapping[str, object]) -> Relationship | None:
-        """Return the first that admits *claims*."""
+        """Return the first relationship that admits *claims*."""
         admitting = (one for one in self._list if policy.relationship_admits(one, claims=claims))
         return next(admitting, None)
 
@@ -79,18 +79,18 @@ class Relationships:
         return any(one["issuer"] == issuer for one in self._list)
 
     def _entry(
-        self, wanted: object, standing: Mapping[object, Relationship], creator: str
+        self, entry: object, existing: Mapping[object, Relationship], creator: str
     ) -> Relationship:
-        if not isinstance(wanted, dict):
+        if not isinstance(entry, dict):
             raise RpcError("INVALID_ARGUMENT", "trust_relationships: an entry is not an object")
-        known_id = optional_text(wanted, "id")
+        known_id = optional_text(entry, "id")
         if not known_id:
-            return self._made(wanted, creator=creator)
-        if known_id not in standing:
+            return self._made(entry, creator=creator)
+        if known_id not in existing:
             raise RpcError("INVALID_ARGUMENT", f"there is no trust relationship {known_id}")
-        _check(wanted)
-        own = {name: standing[known_id][name] for name in _SET_BY_THE_SERVER}
-        return copy.deepcopy(wanted) | own
+        _check(entry)
+        own = {name: existing[known_id][name] for name in _SET_BY_THE_SERVER}
+        return copy.deepcopy(entry) | own
 
     def _made(self, entry: Relationship, *, creator: str) -> Relationship:
         _check(entry)
@@ -107,14 +107,16 @@ class Relationships:
 
 
 def lifetime_s(relationship: Relationship) -> float | None:
-    """Return how long a token lasts that this relationship admitted; None if it does not say."""
+    """Return the life of tokens that this relationship admits; None if it sets none."""
     duration = optional_text(relationship, "default_token_duration")
     return float(duration.removesuffix("s")) if duration else None
 
 
 def permissions(relationship: Relationship) -> tuple[str, ...] | None:
-    """Return what a token may that this relationship admitted, such as ``tenant/get``; None,
-    where it says nothing, is full access. A grant on single resources is not looked at."""
+    """Return the permissions of an admitted token, such as ``tenant/get``; None is full access.
+
+    Grants on single resources are ignored.
+    """
     granted = relationship.get("default_permissions")
     if granted is None:
         return None

@@ -1,4 +1,4 @@
-"""Namespace's errors: gRPC codes and the five ways they are spelled over HTTP. Decides none."""
+"""Namespace's errors: gRPC codes, and their five representations over HTTP."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CODES: Mapping[str, tuple[int, int]] = {
     "DATA_LOSS": (15, 500),
     "UNAUTHENTICATED": (16, 401),
 }
-"""Name to number and usual HTTP status. Source: namespace-api.md 9.2."""
+"""Name, to number and usual HTTP status. Source: namespace-api.md 9.2."""
 
 _NAMES = {number: name for name, (number, _) in CODES.items()}
 
@@ -47,7 +47,7 @@ class RpcError(Exception):
 
 
 def permission_denied(resource_type: str, action: str) -> RpcError:
-    """Source: namespace-api.md 9.1, last paragraph."""
+    """Return the error that names the missing permission. Source: namespace-api.md 9.1."""
     detail = {
         "@type": "type.googleapis.com/namespace.cloud.iam.v1beta.PermissionDeniedError",
         "missing_access_permissions": [{"resource_type": resource_type, "action": action}],
@@ -56,8 +56,10 @@ def permission_denied(resource_type: str, action: str) -> RpcError:
     return RpcError("PERMISSION_DENIED", message, details=[detail])
 
 
-def spelled(error: RpcError, *, shape: ErrorShape, status: int | None = None) -> web.Response:
-    """Answer *error* in one of the shapes of namespace-api.md 9.1."""
+def error_response(
+    error: RpcError, *, shape: ErrorShape, status: int | None = None
+) -> web.Response:
+    """Return *error* as a response, in one of the shapes of namespace-api.md 9.1."""
     number, usual_status = CODES.get(error.code, (2, 500))
     status = status or usual_status
     if shape == "http-status":
@@ -76,7 +78,7 @@ def spelled(error: RpcError, *, shape: ErrorShape, status: int | None = None) ->
 
 
 def code_name(code: str | int) -> str:
-    """Return the name for a number; a name, in whatever case, as :data:`CODES` has it."""
+    """Return the name of a code, given as a number or as a name in any case."""
     return _NAMES.get(code, "UNKNOWN") if isinstance(code, int) else code.upper()
 
 

@@ -27,7 +27,7 @@ from broker.sandbox.calls import Call
 from broker.sandbox.faults import ErrorShape, Faults
 from broker.sandbox.issuers import discovery
 from broker.sandbox.keys import SigningKey, compact_json, unpadded_base64
-from broker.sandbox.namespace.exchange import Exchange
+from broker.sandbox.namespace.exchange import ExchangeMethods
 from broker.sandbox.namespace.federation import Federation
 from broker.sandbox.namespace.http import NamespaceHttp
 from broker.sandbox.namespace.methods import (
@@ -54,8 +54,11 @@ _ID_TOKEN_MAX_S = 24 * 3600
 
 
 class Namespace:
-    """One workspace, and whatever others are named. ``url`` is the IAM endpoint, where the
-    issuer's discovery is read too; ``choices`` are what the contract leaves open."""
+    """One workspace, and others as they are named.
+
+    ``url`` is the IAM endpoint, which also serves the issuer's discovery document; ``choices``
+    set what the real API does not document.
+    """
 
     def __init__(
         self,
@@ -70,7 +73,7 @@ class Namespace:
         resolve_at: Callable[[str], str | None],
         jwks_timeout_s: float,
     ) -> None:
-        """*resolve_at* tells below which URL a foreign issuer's discovery document is read."""
+        """*resolve_at* gives the URL below which a foreign issuer's discovery document is read."""
         self.url = ""  # known once the server listens
         self.workspace = workspace
         self.workspace_name = workspace_name
@@ -84,7 +87,7 @@ class Namespace:
         self._foreign_issuers: dict[str, str] = {}
         self._federation = Federation(choices=self.choices, now=now)
         self._federation.of(workspace)
-        self._exchange = Exchange(
+        self._exchange = ExchangeMethods(
             federation=self._federation,
             tokens=self._tokens,
             choices=self.choices,
@@ -142,14 +145,14 @@ class Namespace:
 
     @property
     def error_shape(self) -> ErrorShape:
-        """How errors are spelled; a test may choose another way at any time."""
+        """The shape of errors; a test may change it at any time."""
         return self._http.error_shape
 
     @error_shape.setter
     def error_shape(self, shape: ErrorShape) -> None:
         self._http.error_shape = shape
 
-    # Identities, for whoever is to hold them.
+    # Tokens for tests to hold.
 
     def workload_token(
         self,
@@ -171,7 +174,7 @@ class Namespace:
     def tenant_token(
         self, *, lifetime_s: float = 3600, actor_id: str = "user_1", workspace: str | None = None
     ) -> str:
-        """Make an ``nsct_`` token: a person's or an exchange's, without ``instance_id``."""
+        """Make an ``nsct_`` token, as people and exchanges get: without ``instance_id``."""
         return self._tokens.mint(
             "nsct", workspace=workspace or self.workspace, lifetime_s=lifetime_s, actor_id=actor_id
         )
@@ -191,20 +194,22 @@ class Namespace:
     def revocable_token(
         self, *, lifetime_s: float | None = None, permissions: tuple[str, ...] | None = None
     ) -> str:
-        """Make an ``nsrt_`` token, opaque. *permissions* such as ``("tenant/get",)``; None is
-        full access."""
+        """Make an opaque ``nsrt_`` token with *permissions* such as ``("tenant/get",)``.
+
+        None is full access.
+        """
         return self._tokens.mint_opaque(
             workspace=self.workspace, lifetime_s=lifetime_s, permissions=permissions
         )
 
     def revoke(self, token: str) -> None:
-        """From now on *token*, of any kind, is UNAUTHENTICATED."""
+        """Make *token*, of any kind, UNAUTHENTICATED from now on."""
         self._tokens.revoke(token)
 
     def id_token(
         self, *, audience: str = "sts.amazonaws.com", lifetime_s: float = 600, **claims: object
     ) -> str:
-        """Make an ID token without the API; *claims* replace its own, None leaves one out."""
+        """Make an ID token without a call; *claims* replace its own, None leaves one out."""
         issued_at = int(self._now().timestamp())
         own: dict[str, object] = {
             "iss": self.issuer,
@@ -221,7 +226,7 @@ class Namespace:
     def write_token_file(
         self, path: Path, *, bearer_token: str | None = None, session_token: str | None = None
     ) -> Path:
-        """Write *path* as ``nsc`` does: whole, 0600. With neither token a fresh workload one.
+        """Write *path* as ``nsc`` does, 0600; without tokens, with a new workload token.
 
         Source: namespace-api.md 3.
         """
@@ -235,13 +240,13 @@ class Namespace:
         return temporary.replace(path)
 
     def token_spec(self) -> str:
-        """NSC_TOKEN_SPEC that leads to this sandbox's metadata. Source: namespace-api.md 5."""
+        """Return an NSC_TOKEN_SPEC for this sandbox's metadata. Source: namespace-api.md 5."""
         return unpadded_base64(compact_json({"version": "v1", "metadata_url": self.metadata_url}))
 
     def inline_token_spec(self, token: str) -> str:
         return unpadded_base64(compact_json({"inline_token": token}))
 
-    # Whom the workspaces trust.
+    # What the workspaces trust.
 
     def trust(
         self,
@@ -253,16 +258,18 @@ class Namespace:
         workspace: str | None = None,
         **members: object,
     ) -> str:
-        """Add a trust relationship, as ``nsc auth trust-relationships add`` does, and return
-        its id. *default_token_duration* is such as ``1800s``; *members* are any others."""
-        given = {
+        """Add a trust relationship, as ``nsc auth trust-relationships add`` does; return its id.
+
+        *default_token_duration* is such as ``1800s``; *members* are any others.
+        """
+        all_members = {
             "issuer": issuer,
             "subject_match": subject_match,
             "audience": audience,
             "default_token_duration": default_token_duration,
             **members,
         }
-        entry = {name: value for name, value in given.items() if value is not None}
+        entry = {name: value for name, value in all_members.items() if value is not None}
         return self._federation.of(workspace or self.workspace).relationships.add(entry)
 
     def distrust(self, relationship_id: str, *, workspace: str | None = None) -> None:
@@ -284,12 +291,14 @@ class Namespace:
         self._federation.of(workspace or self.workspace).pools.remove((pool_id, provider))
 
     def trusted_pools(self, *, workspace: str | None = None) -> frozenset[tuple[str, str]]:
-        """Return ids and developer providers."""
+        """Return the id and developer provider of each trusted pool."""
         return frozenset(self._federation.of(workspace or self.workspace).pools)
 
     def add_issuer(self, issuer: str, *, resolve_at: str) -> None:
-        """Let a foreign issuer's discovery document be read below *resolve_at*; those of the
-        sandbox's AWS are known."""
+        """Read a foreign issuer's discovery document below *resolve_at*.
+
+        Those of the sandbox's AWS are known.
+        """
         self._foreign_issuers[issuer] = resolve_at
 
     # HTTP.
@@ -319,14 +328,14 @@ class Namespace:
     # The methods.
 
     async def _issue_id_token(self, params: Params, bearer: Bearer) -> Document:
-        """Source: namespace-api.md 6.3 and 7."""
+        """Issue an ID token. Source: namespace-api.md 6.3 and 7."""
         if params.get("version") != 1:
             raise RpcError("INVALID_ARGUMENT", "version must be 1")
         lifetime_s = seconds(params, "duration_secs", _ID_TOKEN_DEFAULT_S, _ID_TOKEN_MAX_S)
         return {"id_token": self._id_token_for(bearer, params, lifetime_s=lifetime_s)}
 
     async def _issue_public_id_token(self, params: Params, bearer: Bearer) -> Document:
-        """Source: namespace-api.md 8."""
+        """Issue an ID token by the public API. Source: namespace-api.md 8."""
         return {"idToken": self._id_token_for(bearer, params, lifetime_s=_ID_TOKEN_DEFAULT_S)}
 
     def _id_token_for(self, bearer: Bearer, params: Params, *, lifetime_s: float) -> str:
@@ -338,12 +347,12 @@ class Namespace:
         )
 
     async def _get_tenant(self, _: Params, bearer: Bearer) -> Document:
-        """Source: namespace-api.md 6.8."""
+        """Describe the bearer's workspace. Source: namespace-api.md 6.8."""
         return self._tenant(bearer.workspace)
 
     def _tenant(self, workspace: str) -> Document:
-        wanted = self.choices.tenant_members
-        if wanted is None:
+        names = self.choices.tenant_members
+        if names is None:
             return {}
         everything = {
             "tenant_id": workspace,
@@ -351,10 +360,10 @@ class Namespace:
             "app_url": f"https://cloud.namespace.so/{workspace}",
             "primary_region": "eu.namespaceapis.com",
         }
-        return {"tenant": {name: everything[name] for name in wanted}}
+        return {"tenant": {name: everything[name] for name in names}}
 
     async def _issue_tenant_token_from_session(self, params: Params, bearer: Bearer) -> Document:
-        """Source: namespace-api.md 6.1."""
+        """Mint a tenant token for a session. Source: namespace-api.md 6.1."""
         lifetime_s = seconds(params, "token_duration_secs", 3600, _SESSION_TOKEN_MAX_S)
         token = self.tenant_token(
             lifetime_s=lifetime_s, actor_id=bearer.actor_id, workspace=bearer.workspace

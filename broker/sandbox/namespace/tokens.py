@@ -1,4 +1,4 @@
-"""Namespace's bearer tokens: minted, checked for real, revoked. Knows no request."""
+"""Namespace's bearer tokens: mint, check and revoke them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ISSUED_BY = "https://iam.namespaceapis.com"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bearer:
-    """Who a checked token speaks for; ``permissions`` is None for full access."""
+    """Whom a checked token speaks for; ``permissions`` is None for full access."""
 
     kind: Kind
     token_id: str
@@ -32,7 +32,7 @@ class Bearer:
 
 
 class Unauthenticated(Exception):
-    """The token is not one of ours, or no longer; the text is the API's message."""
+    """The token is not valid; the text is the API's message."""
 
 
 class Tokens:
@@ -55,8 +55,10 @@ class Tokens:
         instance_id: str = "",
         permissions: tuple[str, ...] | None = None,
     ) -> str:
-        """Make a self-describing token (``st_``, ``nsct_``, ``nscw_``); a negative lifetime
-        makes one that has ended. What it may is not in it. Source: namespace-api.md 4.2."""
+        """Make a JWT token (``st_``, ``nsct_``, ``nscw_``), expired if *lifetime_s* is negative.
+
+        Its permissions are kept here, not in its claims. Source: namespace-api.md 4.2.
+        """
         token_id = secrets.token_hex(8)
         if permissions is not None:
             self._permissions[token_id] = permissions
@@ -91,14 +93,18 @@ class Tokens:
         return token
 
     def revoke(self, token: str) -> None:
-        """Raises:
-        Unauthenticated: *token* is not one of ours.
+        """Revoke *token*.
+
+        Raises:
+            Unauthenticated: It was not issued here.
         """
         self._revoked.add(self._read(token).token_id)
 
     def check(self, token: str) -> Bearer:
-        """Raises:
-        Unauthenticated: Unknown, forged, ended or revoked.
+        """Return whom *token* speaks for.
+
+        Raises:
+            Unauthenticated: It is unknown, forged, expired or revoked.
         """
         bearer = self._read(token)
         if bearer.token_id in self._revoked:
@@ -116,7 +122,7 @@ class Tokens:
         except jwt.PyJWTError:
             raise Unauthenticated("token is not valid") from None
         if claims["kind"] != prefix:
-            raise Unauthenticated("token is not of the kind that its prefix says")
+            raise Unauthenticated("token does not have the kind of its prefix")
         return Bearer(
             kind=claims["kind"],
             token_id=claims["jti"],
