@@ -141,7 +141,10 @@ def main() -> int:
     project = tomllib.loads((top / "pyproject.toml").read_text())
     wanted = {
         "requirements.lock": project["project"]["dependencies"],
-        "build.lock": project["build-system"]["requires"],
+        "build.lock": [
+            *project["build-system"]["requires"],
+            *project["dependency-groups"]["package"],
+        ],
     }
     try:
         texts = {

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from broker.cli.flags import Options
+    from broker.cli.parser import Options
 
 TOKEN_FILE = "container.token"  # noqa: S105 - the name of a file
 

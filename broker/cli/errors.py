@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 FAILED = 1
 MISUSED = 2
 
@@ -29,3 +31,11 @@ class Misuse(Failure):
 
 class NotRunning(Failure):
     """No broker answers in any of the places where one is looked for."""
+
+
+def complain(line: str) -> None:
+    """Print one line about a failure on stderr."""
+    try:
+        print(f"namespace-broker: {line}", file=sys.stderr, flush=True)
+    except OSError:
+        return  # nobody reads it, but the exit code still tells

@@ -1,12 +1,13 @@
-"""The command line's beginning and end: which command, and how it leaves the process."""
+"""Start and end of a command line: which command runs, and with which exit code it leaves."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-from broker.cli.errors import FAILED, Failure
-from broker.cli.plain import parsed
+from broker.cli.commands import COMMANDS, PROGRAM, module_of
+from broker.cli.errors import FAILED, MISUSED, Failure, Misuse, complain
+from broker.cli.parser import command_of, meant, no_such_flag, read
 
 INTERRUPTED = 130
 
@@ -16,26 +17,74 @@ if TYPE_CHECKING:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command line and return its exit code. Never shows a traceback, unless asked to by
-    ``NAMESPACE_BROKER_DEBUG``."""
+    """Run one command line and return its exit code.
+
+    A traceback is shown only where ``NAMESPACE_BROKER_DEBUG`` asks for it.
+    """
     fill_closed_streams()
-    said = sys.argv[1:] if arguments is None else arguments
-    return guarded(lambda: dispatch(said))
+    line = sys.argv[1:] if arguments is None else arguments
+    return guarded(lambda: dispatch(line))
 
 
 def dispatch(arguments: list[str]) -> int:
-    plainly = parsed(arguments)
-    if plainly is None:
-        from broker.cli import full
+    """Run the command that *arguments* begin with.
 
-        return full.dispatch(arguments)
-    command, options = plainly
-    __import__(command.module)
-    return int(sys.modules[command.module].run(options))
+    Raises:
+        Misuse: There is no such command, or a flag is no good.
+    """
+    name, rest = command_of(arguments)
+    if not name:
+        return without_command(arguments)
+    __import__(module_of(name))
+    command = sys.modules[module_of(name)]
+    options = read(name, rest, command.FLAGS, getattr(command, "RUNS", ""))
+    return show_help(name) if options is None else int(command.run(options))
+
+
+def without_command(arguments: list[str]) -> int:
+    """Answer a line that names no command: help, the version, or what is wrong with it."""
+    place, rest = group_of(arguments)
+    if not rest:
+        from broker.cli.help import parser_of
+
+        sys.stderr.write(parser_of(place).format_help())
+        return MISUSED
+    if rest[0] in ("--help", "-h"):
+        return show_help(place)
+    if rest[0] == "--version" and not place:
+        from broker import __version__
+
+        print(f"{PROGRAM} {__version__}")
+        return 0
+    if rest[0].startswith("-"):
+        raise no_such_flag(place, rest[0].partition("=")[0], {})
+    from broker.cli.help import below
+
+    near = meant(rest[0].replace("_", "-"), below(place))
+    what = f"no such command: {' '.join([*place.split(), rest[0]])}"
+    raise Misuse("", what, near or f"see {' '.join([PROGRAM, *place.split()])} --help")
+
+
+def group_of(arguments: list[str]) -> tuple[str, list[str]]:
+    """Return the words that begin a longer command, and what follows them."""
+    words = 0
+    while words < len(arguments):
+        group = " ".join(arguments[: words + 1]).replace("_", "-")
+        if not any(name.startswith(f"{group} ") for name in COMMANDS):
+            break
+        words += 1
+    return " ".join(arguments[:words]).replace("_", "-"), arguments[words:]
+
+
+def show_help(place: str) -> int:
+    from broker.cli.help import parser_of
+
+    sys.stdout.write(parser_of(place).format_help())
+    return 0
 
 
 def guarded(act: Callable[[], int]) -> int:
-    """Return the exit code of *act*, however it ends, with one line where it failed."""
+    """Return the exit code of *act*, with one line on stderr where it failed."""
     try:
         code = act()
         if sys.stdout is not None:
@@ -48,7 +97,7 @@ def guarded(act: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        return FAILED  # who read us has left, and knows it
+        return FAILED  # the reader has gone
     except Exception as error:
         debug()
         complain(surprise(error))
@@ -58,8 +107,8 @@ def guarded(act: Callable[[], int]) -> int:
 
 
 def fill_closed_streams() -> None:
-    """Put the null device where we were started without a standard stream: what is opened next
-    would be taken for it, by us and by the programs that we start."""
+    """Open the null device for each standard stream that is closed: whatever is opened next would
+    be taken for it, by us and by the programs that we start."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)
@@ -72,21 +121,14 @@ def fill_closed_streams() -> None:
 
 
 def give_up_on_output() -> None:
-    """Let go of output that cannot be written, or Python complains about it again at exit, by an
-    exit code of its own."""
+    """Point output that cannot be written at the null device, or Python complains about it again
+    at exit, with an exit code of its own."""
     for number, stream in ((1, sys.stdout), (2, sys.stderr)):
         try:
             if stream is not None:
                 stream.flush()
         except OSError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), number)
-
-
-def complain(line: str) -> None:
-    try:
-        print(f"namespace-broker: {line}", file=sys.stderr, flush=True)
-    except OSError:
-        return  # nobody reads it; the exit code still says it
 
 
 def debug() -> None:
@@ -97,9 +139,9 @@ def debug() -> None:
 
 
 def surprise(error: BaseException) -> str:
-    """Return a line about an error that nobody expected: what kind, and where.
+    """Return a line about an unexpected error: its kind and where it happened.
 
-    Its own text is left out, unless it is the system's: it may carry a secret.
+    Its text is left out, unless it is the system's: it may carry a secret.
     """
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

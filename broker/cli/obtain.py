@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from broker.cli.control_client import Reply
-    from broker.cli.flags import Options
+    from broker.cli.parser import Options
 
 
 def credentials_for(options: Options) -> tuple[Mapping[str, Any], str | None]:

@@ -9,7 +9,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from broker.cli.errors import Failure, Misuse
-from broker.cli.flags import Options
+from broker.cli.parser import Options
 from broker.config import Config, ConfigError, Flags, NoRole, load, load_identity, load_roles
 from broker.credentials import AwsCredentials
 from broker.lease import Lease, SourceError

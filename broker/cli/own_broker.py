@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from broker.cli.client import TOKEN_FILE
 from broker.cli.commands.exec import not_started
 from broker.cli.environment import container_variables
-from broker.cli.flags import Options
 from broker.cli.offline import configured, explained, one_off_flags, role_in, warn
+from broker.cli.parser import Options
 from broker.config import Config, load_roles
 from broker.files.private import write_private
 

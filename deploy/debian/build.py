@@ -127,16 +127,18 @@ def compile_library(tree: Path) -> None:
     run(sys.executable, "-m", "compileall", "-q", *how, tree / LIBRARY, PYTHONHASHSEED="0")
 
 
-def document(tree: Path, *, version: str, maintainer: str, epoch_s: int) -> None:
+def document(tree: Path, tools: Path, *, version: str, maintainer: str, epoch_s: int) -> None:
     """Write the manual page, the completions, and what Debian wants to be told."""
 
-    def printed(module: str, *arguments: str) -> str:
-        python = (sys.executable, "-B", "-P", "-m")
-        return run(*python, f"broker.cli.{module}", *arguments, PYTHONPATH=str(tree / LIBRARY))
+    def printed(*arguments: str | Path) -> str:
+        shtab = next(tools.glob("lib/python*/site-packages"))
+        path = f"{tree / LIBRARY}:{shtab}"
+        return run(sys.executable, "-B", "-P", *arguments, PYTHONPATH=path)
 
-    write(tree / f"usr/share/man/man1/{NAME}.1.gz", printed("manual"))
+    write(tree / f"usr/share/man/man1/{NAME}.1.gz", printed(TEMPLATES / "manual.py"))
     for shell, path in COMPLETIONS.items():
-        write(tree / path, printed("completion", shell))
+        shtab = ("-m", "shtab", f"--shell={shell}", f"--prog={NAME}")
+        write(tree / path, printed(*shtab, "broker.cli.help.whole"))
     for page in (TOP / "README.md", TOP / "CHANGELOG.md", *sorted((TOP / "docs").glob("*.md"))):
         write(tree / DOC / page.relative_to(TOP), page.read_text())
     write(tree / DOC / "examples/config.toml", (TOP / "docs/config.toml").read_text())
@@ -220,7 +222,7 @@ def build(into: Path, work: Path) -> Path:
     install(tree, work / "tools")
     version = debian_version(own_version(tree))
     make_environment(tree)
-    document(tree, version=version, maintainer=maintainer, epoch_s=epoch_s)
+    document(tree, work / "tools", version=version, maintainer=maintainer, epoch_s=epoch_s)
     units = place_units(tree)
     compile_library(tree)
     architecture = run("dpkg", "--print-architecture").strip()

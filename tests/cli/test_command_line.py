@@ -1,94 +1,95 @@
-"""Reading a command line: both parsers agree, and what is wrong is said in one line."""
+"""Reading a command line, and one line that says what is wrong with it."""
 
+import importlib
 import subprocess
 from pathlib import Path
 
-import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import broker
-from broker.cli import full, plain
-from broker.cli.flags import COMMANDS, SWITCH, Command, Flag, duration
+from broker.cli.commands import COMMANDS, HIDDEN, module_of
+from broker.cli.errors import Misuse
+from broker.cli.help import parser_of
 from broker.cli.main import guarded
+from broker.cli.parser import MANY, SWITCH, Flag, Options, duration, read
 from tests.support.fake_broker import Cli, FakeBroker
 
-VALUES = st.sampled_from(
-    ["x", "json", "shell", "imds", "sts", "5", "0.5", "-1", "nan", "", "a=b", "--", "--x", "1h30m"]
-)
+VALUES = st.sampled_from(["x", "sts", "5", "-1", "nan", "", "a=b", "--", "--x_y", "1h30m"])
 
 
-def said(flag: Flag) -> st.SearchStrategy[list[str]]:
-    """Ways of saying one flag, right and wrong."""
-    names = st.sampled_from([flag.name, *flag.aliases]).flatmap(
-        lambda name: st.sampled_from([f"--{name}", f"--{name.replace('-', '_')}"])
-    )
-    alone = names.map(lambda name: [name])
-    apart = st.builds(lambda name, value: [name, value], names, VALUES)
-    joined = st.builds(lambda name, value: [f"{name}={value}"], names, VALUES)
-    return alone if flag.kind == SWITCH else apart | joined
+def flags_of(name: str) -> tuple[Flag, ...]:
+    flags: tuple[Flag, ...] = importlib.import_module(module_of(name)).FLAGS
+    return flags
 
 
-def lines(command: Command) -> st.SearchStrategy[tuple[Command, list[str]]]:
-    flags = st.lists(st.sampled_from(command.flags).flatmap(said), max_size=4)
-    rest = st.lists(st.sampled_from(["--", "ls", "-l", "--role", "--help", "-", ""]), max_size=3)
-    return st.builds(
-        lambda parts, tail: (command, [word for part in parts for word in part] + tail),
-        flags,
-        rest | st.just([]),
-    )
+@given(data=st.data())
+def test_a_flag_reads_the_same_in_each_of_its_spellings(data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(sorted(COMMANDS)))
+    flag = data.draw(st.sampled_from(flags_of(name)))
+    value = data.draw(VALUES)
 
-
-def by_click(command: Command, arguments: list[str]) -> object:
-    """Return what click makes of it: options, or None where it objects or helps."""
-    parent = click.Context(full.GROUP, **full.GROUP.context_settings)
-    try:
-        context = full.click_command(command).make_context(
-            command.name, list(arguments), parent=parent
+    outcomes = [
+        outcome_of(name, line)
+        for spelling in (flag.name, *flag.aliases)
+        for dashed in (f"--{spelling}", f"--{spelling.replace('-', '_')}")
+        for line in (
+            [[dashed]] if flag.kind == SWITCH else [[dashed, value], [f"{dashed}={value}"]]
         )
-    except (click.UsageError, click.exceptions.Exit):
-        return None
-    return full.options_of(command, context.params)
+    ]
+
+    assert all(outcome == outcomes[0] for outcome in outcomes)
 
 
-@given(line=st.sampled_from(list(COMMANDS.values())).flatmap(lines))
-def test_the_quick_parser_reads_what_click_reads_or_leaves_it_to_click(
-    line: tuple[Command, list[str]],
-) -> None:
-    command, arguments = line
+def lines_of(flag: Flag, dashed: str, value: str) -> list[list[str]]:
+    return [[dashed]] if flag.kind == SWITCH else [[dashed, value], [f"{dashed}={value}"]]
 
-    quick = plain.parsed([command.name, *arguments])
 
-    if quick is not None:
-        assert quick == (command, by_click(command, arguments))
+def outcome_of(name: str, line: list[str]) -> Options | str | None:
+    try:
+        return read(name, line, flags_of(name), "CMD..." if name == "exec" else "")
+    except Misuse as misuse:
+        return misuse.line
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("line", "options", "program"),
     [
-        ["run", "--role-arn", "a", "--role_arn=b", "--container", "off", "--start-timeout", "3"],
-        ["env", "--static", "--write_env", "f", "--role_arn", "a"],
-        ["wait", "--timeout", "0"],
-        ["exec", "--role", "deploy", "--", "ls", "--all"],
-        ["exec", "ls", "--role", "x"],
-        ["status", "--json"],
-        ["login", "--via", "sts", "--tenant_id", "w", "--aws_region=x", "--ensure", "1h30m"],
+        (
+            ["--role", "deploy", "--", "ls", "--all_of_it"],
+            {"role": "deploy"},
+            ("ls", "--all_of_it"),
+        ),
+        (["ls", "--role", "x"], {}, ("ls", "--role", "x")),
+        (["--role=-x", "--", "--", "ls"], {"role": "-x"}, ("--", "ls")),
+        (["-"], {}, ("-",)),
     ],
 )
-def test_what_is_plain_needs_no_click(arguments: list[str]) -> None:
-    command = COMMANDS[arguments[0]]
+def test_what_follows_the_flags_of_exec_is_the_program_word_for_word(
+    line: list[str], options: dict[str, object], program: tuple[str, ...]
+) -> None:
+    assert read("exec", line, flags_of("exec"), "CMD...") == Options(
+        flags_of("exec"), options, program
+    )
 
-    quick = plain.parsed(arguments)
 
-    assert quick == (command, by_click(command, arguments[1:]))
+def test_the_last_of_a_flag_counts_and_a_repeatable_one_collects() -> None:
+    line = ["--role-arn", "a", "--role_arn=b", "--region", "x", "--region=y", "--start-timeout=3"]
+
+    options = read("run", line, flags_of("run"))
+
+    assert options is not None
+    assert options.many("role-arn") == ("a", "b")
+    assert options.text("region") == "y"
+    assert options.seconds("start-timeout") == 3.0
 
 
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["envv"], "'envv': is no command; did you mean env?"),
-        (["logout"], "'logout': is no command; see namespace-broker --help"),
+        (["envv"], "no such command: envv; did you mean env?"),
+        (["logout"], "no such command: logout; see namespace-broker --help"),
         (["login"], "--via: is not given; give sts or cognito"),
         (["login", "--via", "oidc"], "--via: is 'oidc'; give one of sts, cognito"),
         (
@@ -106,19 +107,23 @@ def test_what_is_plain_needs_no_click(arguments: list[str]) -> None:
         (["--frob"], "--frob: namespace-broker has no such flag; see namespace-broker --help"),
         (
             ["env", "--rol", "x"],
-            "--rol: namespace-broker env has no such flag; did you mean --role?",
+            "--rol: env has no such flag; did you mean --role?",
         ),
-        (["env", "--role"], "--role: needs a value; see namespace-broker --help"),
+        (["env", "--role"], "--role: needs a value; see namespace-broker env --help"),
         (["env", "--role="], "--role: is empty; give a value"),
-        (["env", "--static=yes"], "--static: takes no value; see namespace-broker --help"),
+        (["env", "--static=yes"], "--static: takes no value; see namespace-broker env --help"),
         (["env", "--for", "fish"], "--for: is 'fish'; give one of shell, github, docker, json"),
         (["wait", "--timeout", "soon"], "--timeout: is 'soon'; give seconds, 0 or more"),
         (["wait", "--timeout", "nan"], "--timeout: is 'nan'; give seconds, 0 or more"),
-        (["exec"], "namespace-broker exec: is not told what to run; give it after --"),
+        (["exec"], "exec: no program to run; give it after --"),
+        (["env", "what"], "env: unexpected argument 'what'; see namespace-broker env --help"),
         (
-            ["env", "what"],
-            "namespace-broker env: Got unexpected extra argument (what);"
-            " see namespace-broker env --help",
+            ["setup", "nosuch"],
+            "no such command: setup nosuch; see namespace-broker setup --help",
+        ),
+        (
+            ["setup", "show", "to_asw"],
+            "setup show: unexpected argument 'to_asw'; see namespace-broker setup show --help",
         ),
         (["run"], "--role-arn: is not given, and no file names a role; give --role-arn ARN"),
         (
@@ -167,7 +172,7 @@ def test_without_a_command_the_help_is_shown_and_that_is_wrong_use(cli: Cli) -> 
     done = cli.run()
 
     assert (done.returncode, done.stdout) == (2, "")
-    assert "Commands:" in done.stderr
+    assert "commands:" in done.stderr
 
 
 def test_the_version_is_printed(cli: Cli) -> None:
@@ -178,20 +183,41 @@ def test_help_lists_every_command_and_needs_none_of_their_libraries(cli: Cli) ->
     done = cli.run("--help")
 
     assert (done.returncode, done.stderr) == (0, "")
-    first_words = {name.split()[0] for name, command in COMMANDS.items() if not command.hidden}
-    assert all(f"  {word} " in done.stdout for word in first_words)
+    first_words = {name.split()[0] for name in COMMANDS if name not in HIDDEN}
+    assert all(f"\n    {word}" in done.stdout for word in first_words)
 
 
-@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
-def test_the_help_of_a_command_has_an_example_and_every_flag(command: Command) -> None:
-    context = click.Context(full.GROUP, info_name="namespace-broker")
-    text = full.click_command(command).get_help(
-        click.Context(full.click_command(command), parent=context, info_name=command.name)
-    )
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_command_has_an_example_and_every_flag(name: str) -> None:
+    text = parser_of(name).format_help()
 
-    assert f"namespace-broker {command.name}" in text.split("Options:")[0].partition("\n")[2]
-    assert all(f"--{flag.name}" in text for flag in command.flags)
+    description, _, options = text.partition("options:")
+    assert f"namespace-broker {name}" in description.partition("\n")[2]
+    assert all(f"--{flag.name} " in options for flag in flags_of(name))
     assert max(map(len, text.splitlines())) <= 100
+
+
+def test_argparse_reads_the_flags_of_a_command_into_the_same_values() -> None:
+    line = ["--role-arn", "a", "--role-arn", "b", "--json", "--log-format", "json"]
+
+    by_argparse = vars(parser_of("check").parse_args(line))
+    options = read("check", line, flags_of("check"))
+
+    assert options is not None
+    for flag in flags_of("check"):
+        found = by_argparse[flag.name.replace("-", "_")]
+        assert (tuple(found or ()) if flag.kind == MANY else found) == options.values[flag.name]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["-h"], ["setup", "--help"], ["env", "--help"], ["setup", "show", "to_aws", "-h"]],
+)
+def test_help_goes_to_stdout(cli: Cli, arguments: list[str]) -> None:
+    done = cli.run(*arguments)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: namespace-broker")
 
 
 def test_names_of_commands_and_flags_take_either_dash(cli: Cli) -> None:

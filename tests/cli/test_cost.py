@@ -22,7 +22,7 @@ MOST = 5.0
 
 DEAR = {
     "asyncio",
-    "click",
+    "argparse",
     "dataclasses",
     "datetime",
     "inspect",

@@ -1,31 +1,35 @@
 """The manual page says of every command and flag what the help says."""
 
+import runpy
 import subprocess
 import sys
 
 import pytest
 
 from broker import __version__
+from broker.cli.commands import COMMANDS, HIDDEN
 from broker.cli.commands.setup.workflow import SOMETHING_TO_DO
-from broker.cli.flags import COMMANDS, SHOWN, Command
-from broker.cli.full import FAMILIES
-from broker.cli.manual import manual, typeset
+from broker.cli.help import GROUPS, help_of, module
+
+PROGRAM = "deploy/debian/manual.py"
+PAGE = runpy.run_path(PROGRAM)
+manual, typeset = PAGE["manual"], PAGE["typeset"]
 
 
 def section(name: str) -> str:
-    """Return what the page has under the heading of a command, or of a family of them."""
+    """Return what the page has under the heading of a command, or of a group of them."""
     after = manual().partition(f"\n.SS {typeset(name)}\n")[2]
-    return after.partition("\n.SS ")[0].partition("\n.SH ")[0]
+    return str(after.partition("\n.SS ")[0].partition("\n.SH ")[0])
 
 
-@pytest.mark.parametrize("command", SHOWN, ids=lambda command: command.name)
-def test_every_command_and_flag_is_in_the_manual(command: Command) -> None:
-    said = section(command.name)
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in HIDDEN])
+def test_every_command_and_flag_is_in_the_manual(name: str) -> None:
+    said = section(name)
 
     missing = [
         flag.name
-        for flag in command.flags
-        if rf"\fB\-\-{typeset(flag.name)}\fR" not in said or typeset(flag.says) not in said
+        for flag in module(name).FLAGS
+        if rf"\fB\-\-{typeset(flag.name)}\fR" not in said or typeset(help_of(flag)) not in said
     ]
 
     assert said
@@ -45,7 +49,7 @@ def test_a_command_of_several_words_is_shown_as_it_is_typed() -> None:
     assert usage == r"\fBnamespace\-broker setup remove to\-aws\fR [\fIFLAGS\fR]"
 
 
-def test_a_family_says_what_its_commands_have_in_common_and_stands_before_them() -> None:
+def test_a_group_says_what_its_commands_have_in_common_and_stands_before_them() -> None:
     headings = [
         line.removeprefix(".SS ") for line in manual().splitlines() if line.startswith(".SS setup")
     ]
@@ -56,7 +60,7 @@ def test_a_family_says_what_its_commands_have_in_common_and_stands_before_them()
     usage, *text = section("setup").splitlines()
     assert usage == r"\fBnamespace\-broker setup\fR \fICOMMAND\fR [\fIFLAGS\fR]"
     assert "Make both clouds trust each other, in one command." in text
-    assert typeset(FAMILIES["setup remove"]) in section("setup remove")
+    assert typeset(GROUPS["setup remove"]) in section("setup remove")
 
 
 def test_what_a_dry_run_leaves_with_is_among_the_exit_statuses() -> None:
@@ -67,10 +71,7 @@ def test_what_a_dry_run_leaves_with_is_among_the_exit_statuses() -> None:
 
 
 def test_what_only_our_units_call_is_not_in_the_manual() -> None:
-    hidden = [command.name for command in COMMANDS.values() if command.hidden]
-
-    assert hidden
-    assert not [name for name in hidden if typeset(name) in manual()]
+    assert not [name for name in HIDDEN if typeset(name) in manual()]
 
 
 def test_examples_can_be_pasted_into_a_shell() -> None:
@@ -83,7 +84,7 @@ def test_no_line_of_text_is_taken_for_an_order_to_the_formatter() -> None:
 
 
 def test_the_page_is_printed_by_a_module_and_names_the_version() -> None:
-    command = [sys.executable, "-m", "broker.cli.manual"]
+    command = [sys.executable, PROGRAM]
 
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from broker import __version__
-from broker.cli.plain import parsed
+from broker.cli.help import module
+from broker.cli.parser import command_of, read
 from broker.config import Config, Flags, load
 from tests.support.manifests import (
     DEPLOY,
@@ -51,7 +52,8 @@ def test_every_command_is_one_that_the_program_takes(command: list[str]) -> None
     program, *arguments = command
 
     assert program == "namespace-broker"
-    assert parsed(arguments) is not None
+    name, flags = command_of(arguments)
+    assert read(name, flags, module(name).FLAGS) is not None
 
 
 @pytest.mark.parametrize("instruction", ["ENTRYPOINT", "CMD"])

@@ -1,0 +1,37 @@
+"""Every command: its name and its summary. A command is a module of that name in this package,
+with a ``DESCRIPTION``, its ``FLAGS``, and ``run(options) -> int``."""
+
+PROGRAM = "namespace-broker"
+
+COMMANDS = {
+    "run": "Run the broker in the foreground until SIGTERM or Ctrl-C.",
+    "check": "Validate the configuration and show what would run.",
+    "wait": "Wait until the running broker has every credential.",
+    "status": "Show the running broker's leases and their state.",
+    "env": "Print the environment that lets AWS clients use the broker.",
+    "exec": "Run a program with that environment; starts a private broker if none runs.",
+    "credential-process": "Print credentials in the format of AWS's credential_process setting.",
+    "login": "Exchange an AWS identity for a Namespace token and save it for nsc.",
+    "setup to-aws": "Let programs on Namespace use AWS.",
+    "setup show": "Show both directions of trust and if they would admit us.",
+    "setup show to-aws": "Show the trust in AWS and if it would admit this identity.",
+    "setup remove to-aws": "Remove the trust that `setup to-aws` created.",
+    "setup to-namespace": "Let AWS workloads use Namespace.",
+    "setup show to-namespace": "Show the trust at Namespace and if it would admit the workload.",
+    "setup remove to-namespace": "Remove the trust that `setup to-namespace` created.",
+    "token": "Show the Namespace token's details, or print the token.",
+    "who": "Show what a caller would get, and by which rule.",
+    "install": "Install the broker as a systemd service.",
+    "uninstall": "Remove the systemd service.",
+    "metadata-address": "Add or remove EC2's metadata addresses on the loopback device.",
+    "copy-token": "Keep a copy of a token file for the service.",
+    "demo": "Try it all on this machine: no account, no root, no configuration.",
+}
+HIDDEN = frozenset({"metadata-address", "copy-token"})
+"""Commands for our own systemd units, which help, completion and manual leave out."""
+
+
+def module_of(name: str) -> str:
+    """Return the name of the command's module."""
+    path = name.replace("-", "_").replace(" ", ".", 1).replace(" ", "_")
+    return f"broker.cli.commands.{path}"

@@ -5,10 +5,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from broker.cli.broker_flags import broker_flags
 from broker.cli.columns import columns, span
-from broker.cli.flags import Options
+from broker.cli.commands.run import FLAGS as BROKER_FLAGS
+from broker.cli.commands.run import broker_flags
 from broker.cli.offline import configured, ends_at, explained, misuse, warn
+from broker.cli.parser import JSON, SWITCH, Flag, Options
 from broker.cli.reasons import told_once
 from broker.config import Address, Config, ConfigError, IdentityConfig, RoleConfig, Rule
 from broker.lease import Lease
@@ -20,9 +21,14 @@ broker will, so that a missing trust shows now.
 
 Exit code 0: good; 1: a lease could not be obtained; 2: wrong configuration.
 
-\b
     namespace-broker check --config /etc/namespace-broker/config.toml --live
 """
+
+FLAGS = (
+    Flag("live", "Also obtain every credential once.", kind=SWITCH),
+    JSON,
+    *BROKER_FLAGS,
+)
 
 
 def run(options: Options) -> int:

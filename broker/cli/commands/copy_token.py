@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from broker.cli.errors import Failure, Misuse
-from broker.cli.flags import Options
+from broker.cli.parser import Flag, Options
 from broker.installer.token_copy import NotCopied, keep_copy
 from broker.systemd.notify import Notifier
 
@@ -14,6 +14,11 @@ DESCRIPTION = """Copy a token file for the service, again as long as it changes,
 
 For the unit namespace-broker-token.service, which is root's.
 """
+
+FLAGS = (
+    Flag("from", "The token file.", metavar="FILE"),
+    Flag("to", "The copy.", metavar="FILE"),
+)
 
 
 def run(options: Options) -> int:

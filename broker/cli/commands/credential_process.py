@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 
 from broker.cli.obtain import credentials_for
+from broker.cli.parser import CONFIG, REGION, ROLE, ROLE_ARN, RUNTIME_DIR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from broker.cli.flags import Options
+    from broker.cli.parser import Options
 
 DESCRIPTION = """Print credentials as the AWS setting credential_process wants them.
 
@@ -17,14 +18,14 @@ or two: give --role-arn, or a configuration file.
 
 For clients that read ~/.aws/config. In it:
 
-\b
     [profile deploy]
     credential_process = namespace-broker credential-process --role deploy
 
-\b
 Then:
     aws --profile deploy sts get-caller-identity
 """
+
+FLAGS = (ROLE, ROLE_ARN, REGION, CONFIG, RUNTIME_DIR)
 
 
 def run(options: Options) -> int:

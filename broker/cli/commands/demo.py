@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from broker.cli.environment import Variables, container_variables, imds_variables
 from broker.cli.errors import Failure
+from broker.cli.parser import SWITCH, Flag
 from broker.cli.render import rendered
 from broker.cli.showing import output, python, say, until_interrupted
 
 if TYPE_CHECKING:
-    from broker.cli.flags import Options
+    from broker.cli.parser import Options
     from broker.credentials import AwsCredentials
     from broker.daemon.lifecycle import Broker
     from broker.sandbox import Sandbox
@@ -32,9 +33,17 @@ exported variables ask AWS who they are and copy a file to S3.
 
 On a terminal it goes on until Ctrl-C, so that you can try it from another one.
 
-\b
     namespace-broker demo
 """
+
+FLAGS = (
+    Flag("once", "Leave after the proof, also on a terminal.", kind=SWITCH),
+    Flag(
+        "to-namespace",
+        "The other direction: an AWS identity becomes a Namespace token.",
+        kind=SWITCH,
+    ),
+)
 
 RENEWAL_S = 20.0
 """How often leases are renewed here, so that one sees it. They last an hour, as real ones do."""

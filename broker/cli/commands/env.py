@@ -10,19 +10,19 @@ from broker.cli.client import client_of, variables_for
 from broker.cli.environment import static_variables
 from broker.cli.errors import Failure, Misuse
 from broker.cli.obtain import credentials_for
+from broker.cli.parser import CONFIG, REGION, ROLE, ROLE_ARN, RUNTIME_DIR, SWITCH, Flag
 from broker.cli.render import rendered
 from broker.files.private import write_private
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from broker.cli.flags import Options
+    from broker.cli.parser import Options
 
 DESCRIPTION = """Print the environment that lets AWS clients use the running broker.
 
 It holds no keys, only where to get them: programs started with it have good credentials for as
 long as the broker runs.
 
-\b
 In a shell:               eval "$(namespace-broker env)"
 In a GitHub workflow:     namespace-broker env --for github >> "$GITHUB_ENV"
 For a container:          namespace-broker env --for docker > broker.env
@@ -31,10 +31,36 @@ For a container:          namespace-broker env --for docker > broker.env
 For what cannot ask an endpoint, --static writes the keys themselves, which end: when, is written
 beside them. They come from the running broker; where none runs, they are obtained once:
 
-\b
     ROLE=arn:aws:iam::123456789012:role/deploy
     namespace-broker env --static --output aws.env --role-arn $ROLE && source aws.env
 """
+
+FLAGS = (
+    Flag(
+        "for",
+        "Who reads it: a shell's eval, $GITHUB_ENV, docker's --env-file, or a program.",
+        choices=("shell", "github", "docker", "json"),
+        default="shell",
+    ),
+    Flag(
+        "surface",
+        "Which endpoint clients are pointed to.",
+        choices=("container", "imds"),
+        default="container",
+    ),
+    ROLE,
+    Flag("static", "Write the keys themselves, which end.", kind=SWITCH),
+    Flag(
+        "output",
+        "The file for the keys; only you can read it. Also --write_env.",
+        metavar="FILE",
+        aliases=("write-env",),
+    ),
+    ROLE_ARN,
+    REGION,
+    CONFIG,
+    RUNTIME_DIR,
+)
 
 
 def run(options: Options) -> int:

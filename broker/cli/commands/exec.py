@@ -7,22 +7,25 @@ import sys
 
 from broker.cli.client import client_of, variables_for
 from broker.cli.errors import NotRunning
+from broker.cli.parser import CONFIG, REGION, ROLE, ROLE_ARN, RUNTIME_DIR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from broker.cli.flags import Options
+    from broker.cli.parser import Options
 
 DESCRIPTION = """Run a program with an environment in which every AWS client finds credentials.
 
 Where no broker runs, it has one of its own for as long as it lives: give --role-arn, or a
 configuration file. The exit code is the program's.
 
-\b
     namespace-broker exec -- aws s3 ls
     namespace-broker exec --role-arn arn:aws:iam::123456789012:role/deploy -- make release
 """
+
+FLAGS = (ROLE, ROLE_ARN, REGION, CONFIG, RUNTIME_DIR)
+RUNS = "CMD..."
 
 NOT_FOUND = 127
 NOT_RUNNABLE = 126

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 from broker.cli.errors import Failure, Misuse
-from broker.cli.flags import Options
 from broker.cli.offline import misuse, warn
+from broker.cli.parser import MANY, REGION, SWITCH, Flag, Options
 from broker.config import Config, ConfigError
 from broker.config.roles import flag_roles
 from broker.config.validate import region as checked_region
@@ -26,9 +26,38 @@ It writes the units (unless the package brought them) and /etc/namespace-broker/
 rule that says who may ask, starts it all, and waits until it is ready. Again, it changes nothing;
 with other flags, what is different. A configuration that somebody edited is not replaced.
 
-\b
     sudo namespace-broker install --role-arn arn:aws:iam::123456789012:role/deploy
 """
+
+FLAGS = (
+    Flag(
+        "role-arn",
+        "A role to serve; repeatable. NAME=ARN names it, else it has its role's name."
+        " The first is the default.",
+        kind=MANY,
+        metavar="ARN",
+    ),
+    Flag(
+        "allow",
+        "Who may have them: user:NAME, repeatable, or any-local, which is every user of"
+        " this host. Default: user:$SUDO_USER.",
+        kind=MANY,
+        metavar="WHO",
+    ),
+    REGION,
+    Flag(
+        "token-file",
+        "Where root has the Namespace token. Default: /var/run/nsc/token.json, unless"
+        " there is only a token.spec beside it.",
+        metavar="FILE",
+    ),
+    Flag(
+        "token-spec",
+        "Where root has the token spec, instead of a token.",
+        metavar="FILE",
+    ),
+    Flag("dry-run", "Print what would be written, and change nothing.", kind=SWITCH),
+)
 
 READY_WITHIN_S = 60.0
 USER = "user:"

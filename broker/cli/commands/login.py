@@ -9,9 +9,9 @@ from typing import Literal, cast
 from broker.cli import login_file
 from broker.cli.columns import printable, span
 from broker.cli.errors import Failure, Misuse
-from broker.cli.flags import Options
 from broker.cli.login_file import Found
 from broker.cli.offline import ends_at, explained, misuse, warn
+from broker.cli.parser import DURATION, SWITCH, Flag, Options
 from broker.config import Algorithm, ConfigError, Login, LoginFlags, load_login
 
 DESCRIPTION = """Log in to Namespace with this machine's AWS identity, once, without a broker.
@@ -22,10 +22,66 @@ for what runs longer, let a broker hand it on (namespace_tokens in its configura
 
 Prints the workspace's name and id.
 
-\b
     namespace-broker login --via sts --workspace WORKSPACE
     namespace-broker login --via cognito --workspace WORKSPACE --identity-pool REGION:GUID
 """
+
+FLAGS = (
+    Flag(
+        "via",
+        "How AWS vouches for us: by STS, or by a Cognito identity pool.",
+        choices=("sts", "cognito"),
+    ),
+    Flag(
+        "workspace",
+        "The workspace's id. Default with sts: Namespace chooses one that trusts us."
+        " Also --tenant_id.",
+        metavar="ID",
+        aliases=("tenant-id",),
+    ),
+    Flag("identity-pool", "The pool: its guid, or region:guid.", metavar="POOL"),
+    Flag(
+        "region",
+        "The AWS region that is asked. Default: $AWS_REGION, $AWS_DEFAULT_REGION, the"
+        " profile's. Also --aws_region.",
+        metavar="REGION",
+        aliases=("aws-region",),
+    ),
+    Flag(
+        "profile",
+        "The AWS profile. Default: as for every AWS tool. Also --aws_profile.",
+        metavar="NAME",
+        aliases=("aws-profile",),
+    ),
+    Flag(
+        "audience",
+        "Whom STS's token is for. Default: https://federation.namespaceapis.com.",
+        metavar="AUDIENCE",
+    ),
+    Flag(
+        "algorithm",
+        "How STS signs. Default: ES384.",
+        choices=("ES384", "RS256"),
+    ),
+    Flag(
+        "ensure",
+        "Do nothing while the token that is there lives longer than this; 0 always logs"
+        " in. Default: 15m.",
+        kind=DURATION,
+        metavar="DURATION",
+        default=900.0,
+    ),
+    Flag(
+        "output",
+        "The file. Default: $NSC_TOKEN_FILE, else token.json where nsc login has it.",
+        metavar="FILE",
+    ),
+    Flag(
+        "replace-login",
+        "Also where a person's own login is; a copy of that is kept.",
+        kind=SWITCH,
+    ),
+)
 
 
 def run(options: Options) -> int:

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from broker.cli.errors import Failure, Misuse
-from broker.cli.flags import Options
+from broker.cli.parser import SWITCH, Flag, Options
 from broker.installer import addresses
 
 DESCRIPTION = """Put EC2's metadata addresses on the loopback device, or take them away.
@@ -15,6 +15,11 @@ DESCRIPTION = """Put EC2's metadata addresses on the loopback device, or take th
 For the unit namespace-broker-address.service, which is root's. Where something answers at one of
 them already, as on EC2 itself, nothing is done: exit code 1.
 """
+
+FLAGS = (
+    Flag("add", "Put them there, unless something answers.", kind=SWITCH),
+    Flag("remove", "Take away what was put there.", kind=SWITCH),
+)
 
 
 def run(options: Options) -> int:

@@ -1,8 +1,13 @@
 """`run`: the daemon, in the foreground."""
 
-from typing import NoReturn
+from __future__ import annotations
 
-from broker.cli.flags import Options
+from typing import TYPE_CHECKING, NoReturn
+
+from broker.cli.parser import CONFIG, MANY, REGION, SECONDS, Flag, Options
+
+if TYPE_CHECKING:
+    from broker.config import Flags
 
 DESCRIPTION = """Run the broker, in the foreground, until SIGTERM or Ctrl-C.
 
@@ -10,16 +15,75 @@ It takes this machine's Namespace identity from where nsc has it (NSC_TOKEN_SPEC
 /var/run/nsc, the login of nsc), trades it for AWS credentials, renews those at half their life,
 and serves them to the AWS clients of this host.
 
-\b
 A working broker:
     namespace-broker run --role-arn arn:aws:iam::123456789012:role/deploy
 
-\b
 With the address of EC2, where every client looks by itself (root, or a socket of systemd):
     namespace-broker run --role-arn ... --imds 169.254.169.254:80
 
 For everything else there is a configuration file; a flag wins over it.
 """
+
+FLAGS = (
+    CONFIG,
+    Flag(
+        "role-arn",
+        "A role to serve; repeatable. NAME=ARN names it, else it has its role's name."
+        " The first is the default.",
+        kind=MANY,
+        metavar="ARN",
+    ),
+    REGION,
+    Flag(
+        "imds",
+        "Serve EC2 instance metadata here: HOST:PORT or [V6]:PORT; repeatable; port 0 picks one."
+        " Default: off.",
+        kind=MANY,
+        metavar="ADDR",
+    ),
+    Flag(
+        "container",
+        "Serve container credentials here; repeatable; or off. Default: 127.0.0.1:8170.",
+        kind=MANY,
+        metavar="ADDR",
+    ),
+    Flag(
+        "ops",
+        "Serve health and metrics here; repeatable; or off. Default: 127.0.0.1:8171.",
+        kind=MANY,
+        metavar="ADDR",
+    ),
+    Flag(
+        "container-token-file",
+        "The secret that clients of the container endpoint present; written 0600 when absent."
+        " Default: container-token in the runtime directory.",
+        metavar="FILE",
+    ),
+    Flag(
+        "state-dir",
+        "What must survive a restart is kept here. Default: $STATE_DIRECTORY, else nothing is.",
+        metavar="DIR",
+    ),
+    Flag(
+        "runtime-dir",
+        "The socket and what else ends with the process. Default: $RUNTIME_DIRECTORY, else"
+        " $XDG_RUNTIME_DIR/namespace-broker, else one of your own in the temporary directory.",
+        metavar="DIR",
+    ),
+    Flag(
+        "log-format",
+        "auto is console on a terminal, else json.",
+        choices=("auto", "console", "json"),
+    ),
+    Flag("log-level", "How much is logged.", choices=("debug", "info", "warning", "error")),
+    Flag(
+        "start-timeout",
+        "Open the credential endpoints after this long at the latest, credentials or not."
+        " Default: 10.",
+        kind=SECONDS,
+        metavar="SECONDS",
+    ),
+)
 
 
 def run(options: Options) -> NoReturn:
@@ -32,7 +96,6 @@ def run(options: Options) -> NoReturn:
     # To collect garbage while modules are imported takes a fifth of the start, and finds none.
     gc.disable()
     try:
-        from broker.cli.broker_flags import broker_flags
         from broker.cli.offline import configured, misuse
         from broker.config import ConfigError, load
         from broker.daemon.main import main
@@ -45,6 +108,26 @@ def run(options: Options) -> NoReturn:
     except ConfigError as error:
         raise misuse(error) from error
     leave(main(config, lambda: load(flags, os.environ)))
+
+
+def broker_flags(options: Options) -> Flags:
+    """Return the flags of `run` and `check` as the configuration takes them."""
+    from broker.config import Flags
+
+    return Flags(
+        config=options.text("config"),
+        role_arns=options.many("role-arn"),
+        region=options.text("region"),
+        imds=options.many("imds"),
+        container=options.many("container"),
+        ops=options.many("ops"),
+        container_token_file=options.text("container-token-file"),
+        state_dir=options.text("state-dir"),
+        runtime_dir=options.text("runtime-dir"),
+        log_format=options.text("log-format"),
+        log_level=options.text("log-level"),
+        start_timeout_s=options.seconds("start-timeout"),
+    )
 
 
 def leave(code: int) -> NoReturn:

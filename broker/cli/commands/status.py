@@ -10,8 +10,8 @@ from typing import Any
 from broker.cli import control_client
 from broker.cli.columns import columns, span
 from broker.cli.errors import Failure
-from broker.cli.flags import Options
 from broker.cli.obtain import denied
+from broker.cli.parser import JSON, RUNTIME_DIR, SWITCH, Flag, Options
 from broker.cli.reasons import told_once
 
 DESCRIPTION = """Show what the running broker holds: each lease, its state and how long it is good;
@@ -20,10 +20,15 @@ and since its start, who used each role last, and how often each rule matched.
 States: live; unavailable (renewing fails, the old lease is still good); refused (somebody has to
 change something: the reason says what); starting; expired.
 
-\b
     namespace-broker status --watch
     namespace-broker status --json | jq -r '.leases[].state'
 """
+
+FLAGS = (
+    Flag("watch", "Show it again every 2 seconds, until Ctrl-C.", kind=SWITCH),
+    JSON,
+    RUNTIME_DIR,
+)
 
 PAUSE_S = 2.0
 TO_THE_TOP_AND_CLEAR = "\x1b[H\x1b[2J\x1b[3J"

@@ -11,20 +11,31 @@ from broker.cli.columns import printable
 from broker.cli.commands.status import until
 from broker.cli.control_client import Reply
 from broker.cli.errors import Failure, Misuse, NotRunning
-from broker.cli.flags import Options
+from broker.cli.parser import CONFIG, JSON, RUNTIME_DIR, SWITCH, Flag, Options
 
 DESCRIPTION = """Tell about the Namespace token that the running broker holds: whose it is, and
 until when. Where no broker runs, one is obtained once, from where the broker would have it.
 
-\b
     namespace-broker token
     curl -H "Authorization: Bearer $(namespace-broker token --show)" ...
 
 With --audience, an ID token of Namespace is printed, for whoever trusts those:
 
-\b
     namespace-broker token --audience sts.amazonaws.com
 """
+
+FLAGS = (
+    Flag("show", "Print the token itself.", kind=SWITCH),
+    Flag("audience", "Print an ID token for this audience.", metavar="AUDIENCE"),
+    Flag(
+        "identity",
+        "Whose, by its name. Default: the first that is handed on.",
+        metavar="NAME",
+    ),
+    JSON,
+    CONFIG,
+    RUNTIME_DIR,
+)
 
 KINDS = {"nsct": "tenant", "nscw": "workload", "nsrt": "revocable"}
 FACTS = ("identity", "kind", "tenant_id", "instance_id", "expires_at")

@@ -1,7 +1,7 @@
 """`uninstall`: takes back what `install` made."""
 
 from broker.cli.commands.install import failure_of, say, this_host
-from broker.cli.flags import Options
+from broker.cli.parser import SWITCH, Flag, Options
 from broker.installer.host import Refusal
 from broker.installer.uninstall import uninstall
 
@@ -11,6 +11,8 @@ The configuration, the state and the audit log stay, unless --purge is given.
 
     sudo namespace-broker uninstall
 """
+
+FLAGS = (Flag("purge", "Also configuration, state and logs.", kind=SWITCH),)
 
 
 def run(options: Options) -> int:

@@ -7,21 +7,33 @@ import time
 from broker.cli import control_client
 from broker.cli.errors import Failure
 from broker.cli.obtain import unknown_role
+from broker.cli.parser import RUNTIME_DIR, SECONDS, Flag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from broker.cli.control_client import Reply
-    from broker.cli.flags import Options
+    from broker.cli.parser import Options
 
 DESCRIPTION = """Wait until the running broker has every credential that it was told to hold.
 
 Exit code 0 once that is so, 1 when it is not in time, 2 for a role that it does not know. For
 scripts that start the broker and go on, and, with --timeout 0, for health checks.
 
-\b
     namespace-broker run --role-arn arn:aws:iam::123456789012:role/deploy &
     namespace-broker wait && eval "$(namespace-broker env)"
 """
+
+FLAGS = (
+    Flag(
+        "timeout",
+        "Give up after this long; 0 asks once.",
+        kind=SECONDS,
+        metavar="SECONDS",
+        default=60.0,
+    ),
+    Flag("role", "Wait for this role only.", metavar="NAME"),
+    RUNTIME_DIR,
+)
 
 PAUSE_S = 0.1
 SHORTEST_ASK_S = 2.0

@@ -10,7 +10,7 @@ from broker.cli import control_client
 from broker.cli.columns import columns, printable
 from broker.cli.control_client import Reply
 from broker.cli.errors import Failure, Misuse
-from broker.cli.flags import Options
+from broker.cli.parser import JSON, RUNTIME_DIR, Flag, Options
 
 DESCRIPTION = """Tell what a caller would get from the running broker, and by which rule.
 
@@ -19,11 +19,18 @@ more than its groups is known, of an address nothing else: rules that want more 
 
 For root and the user who runs the broker.
 
-\b
     namespace-broker who --pid 4711
     namespace-broker who --uid 1000 --json | jq -r .rule
     namespace-broker who --addr 172.17.0.2
 """
+
+FLAGS = (
+    Flag("pid", "This process.", metavar="N"),
+    Flag("uid", "Any program of this user, by number.", metavar="N"),
+    Flag("addr", "Whoever asks from this address, elsewhere.", metavar="ADDRESS"),
+    JSON,
+    RUNTIME_DIR,
+)
 
 FORMS = {
     "pid": "the number of a process",

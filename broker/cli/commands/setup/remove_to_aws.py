@@ -1,8 +1,9 @@
 """`setup remove to-aws`: take back what `setup to-aws` makes."""
 
+from broker.cli.commands.setup.flags import CHANGING, SETTING_UP, TO_AWS
 from broker.cli.commands.setup.to_aws import asked_of, hands, look
 from broker.cli.commands.setup.workflow import Work, aws_of, removed, waited_for
-from broker.cli.flags import Options
+from broker.cli.parser import Options
 from broker.clock import SystemClock
 from broker.setup.apply import take_back
 from broker.setup.clouds import Aws, opened_aws
@@ -15,9 +16,10 @@ Shows first what would go. What goes is what is exactly as we would have made it
 role only with our tag on it (managed-by = namespace-broker), else only our statement and the
 policies that are named; a provider that another role trusts stays.
 
-\b
     namespace-broker setup remove to-aws --role-name deploy
 """
+
+FLAGS = (*TO_AWS, *CHANGING, *SETTING_UP)
 
 
 def run(options: Options) -> int:

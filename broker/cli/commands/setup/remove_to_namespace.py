@@ -1,8 +1,9 @@
 """`setup remove to-namespace`: take back what `setup to-namespace` makes."""
 
+from broker.cli.commands.setup.flags import CHANGING, SETTING_UP, TO_NAMESPACE
 from broker.cli.commands.setup.to_namespace import look, task_of
 from broker.cli.commands.setup.workflow import Work, removed, waited_for
-from broker.cli.flags import Options
+from broker.cli.parser import Options
 from broker.setup.apply import take_back
 from broker.setup.plan import removal
 from broker.setup.steps import Standing
@@ -15,9 +16,10 @@ trust relationship that these flags make, an identity pool only with our tag on 
 namespace-broker). Outbound web identity federation is never switched off, and the role is not
 touched otherwise.
 
-\b
     namespace-broker setup remove to-namespace --via sts --role-name builder
 """
+
+FLAGS = (*TO_NAMESPACE, *CHANGING, *SETTING_UP)
 
 
 def run(options: Options) -> int:

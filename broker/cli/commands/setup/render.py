@@ -3,7 +3,7 @@
 import sys
 
 from broker.cli.errors import Misuse
-from broker.cli.flags import Options
+from broker.cli.parser import Options
 from broker.setup.render import Draft, rendered
 
 PROGRAM = "namespace-broker"

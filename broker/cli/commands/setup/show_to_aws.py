@@ -5,9 +5,10 @@ import sys
 from collections.abc import Iterator
 
 from broker.cli.columns import columns, printable
+from broker.cli.commands.setup.flags import SETTING_UP, TO_AWS
 from broker.cli.commands.setup.to_aws import Looked, asked_of, look
 from broker.cli.commands.setup.workflow import AtHand, at_hand, aws_of, waited_for
-from broker.cli.flags import Options
+from broker.cli.parser import Options
 from broker.setup import to_aws
 from broker.setup.admission import Verdict
 from broker.setup.plan import plan
@@ -18,9 +19,10 @@ identity against every condition of it. Changes nothing.
 
 Exit code 0: it would be admitted; 1: it would not.
 
-\b
     namespace-broker setup show to-aws --role-name deploy
 """
+
+FLAGS = (*TO_AWS, *SETTING_UP)
 
 STANDS = {"keep": "stands", "create": "missing", "change": "differs"}
 HOLDS = {True: "yes", False: "NO", None: "unknown"}

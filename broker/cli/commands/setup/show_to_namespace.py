@@ -5,9 +5,10 @@ import sys
 from collections.abc import Iterator
 
 from broker.cli.columns import columns, printable
+from broker.cli.commands.setup.flags import SETTING_UP, TO_NAMESPACE
 from broker.cli.commands.setup.to_namespace import HOLDS, Looked, looked_at, task_of
 from broker.cli.commands.setup.workflow import waited_for
-from broker.cli.flags import Options
+from broker.cli.parser import Options
 from broker.setup.plan import plan
 from broker.setup.steps import Plan
 from broker.setup.to_namespace_admission import Judged
@@ -18,9 +19,10 @@ workload runs as against every condition of it. Changes nothing.
 
 Exit code 0: it would be admitted; 1: it would not, or nobody can tell.
 
-\b
     namespace-broker setup show to-namespace --via sts --role-name builder
 """
+
+FLAGS = (*TO_NAMESPACE, *SETTING_UP)
 
 STANDS = {"keep": "stands", "create": "missing", "change": "differs"}
 

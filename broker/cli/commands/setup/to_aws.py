@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from broker.cli.commands.setup.flags import CHANGING, RENDERING, SETTING_UP, TO_AWS, VERIFYING
 from broker.cli.commands.setup.render import command_line, form_of, written
 from broker.cli.commands.setup.workflow import (
     AtHand,
@@ -20,8 +21,8 @@ from broker.cli.commands.setup.workflow import (
     workspace_of,
 )
 from broker.cli.errors import Failure, Misuse
-from broker.cli.flags import Options
 from broker.cli.offline import ends_at
+from broker.cli.parser import Options
 from broker.clock import SystemClock
 from broker.config import ConfigError, RoleConfig
 from broker.config.file import read_bounded, text_of
@@ -49,7 +50,6 @@ Reads what stands, shows what it would do, asks, does it, and proves it by obtai
 the way the broker will. What is there already stays: a role's trust policy is added to, never
 written over. Twice does no more than once.
 
-\b
     namespace-broker setup to-aws --role-name deploy --dry-run
     namespace-broker setup to-aws --role-name deploy \\
         --policy-arn arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess
@@ -58,6 +58,8 @@ Uses this machine's own AWS identity, which needs rights in IAM, and writes no c
 
 Exit code 0: done, or nothing to do; 1: it failed; 2: wrong use; 3: --dry-run found something to do.
 """
+
+FLAGS = (*TO_AWS, *CHANGING, *VERIFYING, *RENDERING, *SETTING_UP)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ import os
 import shlex
 from dataclasses import dataclass, replace
 
+from broker.cli.commands.setup.flags import CHANGING, RENDERING, SETTING_UP, TO_NAMESPACE, VERIFYING
 from broker.cli.commands.setup.render import command_line, form_of, written
 from broker.cli.commands.setup.workflow import (
     Work,
@@ -16,8 +17,8 @@ from broker.cli.commands.setup.workflow import (
     waited_for,
 )
 from broker.cli.errors import Failure, Misuse
-from broker.cli.flags import Options
 from broker.cli.offline import warn
+from broker.cli.parser import Options
 from broker.clock import SystemClock
 from broker.config import (
     AutoIdentityConfig,
@@ -52,7 +53,6 @@ Reads what stands in both clouds, shows what it would do, asks, does it, and pro
 as the role, where this machine's AWS identity may become it. What is there already stays: other
 trust relationships come back as they were. Twice does no more than once.
 
-\b
     namespace-broker setup to-namespace --via sts --role-name builder --dry-run
     namespace-broker setup to-namespace --via cognito --role-name builder
 
@@ -61,6 +61,8 @@ whom the workspace trusts; without one, what is missing is printed as a command 
 
 Exit code 0: done, or nothing to do; 1: it failed; 2: wrong use; 3: --dry-run found something to do.
 """
+
+FLAGS = (*TO_NAMESPACE, *CHANGING, *VERIFYING, *RENDERING, *SETTING_UP)
 
 PLACE = "setup to-namespace"
 

@@ -1,15 +1,18 @@
-"""The manual page, made from the table of commands, so that it says what they say. Pure but for
-``python -m broker.cli.manual``, which prints it."""
+"""Print the manual page, from the same flags and descriptions as the help.
+
+``python manual.py``, where the broker can be imported.
+"""
 
 from __future__ import annotations
 
-import importlib
+import re
 import sys
 from collections.abc import Iterator
 
 from broker import __version__
-from broker.cli.flags import COMMANDS, DURATION, SECONDS, SWITCH, Command, Flag
-from broker.cli.full import FAMILIES, HELP, PROGRAM, places
+from broker.cli.commands import COMMANDS, HIDDEN, PROGRAM
+from broker.cli.help import below, description_of, help_of, module
+from broker.cli.parser import SWITCH, Flag
 
 SUMMARY = "short-lived AWS and Namespace credentials for everybody on this host"
 
@@ -46,49 +49,50 @@ GLYPHS = str.maketrans(
 )
 
 
-def manual() -> str:
-    """Return the page for section 1, in man(7) macros."""
-    return "\n".join(page()) + "\n"
-
-
 def page() -> Iterator[str]:
+    """Yield the lines of the page for section 1, in man(7) macros."""
     yield f'.TH {PROGRAM.upper().translate(GLYPHS)} 1 "" "{PROGRAM} {__version__}" "User Commands"'
     yield from (".nh", ".ad l")  # flags and paths are not to be broken
     yield from (".SH NAME", rf"{typeset(PROGRAM)} \- {SUMMARY}")
     yield from (".SH SYNOPSIS", rf".B {typeset(PROGRAM)}", r"\fICOMMAND\fR [\fIFLAGS\fR]")
     yield ".SH DESCRIPTION"
-    yield from paragraphs(HELP)
+    yield from paragraphs(description_of(""))
     yield ".PP"
     yield typeset("In the names of flags, - and _ are the same; --flag=VALUE is --flag VALUE.")
     yield ".SH COMMANDS"
-    for place in places():
-        yield from of_command(COMMANDS[place]) if place in COMMANDS else of_family(place)
+    for name in places():
+        yield from section(name)
     for title, entries in (
         ("EXIT STATUS", EXIT_STATUS),
         ("ENVIRONMENT", ENVIRONMENT),
         ("FILES", FILES),
     ):
         yield f".SH {title}"
-        for name, says in entries:
-            yield from (".TP", f".B {typeset(name)}", typeset(says))
+        for name, text in entries:
+            yield from (".TP", f".B {typeset(name)}", typeset(text))
     yield from (".SH SEE ALSO", ".BR systemctl (1),", ".BR systemd.socket (5)")
 
 
-def of_command(command: Command) -> Iterator[str]:
-    follows = rf" \-\- \fI{typeset(command.words)}\fR" if command.words else ""
-    yield f".SS {typeset(command.name)}"
-    yield rf"\fB{typeset(PROGRAM)} {typeset(command.name)}\fR [\fIFLAGS\fR]{follows}"
-    yield ".PP"
-    yield from paragraphs(importlib.import_module(command.module).DESCRIPTION)
-    for flag in command.flags:
-        yield from (".TP", heading(flag), typeset(flag.says + unsaid(flag)))
+def places() -> list[str]:
+    """Return every command and group of commands, each group before its own."""
+    found: list[str] = []
+    for name in COMMANDS:
+        words = name.split(" ")
+        if name not in HIDDEN:
+            found += [" ".join(words[:count]) for count in range(1, len(words) + 1)]
+    return list(dict.fromkeys(found))
 
 
-def of_family(name: str) -> Iterator[str]:
+def section(name: str) -> Iterator[str]:
+    runs = getattr(module(name), "RUNS", "") if name in COMMANDS else ""
+    command = "" if name in COMMANDS or not below(name) else r" \fICOMMAND\fR"
+    follows = rf" \-\- \fI{typeset(runs)}\fR" if runs else ""
     yield f".SS {typeset(name)}"
-    yield rf"\fB{typeset(PROGRAM)} {typeset(name)}\fR \fICOMMAND\fR [\fIFLAGS\fR]"
+    yield rf"\fB{typeset(PROGRAM)} {typeset(name)}\fR{command} [\fIFLAGS\fR]{follows}"
     yield ".PP"
-    yield from paragraphs(FAMILIES[name])
+    yield from paragraphs(description_of(name))
+    for flag in module(name).FLAGS if name in COMMANDS else ():
+        yield from (".TP", heading(flag), typeset(help_of(flag)))
 
 
 def heading(flag: Flag) -> str:
@@ -98,28 +102,25 @@ def heading(flag: Flag) -> str:
     return rf"{name} \fI{typeset('|'.join(flag.choices) or flag.metavar)}\fR"
 
 
-def unsaid(flag: Flag) -> str:
-    """Return the default, where the table leaves it to whoever shows it, as click does."""
-    if flag.default is None or flag.kind == DURATION:
-        return ""
-    return f" Default: {flag.default:g}." if flag.kind == SECONDS else f" Default: {flag.default}."
-
-
 def paragraphs(text: str) -> Iterator[str]:
-    r"""Yield *text*'s paragraphs; one that begins with a ``\b`` keeps its lines, as in the help."""
-    for number, paragraph in enumerate(text.strip().split("\n\n")):
+    """Yield *text*'s paragraphs; one with indented lines is an example and keeps its lines."""
+    for number, paragraph in enumerate(text.strip("\n").split("\n\n")):
         if number:
             yield ".PP"
-        if paragraph.startswith("\b\n"):
-            yield from (".nf", typeset(paragraph.removeprefix("\b\n")), ".fi")
+        if re.search("^ ", paragraph, re.MULTILINE):
+            yield from (".nf", typeset(paragraph), ".fi")
         else:
             yield typeset(paragraph)
 
 
 def typeset(text: str) -> str:
-    """Return *text* as words of the page, none of which the formatter takes for an order."""
+    """Return *text* as words of the page, none of which the formatter takes for a request."""
     lines = text.translate(GLYPHS).splitlines()
     return "\n".join(rf"\&{line}" if line.startswith((".", r"\(aq")) else line for line in lines)
+
+
+def manual() -> str:
+    return "\n".join(page()) + "\n"
 
 
 if __name__ == "__main__":
