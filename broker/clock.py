@@ -33,6 +33,14 @@ class SystemClock:
         await asyncio.sleep(seconds)
 
 
+def rfc3339(instant: datetime) -> str:
+    """Return *instant* in the one form that every client reads, rounded down to the second.
+
+    Source: sdk-client-contract C-44.
+    """
+    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 async def clock_steps(clock: Clock) -> AsyncIterator[timedelta]:
     """Compare the wall clock with the time slept, for ever, and yield each difference.
 

@@ -1,7 +1,11 @@
 """The values that pass through here: tokens, keys, roles. Pure; secrets stay out of their repr."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from broker import aws
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +42,7 @@ class AwsCredentials:
 
     @property
     def account_id(self) -> str:
-        return self.role_arn.split(":")[4]
+        return aws.account_of(self.role_arn)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,9 +59,6 @@ class Role:
     session_name: str | None = None
     policy: str | None = None
     policy_arns: tuple[str, ...] = ()
-
-
-SESSION_NAME_LONGEST = 64
 
 
 def session_name_for(*, instance_id: str | None, tenant_id: str | None) -> str:
@@ -81,9 +82,9 @@ def legal_session_name(wanted: str) -> str:
     Source: aws-api 3; namespace-api 7 (trimming).
     """
     name = re.sub(r"[^\w+=,.@-]", "-", wanted, flags=re.ASCII)
-    if len(name) > SESSION_NAME_LONGEST:
+    if len(name) > aws.SESSION_NAME_MAX:
         mark = f"-{_short_hash(wanted)}"
-        return name[: SESSION_NAME_LONGEST - len(mark)] + mark
+        return name[: aws.SESSION_NAME_MAX - len(mark)] + mark
     return name.ljust(2, "-")
 
 
@@ -92,3 +93,49 @@ def _short_hash(text: str) -> str:
     from hashlib import sha256
 
     return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:10]
+
+
+# What a token says of itself, unverified. Imports are late: commands that start with every SDK call
+# read this module.
+
+_LATEST_S = 221845392000  # the year 9000
+
+
+def jwt_payload(jwt: str) -> Mapping[str, object] | None:
+    """Return the claims of a JWT of three parts, unverified; None for everything else.
+
+    Source: namespace-api 3.1, 4.2, 12.
+    """
+    from base64 import urlsafe_b64decode
+
+    if not re.fullmatch(r"[\w-]+\.[\w-]+\.[!-~]*", jwt, re.ASCII):
+        return None
+    part = jwt.split(".")[1]
+    try:
+        return json_object(urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    except ValueError:
+        return None
+
+
+def json_object(text: bytes | str) -> Mapping[str, object] | None:
+    """Return the JSON object in *text*; None for anything else, bottomless nesting included."""
+    import json
+
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def numeric_date(value: object) -> datetime | None:
+    """Return the instant of a JWT's NumericDate, also a fractional or quoted one."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        since_1970_s = float(value)
+    except (ValueError, OverflowError):
+        return None
+    if not abs(since_1970_s) < float("inf"):
+        return None
+    return datetime.fromtimestamp(min(max(since_1970_s, 0.0), _LATEST_S), UTC)

@@ -5,6 +5,7 @@ Source: sdk-client-contract C-79 to C-86.
 
 from __future__ import annotations
 
+from broker import aws
 from broker.cli.errors import Failure, Misuse
 
 TYPE_CHECKING = False
@@ -12,19 +13,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
-DEFAULT_IMDS = "http://169.254.169.254"
-KEPT_FROM_PROXIES = (
-    "169.254.169.254",
-    "169.254.170.2",
-    "169.254.170.23",
-    "fd00:ec2::254",
-    "fd00:ec2::23",
-    "127.0.0.1",
-    "localhost",
-    "::1",
-)
+DEFAULT_IMDS = f"http://{aws.METADATA_HOST}"
+KEPT_FROM_PROXIES = (*aws.METADATA_HOSTS, "127.0.0.1", "localhost", "::1")
 # C-82: what every client takes, most widely taken first.
-CONTAINER_HOSTS = ("127.0.0.1", "169.254.170.2", "169.254.170.23", "[::1]", "[fd00:ec2::23]")
+CONTAINER_HOSTS = (
+    "127.0.0.1",
+    aws.CONTAINER_HOST,
+    aws.POD_HOST,
+    "[::1]",
+    f"[{aws.POD_HOST_V6}]",
+)
 
 STAND_BEFORE_US = (
     "AWS_ACCESS_KEY_ID",

@@ -3,14 +3,13 @@
 import json
 import os
 import stat
-from base64 import urlsafe_b64decode
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import datetime, timedelta
 
 from broker.cli.errors import Failure, Misuse
+from broker.credentials import json_object, jwt_payload, numeric_date
 from broker.files.private import write_private
 
 TOKEN_FILE = "token.json"  # noqa: S105 - the name of a file
@@ -105,30 +104,12 @@ def found_in(content: bytes, path: str) -> Found:
 
 def found_token(token: str) -> Found:
     """Return the claims of a token with its prefix. One that cannot be read is as good as none."""
-    claims = claims_of(token.partition("_")[2])
-    tenant_id, ends = claims.get("tenant_id"), claims.get("exp")
-    expires_at = None
-    with suppress(TypeError, ValueError, OverflowError, OSError):
-        expires_at = datetime.fromtimestamp(float(ends), UTC) if ends is not None else None
-    return Found(tenant_id=tenant_id if isinstance(tenant_id, str) else None, expires_at=expires_at)
-
-
-def claims_of(jwt: str) -> Mapping[str, Any]:
-    parts = jwt.split(".")
-    if len(parts) != 3:
-        return {}
-    try:
-        return json_object(urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))) or {}
-    except ValueError:
-        return {}
-
-
-def json_object(content: bytes) -> dict[str, Any] | None:
-    try:
-        value = json.loads(content)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
+    claims = jwt_payload(token.partition("_")[2]) or {}
+    tenant_id = claims.get("tenant_id")
+    return Found(
+        tenant_id=tenant_id if isinstance(tenant_id, str) else None,
+        expires_at=numeric_date(claims.get("exp")),
+    )
 
 
 def write(path: str, bearer: str) -> None:

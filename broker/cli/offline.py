@@ -5,11 +5,11 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from broker.cli.errors import Failure, Misuse
 from broker.cli.parser import Options
+from broker.clock import rfc3339
 from broker.config import Config, ConfigError, Flags, NoRole, load, load_identity, load_roles
 from broker.credentials import AwsCredentials
 from broker.lease import Lease, SourceError
@@ -179,4 +179,4 @@ def document(lease: Lease[AwsCredentials]) -> Mapping[str, Any]:
 def ends_at(lease: Lease[object]) -> str | None:
     """Return the lease's end as RFC 3339."""
     ends = lease.expires_at
-    return None if ends is None else ends.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return None if ends is None else rfc3339(ends)

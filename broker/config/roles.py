@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from broker import aws
 from broker.config import validate
 from broker.config.errors import ConfigError, shown
 from broker.config.file import below, read
@@ -89,8 +90,8 @@ def role_of(
 
 def _require_same_partition(arn: str, region: str, *, place: str) -> None:
     """A role of another partition is unknown to this region's STS."""
-    partition = arn.split(":")[1]
-    if partition != validate.partition_of(region):
+    partition = aws.partition_of(arn)
+    if partition != aws.partition_of_region(region):
         raise ConfigError(
             place, f"is in {partition}, and region {region} is not", f"set a region of {partition}"
         )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal, cast, get_args
 from urllib.parse import urlsplit
 
+from broker import aws
 from broker.access.caller import PLAIN_TOKEN
 from broker.config.errors import ConfigError, shown
 from broker.config.file import below, read_bounded, text_of
@@ -26,28 +27,15 @@ NAMES = "2 to 64 of letters, digits and _+=,.@-"
 LETTERS = "letters, digits and ._-"
 GIVE_POOL = "give its guid, or region:guid"
 CACHE_OF_NSC = "token.cache"
-ACCOUNT_ID = r"\d{12}"
-PARTITION = r"aws(?:-[a-z]+){0,2}"
-ROLE_ARN = re.compile(
-    rf"arn:(?P<partition>{PARTITION}):iam::(?P<account>{ACCOUNT_ID}):"
-    r"role/(?:[!-~]{1,510}/)?(?P<name>[\w+=,.@-]{1,64})",
-    re.ASCII,
-)
-POLICY_ARN = re.compile(
-    rf"arn:{PARTITION}:iam::(?:aws|{ACCOUNT_ID}):policy/(?:[!-~]{{1,510}}/)?[\w+=,.@-]{{1,128}}",
-    re.ASCII,
-)
-REGION = re.compile(r"[a-z]{2,5}(?:-[a-z]+){1,3}-\d{1,2}", re.ASCII)
+ROLE_ARN = re.compile(aws.ROLE_ARN, re.ASCII)
+POLICY_ARN = re.compile(aws.POLICY_ARN, re.ASCII)
+REGION = re.compile(aws.REGION, re.ASCII)
 ZONE_AFTER_REGION = re.compile(r"(?:-[a-z]+-\d{1,2})?[a-z]", re.ASCII)
 POLICY_TEXT = re.compile(r"[\t\n\r\x20-\xff]*")
 HOST_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252}[A-Za-z0-9_])?")
 
 IDENTITY_POOL = re.compile(r"(?:(?P<region>[^:]*):)?(?P<guid>[0-9a-fA-F-]{1,55})")
 
-POLICY_CHARACTERS = 2048
-POLICY_ARNS = 10
-TAGS = 50
-WEB_IDENTITY_SHORTEST_S, WEB_IDENTITY_LONGEST_S = 60, 3600
 
 # What is often given where a role's ARN is wanted, and why it is not one.
 MISTAKEN_ARNS = {
@@ -59,16 +47,6 @@ MISTAKEN_ARNS = {
     "group": "is the ARN of a group; a web identity can only assume a role",
     "policy": "is the ARN of a policy, not of a role",
     "root": "is the ARN of an account; a web identity can only assume a role",
-}
-
-PARTITION_PREFIXES = {
-    "cn-": "aws-cn",
-    "us-gov-": "aws-us-gov",
-    "us-iso-": "aws-iso",
-    "us-isob-": "aws-iso-b",
-    "eu-isoe-": "aws-iso-e",
-    "us-isof-": "aws-iso-f",
-    "eusc-": "aws-eusc",
 }
 
 
@@ -109,8 +87,8 @@ def role_arn(text: str, *, place: str) -> str:
     if len(text) <= 2048 and ROLE_ARN.fullmatch(text):
         return text
     parts = text.strip().split(":", 5)
-    account = parts[4] if len(parts) == 6 and re.fullmatch(ACCOUNT_ID, parts[4]) else "ACCOUNT"
-    partition = parts[1] if len(parts) == 6 and re.fullmatch(PARTITION, parts[1]) else "aws"
+    account = parts[4] if len(parts) == 6 and re.fullmatch(aws.ACCOUNT_ID, parts[4]) else "ACCOUNT"
+    partition = parts[1] if len(parts) == 6 and re.fullmatch(aws.PARTITION, parts[1]) else "aws"
     kind = parts[5].split("/")[0] if len(parts) == 6 else ""
     role = parts[5].split("/")[1:2] if kind == "assumed-role" else []
     wanted = f"arn:{partition}:iam::{account}:role/{role[0] if role else 'NAME'}"
@@ -126,21 +104,13 @@ def role_arn(text: str, *, place: str) -> str:
     raise ConfigError(place, what, f"give {wanted}")
 
 
-def partition_of(region: str) -> str:
-    """Return a region's partition of AWS: the accounts and STS of others are another world."""
-    for prefix, partition in PARTITION_PREFIXES.items():
-        if region.startswith(prefix):
-            return partition
-    return "aws"
-
-
 def web_identity_s(value: int, *, place: str) -> int:
     """Return the seconds that a web identity token is good for. Source: aws-api 5."""
-    if not WEB_IDENTITY_SHORTEST_S <= value <= WEB_IDENTITY_LONGEST_S:
+    if not aws.WEB_IDENTITY_MIN_S <= value <= aws.WEB_IDENTITY_MAX_S:
         raise ConfigError(
             place,
             f"is {value}",
-            f"STS takes {WEB_IDENTITY_SHORTEST_S} to {WEB_IDENTITY_LONGEST_S}",
+            f"STS takes {aws.WEB_IDENTITY_MIN_S} to {aws.WEB_IDENTITY_MAX_S}",
         )
     return value
 
@@ -222,11 +192,11 @@ def audience(text: str, *, place: str) -> str:
 
 def policy(text: str, *, place: str) -> str:
     """Return a session policy as it is sent: a JSON object of at most 2048 characters."""
-    if not 1 <= len(text) <= POLICY_CHARACTERS:
+    if not 1 <= len(text) <= aws.POLICY_MAX:
         raise ConfigError(
             place,
             f"has {len(text)} characters",
-            f"STS takes 1 to {POLICY_CHARACTERS}, blanks included",
+            f"STS takes 1 to {aws.POLICY_MAX}, blanks included",
         )
     if not POLICY_TEXT.fullmatch(text):
         raise ConfigError(place, "has characters beyond Latin-1", "STS takes none of those")
@@ -242,8 +212,8 @@ def policy(text: str, *, place: str) -> str:
 
 def tags(pairs: Mapping[str, str], *, place: str) -> tuple[tuple[str, str], ...]:
     """Return session tags as they are sent. Source: aws-api 4."""
-    if len(pairs) > TAGS:
-        raise ConfigError(place, f"has {len(pairs)} tags", f"STS takes up to {TAGS}")
+    if len(pairs) > aws.TAGS_MAX:
+        raise ConfigError(place, f"has {len(pairs)} tags", f"STS takes up to {aws.TAGS_MAX}")
     for key, value in pairs.items():
         if not 1 <= len(key) <= 128 or len(value) > 256 or not all(map(fits_tag, key + value)):
             raise ConfigError(
@@ -260,8 +230,8 @@ def fits_tag(character: str) -> bool:
 
 
 def policy_arns(arns: Sequence[str], *, place: str) -> tuple[str, ...]:
-    if len(arns) > POLICY_ARNS:
-        raise ConfigError(place, f"has {len(arns)} ARNs", f"STS takes up to {POLICY_ARNS}")
+    if len(arns) > aws.POLICY_ARNS_MAX:
+        raise ConfigError(place, f"has {len(arns)} ARNs", f"STS takes up to {aws.POLICY_ARNS_MAX}")
     for index, arn in enumerate(arns):
         if len(arn) > 2048 or not POLICY_ARN.fullmatch(arn):
             raise ConfigError(

@@ -6,19 +6,11 @@ from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Literal, Protocol
 
+from broker.aws import METADATA_HOSTS
+
 Objection = Literal["host", "browser", "forwarded"]
 
-# Source: sdk-client-contract C-1, C-2.
-METADATA_ADDRESSES = frozenset(
-    ip_address(address)
-    for address in (
-        "169.254.169.254",
-        "169.254.170.2",
-        "169.254.170.23",
-        "fd00:ec2::254",
-        "fd00:ec2::23",
-    )
-)
+METADATA_ADDRESSES = frozenset(map(ip_address, METADATA_HOSTS))
 BROWSERS_SEND = frozenset({"origin", "referer"})
 PROXIES_SEND = frozenset({"x-forwarded-for", "forwarded", "via"})
 

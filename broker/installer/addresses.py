@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from broker.aws import METADATA_HOST, METADATA_HOST_V6
+
 PORT: Final = 80
 ANSWER_LIMIT_S: Final = 1.0
 RECORD: Final = "added"
@@ -33,8 +35,10 @@ class MetadataAddress:
 # Neither must become the source of what this host sends elsewhere: the one by its scope, the other
 # by being deprecated from its first moment.
 ADDRESSES: Final = (
-    MetadataAddress("169.254.169.254", ("169.254.169.254/32", "scope", "host"), wanted=True),
-    MetadataAddress("fd00:ec2::254", ("fd00:ec2::254/128", "preferred_lft", "0"), wanted=False),
+    MetadataAddress(METADATA_HOST, (f"{METADATA_HOST}/32", "scope", "host"), wanted=True),
+    MetadataAddress(
+        METADATA_HOST_V6, (f"{METADATA_HOST_V6}/128", "preferred_lft", "0"), wanted=False
+    ),
 )
 
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any, Final
 
+from broker import aws
 from broker.clock import Clock
 from broker.lease import SourceError, Unavailable, backoff_s
 from broker.setup.aws_errors import sorted_setup_fault
-from broker.setup.wanted import GLOBAL_REGIONS
 from broker.sources.aws.credential_chain import (
     CredentialChain,
     ResolvedCredentials,
@@ -97,7 +97,7 @@ class AwsApi:
         """Return whose identity this is. Raises as `call`."""
         told = await self.call("sts", "GetCallerIdentity")
         arn = str(told.get("Arn", ""))
-        partition = arn.split(":")[1] if arn.startswith("arn:") else "aws"
+        partition = aws.partition_of(arn)
         return Caller(account=str(told.get("Account", "")), partition=partition, arn=arn)
 
     async def _called(
@@ -169,7 +169,7 @@ def services_in(region: str, endpoints: Endpoints, *, partition: str) -> Mapping
             title="IAM",
             endpoint_named_by="AWS_ENDPOINT_URL_IAM",
             endpoint=endpoints.iam,
-            region=GLOBAL_REGIONS.get(partition, region),
+            region=aws.IAM_REGIONS.get(partition, region),
         ),
         Service(
             name="sts",

@@ -7,6 +7,7 @@ import json
 import re
 from urllib.parse import urlsplit
 
+from broker import aws
 from broker.config import validate
 from broker.config.errors import ConfigError, shown
 from broker.setup.wanted import Document
@@ -15,7 +16,6 @@ ROLE_NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
 POLICY_NAME = re.compile(r"[\w+=,.@-]{1,128}", re.ASCII)
 WORKSPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 SUBJECT_CHARACTERS = 255
-SHORTEST_SESSION_S, LONGEST_SESSION_S = 3600, 43200
 INLINE_POLICY_CHARACTERS = 10_240
 """All inline policies of a role together, blanks not counted. Source: IAM quotas."""
 
@@ -98,7 +98,7 @@ def issuer(text: str, *, place: str) -> str:
 
 
 def account(text: str, *, place: str) -> str:
-    if not re.fullmatch(validate.ACCOUNT_ID, text, re.ASCII):
+    if not re.fullmatch(aws.ACCOUNT_ID, text, re.ASCII):
         raise ConfigError(place, f"is {shown(text)}, which is no account", "give its 12 digits")
     return text
 
@@ -129,11 +129,11 @@ def same_partition(arns: tuple[str, ...], partition: str, *, place: str) -> None
 def max_session_duration_s(seconds: float | None, *, place: str) -> int | None:
     if seconds is None:
         return None
-    if not SHORTEST_SESSION_S <= seconds <= LONGEST_SESSION_S or seconds != int(seconds):
+    if not aws.MAX_SESSION_MIN_S <= seconds <= aws.MAX_SESSION_MAX_S or seconds != int(seconds):
         raise ConfigError(
             place,
             f"is {seconds:g}",
-            f"IAM takes {SHORTEST_SESSION_S} to {LONGEST_SESSION_S} whole seconds",
+            f"IAM takes {aws.MAX_SESSION_MIN_S} to {aws.MAX_SESSION_MAX_S} whole seconds",
         )
     return int(seconds)
 

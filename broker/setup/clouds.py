@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from broker import aws
 from broker.clock import Clock
-from broker.config import validate
 from broker.config.errors import ConfigError
 from broker.setup.aws_api import NO_REGION, AwsApi, Caller, Endpoints, aws_api, models
 from broker.setup.wanted import Place
@@ -62,7 +62,7 @@ async def opened_aws(said: Aws, *, clock: Clock) -> AsyncIterator[OpenedAws]:
             chain=chain,
             clock=clock,
             region=region,
-            partition=validate.partition_of(region),
+            partition=aws.partition_of_region(region),
             endpoints=said.endpoints,
             ca_bundle=said.ca_bundle,
         ) as api:

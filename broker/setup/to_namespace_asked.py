@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from broker import aws
 from broker.config import validate
 from broker.config.errors import ConfigError, shown
 from broker.setup import checks as setup_checks
@@ -20,9 +21,7 @@ from broker.setup.wanted import Document
 from broker.sources.aws.web_identity import ALGORITHM, AUDIENCE, DURATION_S
 
 _POOL_NAME = re.compile(r"[\w\s+=,.@-]{1,128}")
-_SUBJECT = re.compile(
-    rf"arn:{validate.PARTITION}:iam::{validate.ACCOUNT_ID}:(?:role|user)/[!-~]+", re.ASCII
-)
+_SUBJECT = re.compile(rf"arn:{aws.PARTITION}:iam::{aws.ACCOUNT_ID}:(?:role|user)/[!-~]+", re.ASCII)
 _DURATION = re.compile(r"(?P<number>[0-9]{1,9})(?P<unit>[smhd]?)")
 _UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _GRANT_MEMBERS = ("resource_type", "resource_id", "actions")

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Final, TypeVar
+from typing import TypeVar
+
+from broker import aws
 
 Document = Mapping[str, object]
 """A JSON object, such as an IAM policy."""
@@ -17,14 +19,6 @@ W = TypeVar("W")
 
 TAG_KEY, TAG_VALUE = "managed-by", "namespace-broker"
 """On every provider, role and pool that we make: by it we know what is ours to take back."""
-
-GLOBAL_REGIONS: Final[Mapping[str, str]] = {
-    "aws": "us-east-1",
-    "aws-cn": "cn-north-1",
-    "aws-us-gov": "us-gov-west-1",
-}
-"""By partition, the region that IAM is signed for: it has one address in each. Source: aws-api 2.2,
-6."""
 
 ISSUER_OF_THE_ACCOUNT = "<issuer of the account>"
 POOL_ID = "<id of the pool>"
@@ -42,12 +36,11 @@ class Place:
     workspace: str
 
     def role_arn(self, name: str) -> str:
-        return f"arn:{self.partition}:iam::{self.account}:role/{name}"
+        return aws.role_arn(name, account=self.account, partition=self.partition)
 
     def provider_arn(self, url: str) -> str:
         """Return the ARN of the OIDC provider for the issuer *url*. Source: aws-api 6.2."""
-        host = url.removeprefix("https://")
-        return f"arn:{self.partition}:iam::{self.account}:oidc-provider/{host}"
+        return aws.oidc_provider_arn(url, account=self.account, partition=self.partition)
 
     def pool_arn(self, pool_id: str) -> str:
         """Return the ARN of the identity pool ``region:guid``."""

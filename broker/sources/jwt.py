@@ -1,21 +1,16 @@
 """Read what a token says of itself, believing none of it. Pure; errors never hold the token."""
 
-import base64
-import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
-from broker.credentials import NamespaceToken
+from broker.credentials import NamespaceToken, jwt_payload, numeric_date
 from broker.lease import Lease
 
 _SELF_DESCRIBING = ("nsct_", "nscw_")
 _OPAQUE = "nsrt_"
 _SESSION = "st_"
-
-_LATEST = datetime(9000, 1, 1, tzinfo=UTC)
 
 
 class InvalidToken(ValueError):
@@ -44,30 +39,18 @@ def parse_claims(jwt: str) -> Claims:
     Source: namespace-api 3.1, 4.2, 12.
     """
     payload = jwt_payload(jwt)
+    if payload is None:
+        raise InvalidToken("is not a JWT of three parts whose payload is a JSON object")
     audience = payload.get("aud")
     return Claims(
-        issued_at=_instant(payload.get("iat")),
-        expires_at=_instant(payload.get("exp")),
+        issued_at=numeric_date(payload.get("iat")),
+        expires_at=numeric_date(payload.get("exp")),
         tenant_id=text_field(payload, "tenant_id"),
         instance_id=text_field(payload, "instance_id"),
         issuer=text_field(payload, "iss"),
         subject=text_field(payload, "sub"),
         audiences=_texts(audience if isinstance(audience, list) else [audience]),
     )
-
-
-def jwt_payload(jwt: str) -> Mapping[str, object]:
-    """Return every claim of a JWT without prefix, unverified.
-
-    Raises:
-        InvalidToken: As `parse_claims`.
-    """
-    if not re.fullmatch(r"[\w-]+\.[\w-]+\.[!-~]*", jwt, re.ASCII):
-        raise InvalidToken("is not a JWT of three parts")
-    payload = json_object(_decoded(jwt.split(".")[1]))
-    if payload is None:
-        raise InvalidToken("is a JWT whose payload is no JSON object")
-    return payload
 
 
 def bearer_lease(bearer: str, *, now: datetime) -> Lease[NamespaceToken]:
@@ -135,15 +118,6 @@ def issued_at_of(claims: Claims, *, now: datetime) -> datetime:
     return now if claims.issued_at is None else min(claims.issued_at, now)
 
 
-def json_object(text: bytes | str) -> Mapping[str, object] | None:
-    """Return the JSON object in *text*; None for everything else, bottomless nesting included."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
 def text_field(document: Mapping[str, object], *keys: str) -> str | None:
     """Return the first of *keys* in *document* that is a text and not empty."""
     found = (document.get(key) for key in keys)
@@ -162,26 +136,6 @@ def span(life: timedelta) -> str:
 def _require_visible(token: str) -> None:
     if not re.fullmatch(r"[!-~]+", token):
         raise InvalidToken("is empty, or holds whitespace or other characters that tokens have not")
-
-
-def _decoded(part: str) -> bytes:
-    try:
-        return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
-    except ValueError:
-        return b""
-
-
-def _instant(seconds: object) -> datetime | None:
-    """Return a NumericDate, whole or fractional; a quoted number passes too."""
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float | str):
-        return None
-    try:
-        since_1970_s = float(seconds)
-    except (ValueError, OverflowError):
-        return None
-    if not math.isfinite(since_1970_s):
-        return None
-    return datetime.fromtimestamp(min(max(since_1970_s, 0.0), _LATEST.timestamp()), UTC)
 
 
 def _texts(values: Sequence[object]) -> tuple[str, ...]:

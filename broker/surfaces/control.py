@@ -17,7 +17,7 @@ from broker.keeper import Keeper, Status
 from broker.lease import NotReady
 from broker.surfaces.documents import credentials_document, handed_out
 from broker.surfaces.namespace import TokenSpecSigner, handed_token, token_spec
-from broker.surfaces.ops import json_answer, lease_facts, lease_named, readiness, rfc3339
+from broker.surfaces.ops import json_answer, lease_facts, lease_named, readiness, rfc3339_or_none
 
 Query = Mapping[str, str]
 """What stands in the query."""
@@ -178,11 +178,11 @@ class Control:
             "roles": sorted(self._roles),
             "leases": [{**lease_facts(status), "reason": status.reason} for status in statuses],
             "last_used": {
-                role: {**use, "at": rfc3339(use["at"]), "user": self._user(use["uid"])}
+                role: {**use, "at": rfc3339_or_none(use["at"]), "user": self._user(use["uid"])}
                 for role, use in self._usage.last_used().items()
             },
             "rules": [
-                {**rule, "last_matched_at": rfc3339(rule["last_matched_at"])}
+                {**rule, "last_matched_at": rfc3339_or_none(rule["last_matched_at"])}
                 for rule in self._usage.rule_matches()
             ],
         }
@@ -257,7 +257,7 @@ class Control:
             "identity": name,
             "token": token.bearer if name in grant.namespace_tokens else None,
             "kind": token.bearer.partition("_")[0],
-            "expires_at": rfc3339(lease.expires_at),
+            "expires_at": rfc3339_or_none(lease.expires_at),
             "tenant_id": token.tenant_id,
             "instance_id": token.instance_id,
         }
@@ -273,7 +273,7 @@ class Control:
             lease = self._id_tokens[audience].current(now=now)
         except NotReady as reason:
             return problem(404, "not-ready", str(reason), route="id-token")
-        document = {"token": lease.value.jwt, "expires_at": rfc3339(lease.expires_at)}
+        document = {"token": lease.value.jwt, "expires_at": rfc3339_or_none(lease.expires_at)}
         issued = handed_token("id-token", lease)
         return json_answer(200, document, route="id-token", issued=issued, rule=grant.rule)
 

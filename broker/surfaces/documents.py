@@ -10,6 +10,8 @@ from http import HTTPStatus
 from types import MappingProxyType
 from typing import Protocol
 
+from broker import aws
+from broker.clock import rfc3339
 from broker.credentials import AwsCredentials
 from broker.http.message import Answer, Issued
 from broker.lease import Lease, NotReady
@@ -46,14 +48,6 @@ def handed_out(lease: Lease[AwsCredentials]) -> Issued:
         key_id_last4=lease.value.access_key_id[-4:],
         expires_at=lease.expires_at,
     )
-
-
-def rfc3339(instant: datetime) -> str:
-    """Return *instant* in the one form that every client reads, rounded down.
-
-    Source: sdk-client-contract C-44.
-    """
-    return instant.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def ec2_json(members: Mapping[str, object]) -> bytes:
@@ -106,7 +100,7 @@ def iam_info(lease: Lease[AwsCredentials], *, role: str, now: datetime) -> bytes
 
     Source: sdk-client-contract C-16, C-60.
     """
-    partition = lease.value.role_arn.split(":")[1]
+    partition = aws.partition_of(lease.value.role_arn)
     profile = f"arn:{partition}:iam::{lease.value.account_id}:instance-profile/{role}"
     return ec2_json(
         {

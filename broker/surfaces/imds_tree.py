@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from hashlib import sha256
 
-from broker.surfaces.documents import ec2_json, rfc3339
+from broker import aws
+from broker.clock import rfc3339
+from broker.surfaces.documents import ec2_json
 
 # Source: sdk-client-contract C-14; the dates are the public versions of EC2's own service.
 FIRST_DATED = date(2007, 1, 19)
@@ -120,7 +122,7 @@ def _known(name: str, text: str | None) -> dict[str, str]:
 def _regional(instance: Instance) -> Tree:
     if instance.region is None or instance.zone is None:
         return {}
-    china, government = instance.region.startswith("cn-"), instance.region.startswith("us-gov-")
+    partition = aws.partition_of_region(instance.region)
     return {
         "placement": {
             "availability-zone": instance.zone,
@@ -128,8 +130,8 @@ def _regional(instance: Instance) -> Tree:
             "region": instance.region,
         },
         "services": {
-            "domain": "amazonaws.com.cn" if china else "amazonaws.com",
-            "partition": "aws-cn" if china else "aws-us-gov" if government else "aws",
+            "domain": aws.DNS_SUFFIXES[partition][0],
+            "partition": partition,
         },
     }
 

@@ -15,6 +15,7 @@ from urllib.parse import parse_qs
 
 from broker.access.caller import Caller, Grant
 from broker.access.rules import Rules
+from broker.clock import rfc3339
 from broker.credentials import IdToken, NamespaceToken
 from broker.files.private import read_private, write_private
 from broker.http.guard import Guard
@@ -22,7 +23,7 @@ from broker.http.message import Answer, Issued, Kind, Request
 from broker.lease import Lease, NotReady
 from broker.surfaces.container import Container, admission, bearer
 from broker.surfaces.container_tokens import ContainerTokens
-from broker.surfaces.documents import problem, rfc3339
+from broker.surfaces.documents import problem
 
 MASTER_BYTES = 32
 UID_BYTES = 4

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from broker.access.caller import Caller
+from broker.clock import rfc3339
 from broker.http.guard import Guard
 from broker.http.message import Answer, Request
 from broker.keeper import Keeper, Status
@@ -35,14 +36,14 @@ def lease_facts(status: Status) -> dict[str, Any]:
     return {
         "name": status.name,
         "state": status.state,
-        "expires_at": rfc3339(status.expires_at),
-        "renews_at": rfc3339(status.renews_at),
+        "expires_at": rfc3339_or_none(status.expires_at),
+        "renews_at": rfc3339_or_none(status.renews_at),
         "error": status.error,
     }
 
 
-def rfc3339(at: datetime | None) -> str | None:
-    return None if at is None else at.strftime("%Y-%m-%dT%H:%M:%SZ")
+def rfc3339_or_none(at: datetime | None) -> str | None:
+    return None if at is None else rfc3339(at)
 
 
 def json_answer(status: int, document: object, **known: Any) -> Answer:

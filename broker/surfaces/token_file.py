@@ -3,16 +3,15 @@
 import asyncio
 import json
 import re
-from base64 import urlsafe_b64decode
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from broker.clock import Clock
-from broker.credentials import IdToken, NamespaceToken
+from broker.credentials import IdToken, NamespaceToken, json_object, jwt_payload, numeric_date
 from broker.files.private import PrivateFile
 from broker.keeper import NAP_S, Keeper
 from broker.lease import Lease, NotReady, backoff_s
@@ -53,7 +52,7 @@ class TokenJson:
         return json.dumps({"bearer_token": value.bearer}, separators=(",", ":")).encode("ascii")
 
     def token_in(self, content: bytes) -> str:
-        document = _json_object(content.strip() or b"{}")
+        document = json_object(content.strip() or b"{}")
         if document is None:
             raise ValueError("holds something else than a token; move it away or name another file")
         if document.get("session_token"):
@@ -82,22 +81,8 @@ class BareJwt:
 
 def end_of(token: str) -> datetime | None:
     """Return when a JWT says that it ends, whatever its prefix; None where it does not."""
-    parts = token.split(".")
-    if len(parts) != 3:
-        return None
-    try:
-        claims = _json_object(urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-        return datetime.fromtimestamp(float((claims or {})["exp"]), UTC)
-    except (KeyError, TypeError, ValueError, OverflowError, OSError):
-        return None
-
-
-def _json_object(text: bytes) -> dict[str, Any] | None:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
+    claims = jwt_payload(token)
+    return None if claims is None else numeric_date(claims.get("exp"))
 
 
 T = TypeVar("T")

@@ -11,7 +11,7 @@ from broker.clock import SystemClock
 from broker.lease import Lease, Refused, SourceError, Unavailable
 from broker.sources.aws.assume_role import StsClient
 from broker.sources.aws.credential_chain import CredentialChain
-from broker.sources.aws.web_identity import DeveloperTokenFor, IdentityPool, WebIdentityTokenFor
+from broker.sources.aws.web_identity import DeveloperTokenFor, IdentityPoolId, WebIdentityTokenFor
 from broker.sources.http_client import open_session
 from broker.sources.namespace.api import NamespaceIam
 from broker.sources.namespace.exchange import OidcExchange
@@ -181,7 +181,7 @@ async def test_of_sts_to_a_signed_call(body: bytes, status: int) -> None:
 @given(body=json_bodies | some.binary(max_size=300), status=statuses)
 async def test_of_cognito(body: bytes, status: int) -> None:
     clock = SystemClock()
-    pool = IdentityPool(region=REGION, guid="6f0a")
+    pool = IdentityPoolId(region=REGION, guid="6f0a")
     async with answering(http_answer(status, body)) as url, CredentialChain(clock=clock) as chain:
         source = DeveloperTokenFor("ws_1", pool=pool, chain=chain, clock=clock, endpoint=url)
 

@@ -281,7 +281,7 @@ GARBAGE: dict[str, tuple[bytes, str]] = {
     "truncated": (b'{"bearer_token": "nsct_', "holds no JSON object"),
     "a list": (b"[]", "holds no JSON object"),
     "bottomless": (b"[" * 500_000, "holds no JSON object"),
-    "binary": (b"\xff\xfe\x00", "is no text"),
+    "binary": (b"\xff\xfe\x00", "is not text"),
     "HTML": (b"<html></html>", "holds no JSON object"),
     "no token": (b"{}", "neither a bearer_token nor a session_token"),
     "a number": (b'{"bearer_token": 5}', "bearer_token in .* is no text"),

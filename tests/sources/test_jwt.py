@@ -7,14 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from broker.sources.jwt import (
-    InvalidToken,
-    bearer_lease,
-    json_object,
-    parse_claims,
-    session_expiry,
-    span,
-)
+from broker.credentials import json_object
+from broker.sources.jwt import InvalidToken, bearer_lease, parse_claims, session_expiry, span
 from tests.support.sources import bearer_of, jwt_of
 
 NOW = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -87,8 +81,8 @@ def test_an_end_is_any_number_of_seconds(exp: object, ends_at: datetime | None) 
         ("nsct_abc", "three parts"),
         ("nsct_a.b", "three parts"),
         ("nsct_a.b$.c", "three parts"),
-        ("nsct_a.b.c", "payload is no JSON object"),
-        ("nsct_" + jwt_of([1]), "payload is no JSON object"),
+        ("nsct_a.b.c", "payload is a JSON object"),
+        ("nsct_" + jwt_of([1]), "payload is a JSON object"),
         ("nsct_" + jwt_of({"tenant_id": "ws_1"}), "no exp claim"),
         ("<html>", "does not begin"),
     ],

@@ -132,7 +132,7 @@ async def test_a_revoked_token_that_nobody_replaces_is_refused_by_name(
         async with running(kept.identity):
             sandbox.namespace.revoke(old)
 
-            with pytest.raises(Refused, match="identity/default was not taken") as error:
+            with pytest.raises(Refused, match="identity/default was not accepted") as error:
                 await kept.fetched()
 
         assert error.value.word == "unauthenticated"

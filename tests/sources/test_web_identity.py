@@ -11,7 +11,7 @@ from broker.lease import Refused, SourceError, Unavailable
 from broker.sandbox import Sandbox
 from broker.sources.aws.credential_chain import CredentialChain
 from broker.sources.aws.token_errors import OutlivesSession
-from broker.sources.aws.web_identity import IdentityPool, parse_identity_pool
+from broker.sources.aws.web_identity import IdentityPoolId, parse_identity_pool
 from tests.support.sources import (
     REGION,
     Workload,
@@ -316,13 +316,13 @@ async def test_a_pool_may_be_named_by_its_bare_guid(workload: Workload) -> None:
 @pytest.mark.parametrize(
     ("named", "region", "pool"),
     [
-        ("6f0a-1", "eu-west-1", IdentityPool(region="eu-west-1", guid="6f0a-1")),
-        ("us-east-1:6f0a-1", "eu-west-1", IdentityPool(region="us-east-1", guid="6f0a-1")),
-        ("us-east-1:6f0a-1", None, IdentityPool(region="us-east-1", guid="6f0a-1")),
+        ("6f0a-1", "eu-west-1", IdentityPoolId(region="eu-west-1", guid="6f0a-1")),
+        ("us-east-1:6f0a-1", "eu-west-1", IdentityPoolId(region="us-east-1", guid="6f0a-1")),
+        ("us-east-1:6f0a-1", None, IdentityPoolId(region="us-east-1", guid="6f0a-1")),
     ],
 )
 def test_the_region_of_a_pool_is_its_own_else_the_identitys(
-    named: str, region: str | None, pool: IdentityPool
+    named: str, region: str | None, pool: IdentityPoolId
 ) -> None:
     assert parse_identity_pool(named, region=region) == pool
 

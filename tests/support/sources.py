@@ -22,7 +22,7 @@ from broker.sources.aws.credential_chain import CredentialChain
 from broker.sources.aws.web_identity import (
     AwsToken,
     DeveloperTokenFor,
-    IdentityPool,
+    IdentityPoolId,
     WebIdentityTokenFor,
     parse_identity_pool,
 )
@@ -280,7 +280,7 @@ class Presenting:
             iam=iam or self.iam,
             clock=self.clock,
             workspace="ws_1",
-            pool=IdentityPool(region=REGION, guid="6f0a"),
+            pool=IdentityPoolId(region=REGION, guid="6f0a"),
         )
 
 

@@ -6,6 +6,7 @@ import json
 import shlex
 from collections.abc import Mapping
 
+from broker import aws
 from broker.setup.documents import policy_of
 from broker.setup.render.draft import (
     ENABLING,
@@ -22,7 +23,6 @@ from broker.setup.render.draft import (
 )
 from broker.setup.to_namespace import POOL_NAME
 from broker.setup.wanted import (
-    GLOBAL_REGIONS,
     AttachedPolicy,
     CognitoTrust,
     Document,
@@ -95,7 +95,7 @@ def _head(draft: Draft) -> list[str]:
 def _surroundings(draft: Draft) -> str:
     # IAM is signed for one region, whichever is meant; that is said where it matters.
     place = draft.place
-    region = shlex.quote(GLOBAL_REGIONS.get(place.partition, place.region))
+    region = shlex.quote(aws.IAM_REGIONS.get(place.partition, place.region))
     lines = [f"export AWS_PAGER='' AWS_REGION={region} AWS_DEFAULT_REGION={region}"]
     if draft.profile is not None:
         # By a flag: keys in the environment would stand over AWS_PROFILE.

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from broker import aws
 from broker.credentials import IdToken, Role
 from broker.lease import Refused, SourceError, Stale, Unavailable
 from broker.sources.aws.durations import DurationTooLong
@@ -178,13 +179,15 @@ def presented(token: IdToken) -> str:
 
 def provider_arn(role: Role, token: IdToken) -> str:
     """Return the provider that has to vouch for the token in the role's account."""
-    partition = (role.arn.split(":") + [""] * 2)[1] or "aws"
-    issuer = redacted(token.issuer).removeprefix("https://")
-    return f"arn:{partition}:iam::{_account(role)}:oidc-provider/{issuer}"
+    return aws.oidc_provider_arn(
+        redacted(token.issuer),
+        account=_account(role),
+        partition=aws.partition_of(role.arn),
+    )
 
 
 def _account(role: Role) -> str:
-    return (role.arn.split(":") + [""] * 5)[4] or "unknown"
+    return aws.account_of(role.arn) or "unknown"
 
 
 def _another_region(role: Role) -> str:

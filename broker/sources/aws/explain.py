@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from broker import aws
 from broker.clock import Clock
 from broker.credentials import AwsCredentials, Role
 from broker.lease import Refused, SourceError
@@ -33,8 +34,6 @@ _GET_CALLER_IDENTITY = AwsOperation(
 _ROLE_ARN = re.compile(
     r"arn:(?P<partition>[\w-]+):iam::(?P<account>\d+):role/(?:.*/)?(?P<name>[^/]+)", re.ASCII
 )
-_IAM_REGIONS = {"aws": "us-east-1", "aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1"}
-"""IAM has one region in a partition. Source: aws-api 2.2, 6."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +115,7 @@ class IamRoleReader:
             answer = await reader.call(
                 _GET_ROLE,
                 {"RoleName": arn["name"]},
-                region=_IAM_REGIONS.get(arn["partition"], role.region),
+                region=aws.IAM_REGIONS.get(arn["partition"], role.region),
                 endpoint=self._endpoint(),
                 sorting=_sorted,
             )

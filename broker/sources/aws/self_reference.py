@@ -9,15 +9,13 @@ from pathlib import Path
 
 from yarl import URL
 
+from broker import aws
 from broker.sources.aws.profiles import Profile, SharedFiles, shared_files, words_of
 from broker.sources.http_client import is_loopback
 from broker.sources.namespace.identity import path_exists, places
 from broker.sources.namespace.token_spec import InvalidTokenSpec, parse_token_spec
 from broker.sources.redact import redacted
 
-CONTAINER_HOST = "http://169.254.170.2"
-METADATA = "http://169.254.169.254"
-METADATA_V6 = "http://[fd00:ec2::254]"
 SPEC_LIMIT_BYTES = 1 << 16
 
 
@@ -177,7 +175,7 @@ class _Chain:
     def _by_container(self) -> str | None:
         named_by = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
         if named_by in self._environ:
-            url = CONTAINER_HOST
+            url = f"http://{aws.CONTAINER_HOST}"
         else:
             named_by = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
             url = self._environ.get(named_by, "")
@@ -205,7 +203,8 @@ class _Chain:
         )
         by_v6 = self._environ.get("AWS_IMDS_USE_IPV6") or settings.get("imds_use_ipv6", "")
         is_v6 = mode.lower() == "ipv6" if mode else by_v6.lower() == "true"
-        return "the end of the AWS chain, instance metadata,", METADATA_V6 if is_v6 else METADATA
+        host = f"[{aws.METADATA_HOST_V6}]" if is_v6 else aws.METADATA_HOST
+        return "the end of the AWS chain, instance metadata,", f"http://{host}"
 
 
 def _endpoints(environ: Mapping[str, str], ours: OwnOutputs) -> str | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
+from broker import aws
 from broker.clock import Clock
 from broker.lease import Lease, Unavailable
 from broker.sources.aws.credential_chain import AwsOperation, CredentialChain
@@ -20,7 +21,6 @@ from broker.sources.jwt import Claims, InvalidToken, issued_at_of, parse_claims
 AUDIENCE: Final = "https://federation.namespaceapis.com"
 ALGORITHM: Final = "ES384"
 DURATION_S: Final = 300
-DURATION_MIN_S, DURATION_MAX_S = 60, 3600
 DEVELOPER_PROVIDER: Final = "namespace.so"
 """What the guide has. Source: guide-flows; aws-api 5, 7."""
 
@@ -100,12 +100,12 @@ class WebIdentityTokenFor:
         """Return a duration that ends before our session; one that ends too soon for any token, or
         nobody knows when, is looked up anew first."""
         left_s = await self._chain.seconds_left()
-        if left_s is None or left_s < DURATION_MIN_S + SESSION_MARGIN_S:
+        if left_s is None or left_s < aws.WEB_IDENTITY_MIN_S + SESSION_MARGIN_S:
             self._chain.forget()
             left_s = await self._chain.seconds_left()
         if left_s is None:
-            return DURATION_MIN_S
-        return max(DURATION_MIN_S, min(self._duration_s, int(left_s) - SESSION_MARGIN_S))
+            return aws.WEB_IDENTITY_MIN_S
+        return max(aws.WEB_IDENTITY_MIN_S, min(self._duration_s, int(left_s) - SESSION_MARGIN_S))
 
     async def _issued(self, duration_s: int) -> Lease[AwsToken]:
         answer = await self._chain.call(
@@ -130,7 +130,7 @@ class DeveloperTokenFor:
         self,
         workspace: str,
         *,
-        pool: "IdentityPool",
+        pool: "IdentityPoolId",
         chain: CredentialChain,
         clock: Clock,
         developer_provider: str = DEVELOPER_PROVIDER,
@@ -172,7 +172,7 @@ class DeveloperTokenFor:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IdentityPool:
+class IdentityPoolId:
     """An identity pool; its id is ``region:guid``."""
 
     region: str
@@ -183,7 +183,7 @@ class IdentityPool:
         return f"{self.region}:{self.guid}"
 
 
-def parse_identity_pool(identity_pool: str, *, region: str | None) -> IdentityPool:
+def parse_identity_pool(identity_pool: str, *, region: str | None) -> IdentityPoolId:
     """Return the pool that a bare guid, or ``region:guid``, names; its own region stands over
     *region*.
 
@@ -197,7 +197,7 @@ def parse_identity_pool(identity_pool: str, *, region: str | None) -> IdentityPo
         raise ValueError("is no identity pool; give its guid, or region:guid")
     if not (found[1] or region):
         raise ValueError("names no region, and none is set; give region:guid, or a region")
-    return IdentityPool(region=str(found[1] or region), guid=found[2])
+    return IdentityPoolId(region=str(found[1] or region), guid=found[2])
 
 
 def _token_in(answer: Mapping[str, Any], member: str, *, of: str, clock: Clock) -> Lease[AwsToken]:

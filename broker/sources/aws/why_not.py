@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 
 from broker import policy
-from broker.credentials import IdToken, Role
+from broker.credentials import IdToken, Role, jwt_payload
 from broker.lease import Refused
 from broker.sources.aws.errors import RoleRefused, presented, provider_arn
 from broker.sources.aws.explain import RoleDocument
-from broker.sources.jwt import InvalidToken, jwt_payload
 from broker.sources.redact import redacted
 
 _LONGEST = 1200
@@ -46,10 +45,7 @@ def _why(found: RoleDocument, role: Role, token: IdToken) -> str:
 
 def _claims(token: IdToken) -> Mapping[str, object]:
     known = {"iss": token.issuer, "sub": token.subject, "aud": token.audience}
-    try:
-        return {**known, **jwt_payload(token.jwt)}
-    except InvalidToken:
-        return known
+    return {**known, **(jwt_payload(token.jwt) or {})}
 
 
 def _cut(reason: str) -> str:

@@ -8,9 +8,10 @@ import aiohttp
 from yarl import URL
 
 from broker import __version__
+from broker.credentials import json_object
 from broker.lease import Unavailable
 from broker.sources.http_client import ATTEMPT_LIMIT_S, HttpResponse, origin, send_request
-from broker.sources.jwt import json_object, text_field
+from broker.sources.jwt import text_field
 from broker.sources.namespace.errors import api_error
 
 API_VERSION = 162

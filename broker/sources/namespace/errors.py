@@ -8,9 +8,10 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import unquote
 
+from broker.credentials import json_object
 from broker.lease import Refused, SourceError, Stale, Unavailable
 from broker.sources.http_client import HttpResponse
-from broker.sources.jwt import json_object, text_field
+from broker.sources.jwt import text_field
 from broker.sources.redact import redacted
 
 CODES: Final[Mapping[str, int]] = {

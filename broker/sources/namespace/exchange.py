@@ -20,7 +20,7 @@ from broker.sources.aws.web_identity import (
     DURATION_S,
     AwsToken,
     DeveloperTokenFor,
-    IdentityPool,
+    IdentityPoolId,
     WebIdentityTokenFor,
     parse_identity_pool,
 )
@@ -214,7 +214,7 @@ class CognitoExchange(_FreshlyExchanged):
         iam: NamespaceIam,
         clock: Clock,
         workspace: str,
-        pool: IdentityPool,
+        pool: IdentityPoolId,
     ) -> None:
         super().__init__(token, clock=clock, tenant_id=workspace)
         self._iam = iam

@@ -11,11 +11,11 @@ import aiohttp
 from yarl import URL
 
 from broker.clock import Clock
-from broker.credentials import NamespaceToken
+from broker.credentials import NamespaceToken, json_object
 from broker.files.external import HalfWritten, read_text, read_when_complete
 from broker.lease import Lease, Refused, Stale, Unavailable
 from broker.sources.http_client import HttpResponse, may_be_plain, origin, send_request
-from broker.sources.jwt import InvalidToken, bearer_lease, json_object, session_expiry, span
+from broker.sources.jwt import InvalidToken, bearer_lease, session_expiry, span
 from broker.sources.namespace.api import NamespaceIam
 from broker.sources.namespace.token_spec import InvalidTokenSpec, TokenSpec, parse_token_spec
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 from yarl import URL
 
+from broker.credentials import json_object
 from broker.sources.http_client import may_be_plain
-from broker.sources.jwt import json_object, text_field
+from broker.sources.jwt import text_field
 
 
 class InvalidTokenSpec(ValueError):

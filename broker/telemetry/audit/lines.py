@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from broker.access.caller import Caller
+from broker.clock import rfc3339
 from broker.http.message import Answer, Exchange, Kind
 
 LONGEST = 200
@@ -137,7 +138,7 @@ def line_of(entry: Entry, *, holder: Holder = UNKNOWN) -> bytes:
             "address": _cut(caller.address),
             "user_agent": _cut(entry.user_agent),
             "key_id_last4": None if entry.key_id_last4 is None else entry.key_id_last4[-4:],
-            "expires_at": None if entry.expires_at is None else _second(entry.expires_at),
+            "expires_at": None if entry.expires_at is None else rfc3339(entry.expires_at),
             "reason": _cut(entry.reason),
         }
     )
@@ -164,7 +165,3 @@ def _cut(text: str | None) -> str | None:
 
 def _time(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _second(at: datetime) -> str:
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from broker import aws
 from broker.cli.commands.setup.flags import CHANGING, RENDERING, SETTING_UP, TO_AWS, VERIFYING
 from broker.cli.commands.setup.render import command_line, form_of, written
 from broker.cli.commands.setup.workflow import (
@@ -26,7 +27,6 @@ from broker.cli.parser import Options
 from broker.clock import SystemClock
 from broker.config import ConfigError, RoleConfig
 from broker.config.file import read_bounded, text_of
-from broker.config.validate import partition_of
 from broker.credentials import AwsCredentials, Role
 from broker.lease import Lease, Refused
 from broker.setup import checks, to_aws
@@ -182,7 +182,7 @@ def draft_of(options: Options) -> Draft:
     account, region = checked(lambda: account_of(options)), checked(lambda: region_of(options))
     place = Place(
         account=str(account),
-        partition=partition_of(region or NO_REGION),
+        partition=aws.partition_of_region(region or NO_REGION),
         region=region or NO_REGION,
         workspace=workspace,
     )

@@ -4,6 +4,7 @@ import os
 import shlex
 from dataclasses import dataclass, replace
 
+from broker import aws
 from broker.cli.commands.setup.flags import CHANGING, RENDERING, SETTING_UP, TO_NAMESPACE, VERIFYING
 from broker.cli.commands.setup.render import command_line, form_of, written
 from broker.cli.commands.setup.workflow import (
@@ -27,7 +28,6 @@ from broker.config import (
     IdentityConfig,
     load_identity,
 )
-from broker.config.validate import partition_of
 from broker.lease import Refused
 from broker.setup import checks
 from broker.setup.apply import make
@@ -185,7 +185,7 @@ def draft_of(options: Options) -> Draft:
     region = in_pool or checked(lambda: region_of(options)) or NO_REGION
     place = Place(
         account=account,
-        partition=partition_of(region),
+        partition=aws.partition_of_region(region),
         region=region,
         workspace=workspace,
     )
