@@ -21,8 +21,10 @@ class SharedTime:
         self._tell()
 
     def as_suspended(self) -> dict[str, str]:
-        """Return the environment of a process whose monotonic clock stands still meanwhile, as a
-        suspended or thawed machine's does."""
+        """Return the environment of a process whose monotonic clock stands still.
+
+        That is what a suspended or thawed machine's does.
+        """
         return {**self.as_running(), "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
 
     def as_running(self) -> dict[str, str]:

@@ -35,8 +35,10 @@ CLIENTS = (BOTO3, AIOBOTOCORE, AWS_CLI, AWSCRT, OBSTORE)
 
 
 def environment_of(client: Client, world: World, surface: str) -> dict[str, str]:
-    """Return what *client* has here. The CRT and Rust count the age of keys by the monotonic clock,
-    so for them that one moves too."""
+    """Return the environment of *client* here.
+
+    The CRT and Rust count the age of keys by the monotonic clock, so for them that one moves too.
+    """
     counts_monotonic = client in (AWSCRT, OBSTORE)
     environ = world.client_environment(surface)
     if counts_monotonic:
@@ -82,8 +84,10 @@ def wait_for_another_lease(sandbox: Sandbox, *, beside: int) -> None:
 def test_over_four_hours_every_call_of_every_client_is_signed_with_keys_that_live(
     moving_world: World, time: SharedTime, tmp_path: Path
 ) -> None:
-    """In steps of 35 minutes, so that each finds the lease past half its life, and clients with
-    keys of every age. They call before the broker has renewed, and after it."""
+    """Step by 35 minutes, so that each step finds the lease past half its life.
+
+    Clients then hold keys of every age. They call before the broker has renewed, and after it.
+    """
     sandbox = moving_world.sandbox
     with ExitStack() as stack:
         programs = []

@@ -29,8 +29,9 @@ def asked_of_imds(broker: BrokerProcess) -> set[tuple[str, str]]:
 def asked_after_a_restart(
     client: Client, *, sandbox: Sandbox, time: SharedTime, folder: Path
 ) -> set[tuple[str, str]]:
-    """Let *client* call, kill the broker, start it again in its place, let the client's keys end,
-    and let it call again. Return what the second broker was asked.
+    """Let *client* call, restart the broker, expire the client's keys, and let it call again.
+
+    Return what the second broker was asked.
 
     Raises:
         AssertionError: The second call was not signed with keys of the second broker.

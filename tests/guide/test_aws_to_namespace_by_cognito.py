@@ -17,7 +17,7 @@ REGION = "eu-central-1"
 
 
 def exchange(region: str, pool: str, tenant_id: str = "ws_1") -> tuple[str, ...]:
-    """The flags of `nsc auth exchange-aws-cognito-token`, after ours."""
+    """Return the flags of `nsc auth exchange-aws-cognito-token`, after ours."""
     flags = ("--aws_region", region, "--identity_pool", pool, "--tenant_id", tenant_id)
     return ("login", "--via", "cognito", *flags)
 

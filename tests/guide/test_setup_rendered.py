@@ -1,5 +1,4 @@
-"""What `setup --render` prints: its script leaves the account as the command itself does, and
-nothing that is rendered asks a cloud."""
+"""`setup --render` asks no cloud, and its script leaves the account as the command itself does."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -56,7 +55,7 @@ def nobody(sandbox: Sandbox, tmp_path: Path) -> Machine:
 
 
 def machine_in(world: Sandbox, home: Path) -> Machine:
-    """A machine on which there is the AWS CLI, and no nsc, whatever this one has."""
+    """Return a machine on which there is the AWS CLI and no nsc, whatever this one has."""
     programs = home / "programs"
     programs.mkdir(parents=True)
     (programs / "aws").symlink_to(SCRIPTS / "aws")
@@ -66,7 +65,7 @@ def machine_in(world: Sandbox, home: Path) -> Machine:
 
 
 def administered(world: Sandbox, home: Path) -> Machine:
-    """A machine with the keys of somebody who may do everything, in an account with one role."""
+    """Return a machine with an administrator's keys, in an account with one role."""
     world.aws.add_role("builder", trust_policy=EC2_TRUST_POLICY)
     login = world.namespace.inline_token_spec(world.namespace.tenant_token())
     keys = world.administrator_environment()

@@ -291,8 +291,10 @@ def test_on_ctrl_c_it_says_what_was_done_and_what_was_not(sandbox: Sandbox, admi
 def interrupted_at(
     sandbox: Sandbox, operation: str, machine: Machine, *words: str
 ) -> tuple[int, str]:
-    """Run one of our commands, press Ctrl-C once it has called *operation*, and return its exit
-    code and what it said."""
+    """Run one of our commands and press Ctrl-C once it has called *operation*.
+
+    Return its exit code and output.
+    """
     with subprocess.Popen(
         [sys.executable, "-m", "broker", *words],
         env=machine.variables,

@@ -1,5 +1,7 @@
-"""The guide's first two tables, where they speak of setting up: from two empty clouds, by our
-commands, until a daemon serves a token that it got under the very trust that was made."""
+"""The set-up in the guide's first two tables, by our commands.
+
+From two empty clouds until a daemon serves a token that it got under the trust that was made.
+"""
 
 import json
 import re

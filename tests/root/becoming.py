@@ -1,5 +1,4 @@
-"""A process made by root becomes somebody else: another user, in another user namespace, in another
-cgroup."""
+"""Turn a process of root's into another user, in another user namespace, in another cgroup."""
 
 import argparse
 import ctypes
@@ -21,10 +20,10 @@ def options(*positional: str) -> argparse.ArgumentParser:
 
 
 def become(chosen: argparse.Namespace) -> None:
-    """Enter the cgroup and take on the uid; then make a cgroup of one's own and enter that; enter a
-    user namespace in which that uid, and no other, is root's.
+    """Enter the cgroup, take on the uid, and optionally a cgroup and a user namespace of its own.
 
-    Done after everything is imported: whom we become may not be able to read it.
+    In that user namespace the uid, and no other, is root's. This is done after everything is
+    imported: the new user may not be able to read it.
     """
     if chosen.cgroup is not None:
         enter(chosen.cgroup)

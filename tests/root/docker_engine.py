@@ -1,5 +1,7 @@
-"""A Docker engine of the test's own, in the network that the test is in, and programs in containers
-that see this host's files."""
+"""Run a Docker engine of the test's own, in the test's network.
+
+Programs in its containers see this host's files.
+"""
 
 import subprocess
 from collections.abc import Iterator, Mapping

@@ -87,8 +87,10 @@ def hostile_site() -> Iterator[HostileSite]:
 def visit(
     site: HostileSite, targets: Sequence[str], *flags: str, names: dict[str, str], folder: Path
 ) -> Report:
-    """Open the page in Chromium, to whom *names* are those addresses; return what it reports of
-    its *targets*."""
+    """Open the page in Chromium, to which *names* are those addresses.
+
+    Return what it reports of its *targets*.
+    """
     site.targets = targets
     mapped = ", ".join(f"MAP {name} {address}" for name, address in names.items())
     command = [

@@ -1,5 +1,7 @@
-"""A process of its own that serves IMDS at the metadata address by rules given as JSON, each with a
-`who` as in the configuration file and `roles`. Says `ready` when it does."""
+"""Serve IMDS at the metadata address, in a process of its own, by rules given as JSON.
+
+Each rule has a `who` as in the configuration file, and `roles`. Prints `ready` when it serves.
+"""
 
 import asyncio
 import json

@@ -1,5 +1,7 @@
-"""A network of the test's own, with the metadata addresses on its loopback device. The test itself
-is in there, and what it starts; nothing in there has a way out."""
+"""A network of the test's own, with the metadata addresses on its loopback device.
+
+The test itself is in it, and what it starts; nothing in it has a way out.
+"""
 
 import ctypes
 import os

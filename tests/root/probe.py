@@ -1,8 +1,7 @@
-"""A process of its own that accepts one connection and says, as JSON, who the kernel says it is,
-and which process is behind it.
+"""Accept one connection and print, as JSON, who the kernel says it is, and its process.
 
-Says its port first, or 0 of a Unix socket. Also listens on *bystander* (a port, 0 for any), on
-every address. With ``--device`` only what comes by that network device is taken; with
+Prints its port first, or 0 for a Unix socket. Also listens on *bystander* (a port, 0 for any), on
+every address. With ``--device`` only what comes by that network device is accepted; with
 ``--when-told`` it asks the kernel after a line on stdin, not at once.
 """
 

@@ -1,5 +1,7 @@
-"""A process of its own that takes one connection and makes one to *address* for it, as docker-proxy
-and ssh do. Says its own port."""
+"""Accept one connection and make one to *address* for it, as docker-proxy and ssh do.
+
+Prints its own port.
+"""
 
 import socket
 

@@ -1,5 +1,4 @@
-"""A process of its own in which boto3, with nothing configured, looks for credentials, as JSON: the
-access key, or null."""
+"""Print the access key that boto3 finds with nothing configured, as JSON, or null."""
 
 import json
 import os

@@ -57,8 +57,10 @@ def caller_seen(
     here: Sequence[str] = (),
     there: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Return what a probe says of a client: each with options of its own, each by way of a command
-    that takes it *here* or *there*."""
+    """Return what a probe says of a client.
+
+    Each has options of its own, and is started by a command that enters *here* or *there*.
+    """
     probing = [*here, *RUN, "tests.root.probe", *probe, address, str(bystander)]
     with started(probing) as server:
         port = line_from(server)
@@ -107,8 +109,10 @@ def cgroup_root() -> Path:
 
 @contextmanager
 def cgroup(path: str, *, owner: int | None = None) -> Iterator[Path]:
-    """Make a cgroup of that path, handed on to *owner* as systemd does; take away what was made,
-    and what was made below."""
+    """Make a cgroup of that path, delegated to *owner* as systemd does, for the block.
+
+    What was made, and what was made below it, is removed.
+    """
     place = cgroup_root() / path
     missing = [each for each in (place, *place.parents) if not each.exists()]
     place.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,7 @@
-"""Containers of a real Docker engine: by address where they have a network of their own, by id
-where they are in the host's."""
+"""Containers of a real Docker engine, known by address or by id.
+
+By address where they have a network of their own, by id where they are in the host's.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path

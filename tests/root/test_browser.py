@@ -1,5 +1,7 @@
-"""A page of another site, in a real browser on this host, gets nothing from any surface: neither
-by our addresses nor, as after DNS rebinding, by a name of its own that leads there."""
+"""A page of another site, in a real browser on this host, gets nothing from any surface.
+
+Neither by our addresses nor, as after DNS rebinding, by a name of its own that resolves to them.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path

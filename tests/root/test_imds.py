@@ -33,8 +33,10 @@ Ways = tuple[list[str], list[str]]
 
 @contextmanager
 def imds(*rules: tuple[Mapping[str, Any], Sequence[str]]) -> Iterator[Ways]:
-    """Serve by those rules in a network of its own; yield the way into it, and into that of a
-    neighbour who has a route to it."""
+    """Serve by those rules in a network of its own.
+
+    Yield the command that enters it, and the one that enters a neighbour's with a route to it.
+    """
     written = json.dumps([{"who": who, "roles": roles} for who, roles in rules])
     with two_networks() as (here, there):
         for way, command in (

@@ -1,5 +1,7 @@
-"""A host that several users share: each finds its own role at the plain metadata address, or
-nothing, with real SDKs in which nothing is configured."""
+"""On a shared host each user finds its own role at the plain metadata address, or nothing.
+
+With real SDKs in which nothing is configured.
+"""
 
 import json
 from collections.abc import Iterator

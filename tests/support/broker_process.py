@@ -89,8 +89,10 @@ def broker_process(
     defaults: bool = True,
     log: Path | None = None,
 ) -> Iterator[BrokerProcess]:
-    """Run the broker in *folder* against *sandbox* for the block; *log* is a file in there unless
-    given."""
+    """Run the broker in *folder* against *sandbox* for the block.
+
+    *log* is a file in there unless given.
+    """
     token_file = folder / "token.json"
     if not token_file.exists():
         sandbox.namespace.write_token_file(token_file)

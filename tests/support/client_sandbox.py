@@ -65,7 +65,7 @@ def world_of(
 
 @contextmanager
 def world_with_nothing_to_serve(sandbox: Sandbox, *, folder: Path) -> Iterator[World]:
-    """The same with a broker whose role trusts another workspace."""
+    """Yield the same with a broker whose role trusts another workspace."""
     refused = sandbox.aws.add_role("theirs", trust_policy=sandbox.guide_trust(subject="ws_2/*"))
     with world_of(sandbox, folder=folder, role_arn=refused) as world:
         yield world

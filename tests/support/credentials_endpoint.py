@@ -1,5 +1,7 @@
-"""What a machine of AWS's has its role from: instance metadata (EC2), and the container endpoint
-(ECS), on one address. Serves one set of keys; checks nobody."""
+"""Instance metadata (EC2) and the container endpoint (ECS) of a machine of AWS's, on one address.
+
+It serves one set of keys to everybody.
+"""
 
 import json
 import threading

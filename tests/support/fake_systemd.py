@@ -1,5 +1,7 @@
-"""A stand-in for systemd: listens, starts the broker with its sockets, hears it, keeps what it
-stores and hands that to the next one."""
+"""A stand-in for systemd that listens, starts the broker with its sockets, and reads its messages.
+
+It keeps what the broker stores and hands that to the next one.
+"""
 
 import array
 import os

@@ -70,8 +70,10 @@ class Machine:
         return self.runs(sys.executable, "-m", "broker", *words)
 
     def does_here(self, *words: str, typed: str | None = None) -> Done:
-        """Run one of our commands to its end in this process, which saves starting one: as
-        `does`, and with *typed* at a terminal, where somebody types that."""
+        """Run one of our commands in this process, which saves starting one.
+
+        With *typed* it runs at a terminal on which somebody types that.
+        """
         output, errors = io.StringIO(), io.StringIO()
         kept, variables, read = dict(os.environ), self.variables, sys.stdin
         os.environ.clear()

@@ -32,8 +32,10 @@ def load_defaults(
 
 
 def load_local_token(path: Path) -> str:
-    """Return the token in *path*, verbatim: when it ends is never looked at. Go reads the file so
-    on every call."""
+    """Return the token in *path* verbatim, without looking at its end.
+
+    Go reads the file so on every call.
+    """
     try:
         document = json.loads(path.read_text())
     except FileNotFoundError as error:

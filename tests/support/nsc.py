@@ -1,5 +1,6 @@
-"""nsc as a reader: which credential it picks and which token it then sends. Stands for the vendor's
-binary, to the letter of its source; logs nobody in.
+"""nsc as a reader: which credential it picks and which token it then sends.
+
+Stands for the vendor's binary, to the letter of its source.
 
 Source: namespace-api 2.3 (which credential), 3 (files), 3.2 (the cache), 4 (tokens), 5 (specs).
 """
@@ -165,8 +166,9 @@ class Nsc:
 
 
 def decoded_spec(spec: str) -> dict[str, str]:
-    """Return the spec, encoded as Go's ``RawStdEncoding`` has it: CR and LF are skipped; padding,
-    spaces and URL-safe characters are not taken.
+    """Return the spec, decoded as Go's ``RawStdEncoding`` does.
+
+    CR and LF are skipped; padding, spaces and URL-safe characters are errors.
 
     Raises:
         NotLoggedIn: It is something else.

@@ -1,5 +1,6 @@
-"""A process that keeps its memory private and waits, or another of the same user that looks at it.
-Neither is root: a test that is makes them somebody else.
+"""A process that keeps its memory private, or another of the same user that looks at it.
+
+Neither is root: a test that is root makes them another user's.
 """
 
 import ctypes

@@ -81,7 +81,7 @@ async def rpc(
 
 
 async def web_identity_token(sandbox: Sandbox, keys: IssuedKeys, **params: object) -> str:
-    """A token of the caller's account for Namespace, by STS, good but for *params*."""
+    """Return a token of the caller's account for Namespace, by STS, valid but for *params*."""
     good: dict[str, object] = {"Audience": [FEDERATION], "SigningAlgorithm": "ES384"}
     async with client("sts", sandbox, keys) as signed:
         answer = await signed.get_web_identity_token(**(good | params))
@@ -91,7 +91,7 @@ async def web_identity_token(sandbox: Sandbox, keys: IssuedKeys, **params: objec
 async def developer_token(
     sandbox: Sandbox, keys: IssuedKeys, pool_id: str, *, login: str = "ws_1", **params: object
 ) -> str:
-    """A token of an identity pool for a workspace, by Cognito."""
+    """Return a token of an identity pool for a workspace, by Cognito."""
     async with client("cognito-identity", sandbox, keys, region=pool_id.split(":")[0]) as signed:
         answer = await signed.get_open_id_token_for_developer_identity(
             IdentityPoolId=pool_id, Logins={"namespace.so": login}, **params
@@ -109,7 +109,7 @@ async def client(
     url: str | None = None,
     checks: bool = True,
 ) -> AsyncIterator[Any]:
-    """An unmodified aiobotocore client that tries once; without *keys* an unsigned one.
+    """Yield an unmodified aiobotocore client that tries once; without *keys* an unsigned one.
 
     Without *checks* it leaves it to the service to refuse parameters.
     """
@@ -155,7 +155,7 @@ async def refusal(call: Awaitable[Any]) -> Refusal:
 
 
 def claims_of(token: str) -> dict[str, Any]:
-    """The claims of a JWT or of a tenant token, unverified."""
+    """Return the claims of a JWT or of a tenant token, unverified."""
     encoded = token.partition("_")[2] if token.startswith("nsc") else token
     claims: dict[str, Any] = jwt.decode(encoded, options={"verify_signature": False})
     return claims

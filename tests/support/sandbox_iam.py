@@ -25,13 +25,13 @@ async def iam_of(
 
 
 def statement(**elements: object) -> dict[str, object]:
-    """A statement of a proper permission policy, but for *elements*; None leaves one out."""
+    """Return a valid statement of a permission policy, but for *elements*; None leaves one out."""
     good = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}
     return {name: value for name, value in (good | elements).items() if value is not None}
 
 
 def trusting(**elements: object) -> dict[str, object]:
-    """A statement of a proper trust policy, but for *elements*; None leaves one out."""
+    """Return a valid statement of a trust policy, but for *elements*; None leaves one out."""
     good = {
         "Effect": "Allow",
         "Action": "sts:AssumeRole",

@@ -1,5 +1,4 @@
-"""Both clouds in memory, as `setup to-namespace` calls them: what stands there, and what they
-answer. Knows no plan."""
+"""Both clouds in memory, as `setup to-namespace` calls them."""
 
 from __future__ import annotations
 
@@ -31,9 +30,11 @@ Relationship = Mapping[str, object]
 
 @dataclass(kw_only=True)
 class BothClouds:
-    """An account (its *policies* by role and name, its *pools* as Cognito describes them) and a
-    workspace. The *lost* th changing call, from 0, fails: before anything is done, or where
-    *unheard* after it was."""
+    """An account and a workspace.
+
+    The account has *policies* by role and name, and *pools* as Cognito describes them. The changing
+    call number *lost*, from 0, fails: before anything is done, or where *unheard* after it was.
+    """
 
     federation: bool = False
     policies: dict[str, dict[str, Document]] = field(default_factory=dict)

@@ -1,5 +1,4 @@
-"""What the tests of sources start from: tokens that say anything, a role, a server that answers
-any bytes, and everything that a fetch needs against a sandbox."""
+"""What the tests of sources start from: tokens, a role, a server that answers any bytes."""
 
 import asyncio
 import base64
@@ -42,7 +41,7 @@ ROLE_ARN = "arn:aws:iam::123456789012:role/deploy"
 
 
 def key_variables(keys: IssuedKeys) -> dict[str, str]:
-    """What makes this process the holder of *keys*, their end left unsaid."""
+    """Return the variables that give this process *keys*, without their end."""
     return {
         "AWS_ACCESS_KEY_ID": keys.access_key_id,
         "AWS_SECRET_ACCESS_KEY": keys.secret_access_key,
@@ -51,7 +50,7 @@ def key_variables(keys: IssuedKeys) -> dict[str, str]:
 
 
 def jwt_of(claims: object) -> str:
-    """A JWT with these claims, unsigned: nothing here verifies one."""
+    """Return a JWT with these claims, unsigned: nothing here verifies one."""
     parts = [json.dumps({"alg": "ES256", "typ": "JWT"}), json.dumps(claims)]
     encoded = [base64.urlsafe_b64encode(part.encode()).decode().rstrip("=") for part in parts]
     return ".".join([*encoded, "c2lnbmF0dXJl"])
@@ -62,7 +61,7 @@ def bearer_of(*, ends_at: datetime, prefix: str = "nsct_", **claims: object) -> 
 
 
 def spec_of(members: object) -> str:
-    """A token spec: base64 of the standard alphabet, no padding."""
+    """Return a token spec: base64 of the standard alphabet, no padding."""
     return base64.b64encode(json.dumps(members).encode()).decode().rstrip("=")
 
 
@@ -130,7 +129,7 @@ class Pipeline:
     warnings: list[str] = field(default_factory=list)
 
     def holding(self, *tokens: str) -> Holding:
-        """A bearer kept by somebody: these, or else a fresh workload token."""
+        """Return a bearer in a keeper: this one, or else a new workload token."""
         return Holding(
             *(
                 Lease(
@@ -177,8 +176,10 @@ class Pipeline:
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """A sandbox, and the role ``builder`` there that comes to Namespace by both ways of the guide;
-    this process has its keys in the environment."""
+    """A sandbox and its role ``builder``, which the guide's two ways bring to Namespace.
+
+    This process has the role's keys in its environment.
+    """
 
     sandbox: Sandbox
     iam: NamespaceIam
@@ -197,7 +198,7 @@ class Workload:
         duration_s: int = 300,
         endpoint: str | None = "",
     ) -> WebIdentityTokenFor:
-        """The source of web identity tokens; *endpoint* is the sandbox's unless given."""
+        """Return the source of web identity tokens; *endpoint* is the sandbox's unless given."""
         return WebIdentityTokenFor(
             "https://federation.namespaceapis.com",
             chain=chain or self.chain,
@@ -326,6 +327,6 @@ def http_answer(status: int, body: bytes, *headers: str) -> bytes:
 
 
 def chunked_answer(status: int, chunk: bytes, *, times: int) -> bytes:
-    """An answer that does not say how long it is."""
+    """Return an answer that does not say how long it is."""
     head = f"HTTP/1.1 {status} Status\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
     return head.encode() + (b"%x\r\n" % len(chunk) + chunk + b"\r\n") * times + b"0\r\n\r\n"

@@ -1,5 +1,4 @@
-"""An AWS workload that hands its Namespace token on: how its broker is told to, and how readers
-that know nothing of it find the token."""
+"""An AWS workload that hands its Namespace token on, and how readers find that token."""
 
 import json
 import os
@@ -22,8 +21,10 @@ GET_TENANT = "nsl.tenants.TenantsService/GetTenant"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """Programs of the AWS role *arn*. *identity* is the broker's ``[identities.aws]``, *file* where
-    it writes the token."""
+    """Programs of the AWS role *arn*.
+
+    *identity* is the broker's ``[identities.aws]``, *file* where it writes the token.
+    """
 
     sandbox: Sandbox
     folder: Path
@@ -36,8 +37,10 @@ class Workload:
     def broker(
         self, *flags: str, config: str | None = None, environ: Mapping[str, str] | None = None
     ) -> Iterator[BrokerProcess]:
-        """Run a broker for the block that hands the token on by file and address. *environ* stands
-        in place of the role's keys."""
+        """Run a broker for the block that hands the token on by file and address.
+
+        *environ* stands in place of the role's keys.
+        """
         path = self.folder / "config.toml"
         path.write_text(config or handing_on(self.file, self.identity))
         with broker_process(

@@ -1,5 +1,4 @@
-"""A Debian machine that boots its own systemd, in a network of its own: started, entered, ended.
-Knows no broker.
+"""A Debian machine that boots its own systemd, in a network of its own.
 
 The tree is made once and kept beside the system's temporary files; each machine writes to a layer
 of its own above it, which ends with it.
@@ -71,8 +70,10 @@ def kept(name: str, make: Callable[[Path], None]) -> Path:
 def kept_above(
     name: str, below: tuple[Path, ...], make: Callable[[Path], None]
 ) -> tuple[Path, ...]:
-    """Return the trees *below* under one of that name, which holds what *make* does to them; made,
-    whole or not at all, where there is none."""
+    """Return the trees *below* under a tree of that name, made by *make* where it is missing.
+
+    It is made whole or not at all.
+    """
 
     def made(draft: Path) -> None:
         for old in CACHE.glob(f"{name.partition('-')[0]}-*"):
@@ -85,8 +86,10 @@ def kept_above(
 
 @contextmanager
 def layered(*trees: Path, into: Path | None = None) -> Iterator[Path]:
-    """Yield a copy of *trees*, the first of them above the others, for the block; what changes is
-    *into* a folder, or gone after the block."""
+    """Yield a copy of *trees*, the first of them above the others, for the block.
+
+    Changes go *into* a folder, or are gone after the block.
+    """
     with tempfile.TemporaryDirectory(prefix="namespace-broker-", dir=CACHE) as folder:
         upper, work, top = (Path(folder) / name for name in ("upper", "work", "top"))
         for each in (upper, work, top):
@@ -119,8 +122,10 @@ class Machine:
         check: bool = True,
         limit_s: float = LIMIT_S,
     ) -> Done:
-        """Run a program as a user of the machine, in a unit of its own, with nothing in its
-        environment but a home and *environ*."""
+        """Run a program as a user of the machine, in a unit of its own.
+
+        Its environment is a home and *environ* only.
+        """
         return self.run(*as_user(user, environ or {}), *argv, check=check, limit_s=limit_s)
 
     def start_as(

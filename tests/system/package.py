@@ -1,6 +1,4 @@
-"""The Debian package of this checkout, built once for all that install it, and dpkg on a machine.
-Knows no service.
-"""
+"""Build the Debian package of this checkout once for all that install it, and drive dpkg."""
 
 import hashlib
 import re

@@ -1,5 +1,6 @@
-"""How the program gets onto a machine of the tests: by its package, as on its users'. Beside it an
-SDK and the two clouds, in a virtual environment without the package. The only place that knows.
+"""Install the program on a machine of the tests by its package, as its users do.
+
+Beside it an SDK and the two clouds, in a virtual environment without the package.
 """
 
 import hashlib

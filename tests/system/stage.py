@@ -72,8 +72,7 @@ def asked_by(machine: Machine, user: str) -> Done:
 
 @contextmanager
 def load(machine: Machine, *, clients: int = 2) -> Iterator[list[Load]]:
-    """Have clients of alice's ask all the time for the block; what came of it is in the list
-    afterwards."""
+    """Let clients of alice's ask all the time for the block; the list has the results after it."""
     told: list[Load] = []
     asking = [
         machine.start_as("alice", PYTHON, f"{PROGRAMS}/keep_asking.py") for _ in range(clients)

@@ -72,8 +72,10 @@ def test_the_commands_of_ordinary_users_find_it(service: Machine) -> None:
 
 @contextmanager
 def neighbour(machine: Machine, *, within: bool) -> Iterator[list[str]]:
-    """Yield the way into another network namespace, linked to the machine's as 192.0.2.1: *within*,
-    by a bridge of the machine's own, as containers are; else by a plain link."""
+    """Yield the command that enters another network namespace, linked to the machine as 192.0.2.1.
+
+    *within*: by a bridge of the machine's own, as containers are; else by a plain link.
+    """
     with subprocess.Popen(
         ["unshare", "--net", *WAITING], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as other:

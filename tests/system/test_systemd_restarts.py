@@ -1,5 +1,7 @@
-"""No request is lost: the service is restarted, killed, upgraded, cut off and reloaded while boto3
-asks, with its own limit of one second and its one attempt."""
+"""No request is lost while boto3 asks, with its limit of one second and its one attempt.
+
+The service is restarted, killed, upgraded, cut off and reloaded meanwhile.
+"""
 
 import json
 import time

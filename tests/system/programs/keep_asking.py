@@ -1,6 +1,7 @@
-"""An SDK's user who asks again and again, each time anew: boto3's way, with its own defaults of one
-second and one attempt, until a line on stdin. Then one line of JSON: how often, and how long it
-waited.
+"""Ask again and again as a new boto3 each time, until a line on stdin.
+
+With boto3's own defaults of one second and one attempt. Then prints one line of JSON: how often,
+and how long it waited.
 """
 
 import json

@@ -1,5 +1,4 @@
-"""A Docker engine in a network of its own, the image as our Dockerfile says, and Compose v2. Knows
-how to run containers; claims nothing about them."""
+"""A Docker engine in a network of its own, the image of our Dockerfile, and Compose v2."""
 
 import json
 import os
@@ -189,8 +188,10 @@ def build_compose(program: Path) -> None:
 
 
 def base_tree(tree: Path) -> Path:
-    """Return a Debian of the packages that the Dockerfile asks for, which can reach the registries
-    as this host does."""
+    """Return a Debian with the packages that the Dockerfile names.
+
+    It can reach the registries as this host does.
+    """
     wanted = "--include=ca-certificates,iproute2,python3,python3-venv,tini"
     bootstrap = ("mmdebstrap", "--quiet", "--variant=minbase", wanted, "bookworm", str(tree))
     subprocess.run(bootstrap, check=True, timeout=BUILD_LIMIT_S)

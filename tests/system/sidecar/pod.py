@@ -1,5 +1,7 @@
-"""What a kubelet does with deploy/kubernetes/app.yaml, as far as Docker can: the pod's network, its
-volumes with their links and groups, and each container's own. Runs one pod."""
+"""Do what a kubelet does with deploy/kubernetes/app.yaml, as far as Docker can.
+
+The pod's network, its volumes with their links and groups, and each container's own.
+"""
 
 import os
 from collections.abc import Iterator, Mapping

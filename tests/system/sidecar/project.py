@@ -1,5 +1,7 @@
-"""deploy/compose.yaml as its owner has it: the roles written into broker.toml, a token, and an app
-of one's own; the clouds are the sandbox's, in a container."""
+"""deploy/compose.yaml as its owner has it: roles in broker.toml, a token, and an app.
+
+The clouds are the sandbox's, in a container.
+"""
 
 import json
 import os

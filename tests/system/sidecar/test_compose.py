@@ -1,5 +1,7 @@
-"""deploy/compose.yaml by a real Docker engine and Compose v2: an app of another user has AWS
-credentials from the broker beside it, and nobody else has."""
+"""deploy/compose.yaml works with a real Docker engine and Compose v2.
+
+An app of another user has AWS credentials from the broker beside it, and nobody else has.
+"""
 
 import pytest
 
@@ -127,8 +129,7 @@ def test_from_another_network_the_broker_is_not_reached_even_with_the_token(
 def test_a_neighbour_that_routes_around_gets_nothing_even_with_the_token(
     project: Project,
 ) -> None:
-    """In a network that the broker is in too, any address of the broker's can be reached by way of
-    the one that it has there."""
+    """Route to the broker's other addresses by the one in a network that both are in."""
     networks = project.inspect("broker")["NetworkSettings"]["Networks"]
     way = networks[DEFAULT_NETWORK]["IPAddress"]
 
@@ -142,8 +143,10 @@ def test_a_neighbour_that_routes_around_gets_nothing_even_with_the_token(
 
 
 def test_the_app_lives_through_an_outage_of_the_broker(project: Project) -> None:
-    """It asks for new credentials all the time: what it has is never good for longer than the
-    quarter of an hour before whose end botocore does."""
+    """The app asks for new credentials all the time.
+
+    What it has never lives longer than the quarter of an hour before whose end botocore asks again.
+    """
     before, token = key_in_use(project), token_in_use(project)
 
     project.compose("stop", "broker")

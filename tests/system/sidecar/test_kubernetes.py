@@ -1,5 +1,4 @@
-"""deploy/kubernetes/: held against the schemas of Kubernetes' own API, and its pod run by Docker as
-a kubelet would."""
+"""deploy/kubernetes/ fits the schemas of Kubernetes' API, and its pod works, run by Docker."""
 
 import json
 import subprocess

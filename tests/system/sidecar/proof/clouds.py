@@ -1,5 +1,7 @@
-"""Both clouds in a container, and TLS before them for a broker that talks to nothing else. Run by
-the broker's own image."""
+"""Both clouds in a container, and TLS before them for a broker that accepts nothing else.
+
+Run by the broker's own image.
+"""
 
 import asyncio
 import contextlib
