@@ -18,8 +18,9 @@ from broker.files import locations
 from broker.files.private import write_private
 from broker.http.bind import AddressLacking, ListenError, bind, bind_unix, unlink_own
 from broker.http.guard import METADATA_ADDRESSES
+from broker.http.limits import Limits
 from broker.http.message import Surface
-from broker.http.server import Limits, Server, ServerContext, leave, serving
+from broker.http.server import Server, ServerContext, close_together, serving
 from broker.surfaces.control import BrokerEndpoints
 from broker.systemd import Inherited, device_of
 
@@ -339,7 +340,7 @@ class Listeners:
     async def close(self, sockets: Iterable[socket.socket]) -> None:
         """Close those of *sockets* that are open, all at once: a slow one keeps nobody waiting."""
         listeners = [self._open.pop(sock) for sock in tuple(sockets) if sock in self._open]
-        await leave([listener.server for listener in listeners])
+        await close_together([listener.server for listener in listeners])
         for listener in listeners:
             await listener.closing.aclose()
 

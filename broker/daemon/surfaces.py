@@ -17,8 +17,8 @@ from broker.daemon.access import Access
 from broker.daemon.errors import Misconfigured
 from broker.daemon.runtime import Runtime
 from broker.daemon.wiring import Pipelines
+from broker.http.limits import Limits
 from broker.http.message import Surface
-from broker.http.server import Limits
 from broker.keeper import Keeper
 from broker.lease import NotReady
 from broker.surfaces.container import Container

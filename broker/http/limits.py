@@ -1,31 +1,60 @@
-"""Everybody who is connected, by whatever surface: who is served, who waits, who makes way. Knows
-no socket and no request."""
+"""Limit connections, by caller and in all, and share each turn of the event loop among callers."""
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from broker.http.turns import Turns
-
 IDLE_YIELDS_S = 0.5
-"""How long a kept-alive connection goes unused before it ends for another one of its own caller
-that waits. Below the second after which most SDKs give up; ending an idle one is harmless (C-4)."""
+"""How long a kept-alive connection goes unused before it ends for a queued one of its own caller.
+Below the second after which most SDKs give up; ending an idle one is harmless (C-4)."""
 
 NEWS_S, MOST_NEWS = 60.0, 100
-"""How soon the same is told again, and how many things are told in that time."""
+"""How soon the same thing is reported again, and how many things are in that time."""
+
+SHARE = 2
+"""Requests of one caller that are answered in one turn of the event loop: together about a tenth of
+a millisecond's work. The rest waits for the next turn, after everybody else's."""
 
 Place = Literal["served", "queued", "rejected"]
-Members = dict["Member", None]
-"""In the order in which they came."""
+Group = dict["Limited", None]
+"""Connections of one caller, in the order in which they came."""
 
 
-class Member(Protocol):
-    """A connection, as far as a limiter goes."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a client may take of one server.
+
+    A request must arrive whole within ``header_timeout_s`` of its first byte. A head longer than
+    ``header_bytes`` (by up to a piece of what is read) is cut off. During a drain, requests must
+    arrive within ``drain_s``, and a connection that is quiet for ``quiet_s`` is closed; those
+    accepted in the last moment have ``last_s`` for all of it.
+
+    How many connections there may be, a `ConnectionLimiter` decides; ``connections`` and
+    ``connections_per_caller`` make one for a server that is alone.
+    """
+
+    header_bytes: int = 16384
+    header_timeout_s: float = 5.0
+    idle_timeout_s: float = 75.0
+    drain_s: float = 3.0
+    quiet_s: float = 0.1
+    last_s: float = 0.5
+    connections: int = 1024
+    connections_per_caller: int = 64
+
+
+DEFAULT_LIMITS = Limits()
+
+
+class Limited(Protocol):
+    """A connection, as far as its limits go."""
 
     @property
-    def counted_as(self) -> str:
-        """Whose it is, for limits (`Caller.limit_key`)."""
+    def limit_key(self) -> str:
+        """Whose it is, for limits."""
 
     @property
     def is_exempt(self) -> bool:
@@ -33,35 +62,35 @@ class Member(Protocol):
 
     @property
     def served_at(self) -> float:
-        """When it last got an answer, or else came, by `time.perf_counter`. What only trickles in
-        does not count: a slow sender would look busy."""
+        """When it last got an answer, or else was accepted, by `time.monotonic`. Bytes that only
+        trickle in do not count: a slow sender would look busy."""
 
     @property
     def is_idle(self) -> bool:
-        """It got an answer, and nothing more of it has come."""
+        """It got an answer, and nothing more of it has arrived."""
 
     def admit(self) -> None:
-        """It was queued, and is served from now on."""
+        """Serve it from now on: it was queued."""
 
     def end(self, *, refused: bool) -> None:
         """End it at once, *refused* or only making way. It still leaves, now or later."""
 
 
 class ConnectionLimiter:
-    """One for the whole broker.
+    """Limits the connections of the whole broker.
 
-    **By caller.** Who has *per_caller* connections is served no further one until one of its own
-    ends: it is queued, unread, and served first come first served. As many again are queued, what
-    comes beyond is turned away. A connection of the same caller that has been idle for
-    *idle_yields_s* ends for a queued one, so that the sixty-fifth process of a user is not
-    locked out by sixty-four that keep alive what they do not use.
+    **By caller.** A caller with *per_caller* connections is served no further one until one of its
+    own ends: the next is queued, unread, first come first served. As many again are queued, what
+    comes beyond is rejected. A connection of the same caller that has been idle for *idle_yields_s*
+    ends for a queued one, so that the sixty-fifth process of a user is not locked out by sixty-four
+    that keep alive what they do not use.
 
-    **In all.** Of *connections* that are served and one more, the one that goes is a connection of
+    **In all.** When more than *connections* are served, the one that ends is a connection of
     whoever has the most of them, of those the one that has gone longest without an answer. So who
-    comes and asks at once is answered, whatever others hold open: nobody can fill the broker,
-    only drive out what is quiet, and first of all their own. Root and the broker's own uid are
-    not exempt from this. Parked connections take no place in there, and *connections* of them is
-    their limit, kept by the same rule. So twice *connections* is the most that there are.
+    connects and asks at once is answered, whatever others hold open: nobody can fill the broker,
+    only drive out what is quiet, and first of all their own. Root and the broker's own uid are not
+    exempt from this. Queued connections do not count among them; *connections* is their limit too,
+    kept by the same rule. So there are twice *connections* at the most.
     """
 
     def __init__(
@@ -71,7 +100,7 @@ class ConnectionLimiter:
         per_caller: int = 64,
         idle_yields_s: float = IDLE_YIELDS_S,
     ) -> None:
-        self.turns = Turns()
+        self.turns = FairQueue()
         self.served = 0
         self.queued = 0
         self.rejected = 0
@@ -79,37 +108,37 @@ class ConnectionLimiter:
         self._connections = connections
         self._per_caller = per_caller
         self._idle_yields_s = idle_yields_s
-        self._served: dict[str, Members] = {}
-        self._queued: dict[str, Members] = {}
-        self._told_at: dict[str, float] = {}
-        self._looked_after: set[str] = set()
+        self._served: dict[str, Group] = {}
+        self._queued: dict[str, Group] = {}
+        self._reported_at: dict[str, float] = {}
+        self._looking_for_idle: set[str] = set()
 
-    def enter(self, member: Member) -> Place:
-        """Give a new connection its place. ``away``: it has none, and is to be closed."""
-        if self._has_enough(member):
-            return self._queue(member)
-        if member.counted_as in self._queued:
-            # Some of its caller's made way and those wait for room: first come first served.
-            self._admit_first(member.counted_as)
-            place = self._queue(member)
+    def enter(self, connection: Limited) -> Place:
+        """Give a new connection its place. One that is ``rejected`` has none: close it."""
+        if self._is_at_limit(connection):
+            return self._enqueue(connection)
+        place: Place = "served"
+        if connection.limit_key in self._queued:
+            # Some of its caller's made way while others waited: first come first served.
+            self._admit_first(connection.limit_key)
+            place = self._enqueue(connection)
         else:
-            self._serve(member)
-            place = "served"
+            self._serve(connection)
         if self.served > self._connections:
             self._drop(self._least_missed())
         return place
 
-    def leave(self, member: Member) -> None:
-        """Take note that a connection has ended; of one that has no place, do nothing."""
-        if self._remove(member):
-            self._admit_who_waits()
+    def leave(self, connection: Limited) -> None:
+        """Forget a connection that has ended; without a place it changes nothing."""
+        if self._remove(connection):
+            self._admit_queued()
 
     def resize(self, *, connections: int, per_caller: int) -> None:
-        """Have other limits from here on. Who is in all too many goes; of one caller's, nobody."""
+        """Apply other limits. Connections beyond the total end, those beyond a caller's do not."""
         self._connections, self._per_caller = connections, per_caller
         while self.served > connections:
             self._drop(self._least_missed())
-        self._admit_who_waits()
+        self._admit_queued()
 
     def make_room(self) -> None:
         """End one, since no more can be opened: a queued one, else as when all places are taken."""
@@ -119,60 +148,57 @@ class ConnectionLimiter:
             self._drop(self._least_missed())
 
     def is_news(self, what: str) -> bool:
-        """Say whether *what* is to be told: not when it was within the last minute, nor when a
-        hundred other things were. To ask is to tell."""
-        now = time.perf_counter()
-        self._told_at = {each: at for each, at in self._told_at.items() if now - at < NEWS_S}
-        if what in self._told_at or len(self._told_at) >= MOST_NEWS:
+        """Say whether *what* is to be reported, which it then counts as: not when it was within the
+        last minute, nor when a hundred other things were."""
+        now = time.monotonic()
+        recent = {each: at for each, at in self._reported_at.items() if now - at < NEWS_S}
+        self._reported_at = recent
+        if what in self._reported_at or len(self._reported_at) >= MOST_NEWS:
             return False
-        self._told_at[what] = now
+        self._reported_at[what] = now
         return True
 
-    def _has_enough(self, member: Member) -> bool:
-        return not member.is_exempt and len(self._served.get(member.counted_as, ())) >= (
+    def _is_at_limit(self, connection: Limited) -> bool:
+        return not connection.is_exempt and len(self._served.get(connection.limit_key, ())) >= (
             self._per_caller
         )
 
-    def _serve(self, member: Member) -> None:
-        self._served.setdefault(member.counted_as, {})[member] = None
+    def _serve(self, connection: Limited) -> None:
+        self._served.setdefault(connection.limit_key, {})[connection] = None
         self.served += 1
 
-    def _queue(self, member: Member) -> Place:
-        own = self._queued.setdefault(member.counted_as, {})
+    def _enqueue(self, connection: Limited) -> Place:
+        own = self._queued.setdefault(connection.limit_key, {})
         if len(own) >= self._per_caller:
             self.rejected += 1
             return "rejected"
-        own[member] = None
-        self._look_for_idle_ones_later(member.counted_as)
+        own[connection] = None
         self.queued += 1
+        self._look_for_idle_later(connection.limit_key)
         if self.queued <= self._connections:
             return "queued"
         last = self._last_queued()
-        if last is member:
-            self._remove(member)
+        if last is connection:
+            self._remove(connection)
             self.rejected += 1
             return "rejected"
         self._drop(last)
         return "queued"
 
-    def _remove(self, member: Member) -> bool:
-        for places in (self._served, self._queued):
-            own = places.get(member.counted_as, {})
-            if member in own:
-                del own[member]
-                if not own:
-                    del places[member.counted_as]
-                if places is self._served:
-                    self.served -= 1
-                else:
-                    self.queued -= 1
-                return True
+    def _remove(self, connection: Limited) -> bool:
+        caller = connection.limit_key
+        if _discard(self._served, caller, connection):
+            self.served -= 1
+            return True
+        if _discard(self._queued, caller, connection):
+            self.queued -= 1
+            return True
         return False
 
-    def _drop(self, member: Member) -> None:
-        self._remove(member)
+    def _drop(self, connection: Limited) -> None:
+        self._remove(connection)
         self.rejected += 1
-        member.end(refused=True)
+        connection.end(refused=True)
 
     def _admit_first(self, caller: str) -> None:
         first = next(iter(self._queued[caller]))
@@ -180,51 +206,99 @@ class ConnectionLimiter:
         self._serve(first)
         first.admit()
 
-    def _admit_who_waits(self) -> None:
-        while self.served < self._connections:
-            caller = next(self._who_may_have_more(), None)
+    def _admit_queued(self) -> None:
+        while self._queued and self.served < self._connections:
+            caller = next(self._callers_below_limit(), None)
             if caller is None:
                 return
             self._admit_first(caller)
 
-    def _who_may_have_more(self) -> Iterator[str]:
+    def _callers_below_limit(self) -> Iterator[str]:
         return (
             caller
             for caller in self._queued
             if len(self._served.get(caller, ())) < self._per_caller
         )
 
-    def _least_missed(self) -> Member:
+    def _least_missed(self) -> Limited:
         most = max(map(len, self._served.values()))
         return min(
-            (member for own in self._served.values() if len(own) == most for member in own),
-            key=lambda member: member.served_at,
+            (each for own in self._served.values() if len(own) == most for each in own),
+            key=lambda connection: connection.served_at,
         )
 
-    def _last_queued(self) -> Member:
+    def _last_queued(self) -> Limited:
         most = max(self._queued, key=lambda caller: len(self._queued[caller]))
         return next(reversed(self._queued[most]))
 
-    def _look_for_idle_ones_later(self, caller: str) -> None:
-        if caller not in self._looked_after:
-            self._looked_after.add(caller)
+    def _look_for_idle_later(self, caller: str) -> None:
+        if caller not in self._looking_for_idle:
+            self._looking_for_idle.add(caller)
             loop = asyncio.get_running_loop()
-            loop.call_later(self._idle_yields_s, self._look_for_idle_ones, caller)
+            loop.call_later(self._idle_yields_s, self._look_for_idle, caller)
 
-    def _look_for_idle_ones(self, caller: str) -> None:
-        self._looked_after.discard(caller)
+    def _look_for_idle(self, caller: str) -> None:
+        self._looking_for_idle.discard(caller)
         waiting = len(self._queued.get(caller, ()))
         if not waiting:
             return
-        since = time.perf_counter() - self._idle_yields_s
+        since = time.monotonic() - self._idle_yields_s
         idle = [
-            member
-            for member in self._served.get(caller, ())
-            if member.is_idle and member.served_at <= since
+            connection
+            for connection in self._served.get(caller, ())
+            if connection.is_idle and connection.served_at <= since
         ]
-        for member in sorted(idle, key=lambda member: member.served_at)[:waiting]:
-            self._remove(member)
-            member.end(refused=False)
-        self._admit_who_waits()
+        for connection in sorted(idle, key=lambda connection: connection.served_at)[:waiting]:
+            self._remove(connection)
+            connection.end(refused=False)
+        self._admit_queued()
         if caller in self._queued:
-            self._look_for_idle_ones_later(caller)
+            self._look_for_idle_later(caller)
+
+
+def _discard(groups: dict[str, Group], caller: str, connection: Limited) -> bool:
+    own = groups.get(caller)
+    if own is None or connection not in own:
+        return False
+    del own[connection]
+    if not own:
+        del groups[caller]
+    return True
+
+
+class FairQueue:
+    """Gives each caller the same share of every turn of the event loop, however many connections
+    it has and however many requests it sends at once."""
+
+    def __init__(self, *, share: int = SHARE) -> None:
+        self._share = share
+        self._used: dict[str, int] = {}
+        self._waiting: dict[str, deque[Callable[[], None]]] = {}
+
+    def take(self, caller: str) -> bool:
+        """Use one request's part of *caller*'s share; False when none is left in this turn, or
+        others of its requests are waiting for the next."""
+        used = self._used.get(caller, 0)
+        if used >= self._share or caller in self._waiting:
+            return False
+        self._use(caller, used + 1)
+        return True
+
+    def wait(self, caller: str, resume: Callable[[], None]) -> None:
+        """Call *resume*, which does not fail, when there is a part of a share for it."""
+        self._waiting.setdefault(caller, deque()).append(resume)
+
+    def _use(self, caller: str, used: int) -> None:
+        if not self._used:
+            # What is scheduled now runs at the start of the next turn, before what is read in it.
+            asyncio.get_running_loop().call_soon(self._next_turn)
+        self._used[caller] = used
+
+    def _next_turn(self) -> None:
+        self._used.clear()
+        for caller, waiting in list(self._waiting.items()):
+            while waiting and (used := self._used.get(caller, 0)) < self._share:
+                self._use(caller, used + 1)
+                waiting.popleft()()
+            if not waiting:
+                del self._waiting[caller]

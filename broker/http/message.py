@@ -21,6 +21,7 @@ class Request:
     query: str = ""
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     http_version: tuple[int, int] = (1, 1)
+    authority: str | None = None
 
     def header(self, name: str) -> str | None:
         """Return the first header of that lower-case name."""

@@ -16,7 +16,8 @@ import pytest
 from broker.access.rules import Rules
 from broker.credentials import AwsCredentials
 from broker.http.bind import bind
-from broker.http.server import Connection, serving
+from broker.http.connection import Connection
+from broker.http.server import serving
 from broker.keeper import Keeper
 from broker.surfaces.container import Container
 from broker.surfaces.imds import Imds

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from broker.http.accepting import AT_ONCE, Accepting
+from broker.http.server import ACCEPTED_AT_ONCE, Acceptor
 from tests.support.http_callers import until
 from tests.support.http_plain import GET
 from tests.support.wire import Served
@@ -36,13 +36,13 @@ class Short(socket.socket):
         return super().accept()
 
 
-async def test_without_descriptors_accepting_pauses_and_goes_on_by_itself() -> None:
+async def test_without_descriptors_acceptor_pauses_and_goes_on_by_itself() -> None:
     taken: list[socket.socket] = []
     failures: list[OSError] = []
 
     with Short() as listener, socket.create_connection(listener.getsockname()):
-        accepting = Accepting(
-            listener, take=lambda sock, _: taken.append(sock), failed=failures.append
+        acceptor = Acceptor(
+            listener, accept=lambda sock, _: taken.append(sock), failed=failures.append
         )
         await until(lambda: listener.tries == 2)  # once more at once, and then after a pause
         for _ in range(200):
@@ -50,11 +50,15 @@ async def test_without_descriptors_accepting_pauses_and_goes_on_by_itself() -> N
         tries_by_then = listener.tries
         listener.has_room = True
         await until(lambda: len(taken) == 1)
-        accepting.close()
+        acceptor.close()
         taken[0].close()
 
     assert tries_by_then == 2
     assert [failure.errno for failure in failures] == [errno.EMFILE] * 2
+
+
+def clients_of(listener: socket.socket, count: int) -> list[socket.socket]:
+    return [socket.create_connection(listener.getsockname()) for _ in range(count)]
 
 
 async def test_connections_are_taken_a_few_at_once() -> None:
@@ -66,28 +70,28 @@ async def test_connections_are_taken_a_few_at_once() -> None:
         sock.close()
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        clients = [socket.create_connection(listener.getsockname()) for _ in range(3 * AT_ONCE)]
-        accepting = Accepting(listener, take=take, failed=lambda _: None)
+        clients = clients_of(listener, 3 * ACCEPTED_AT_ONCE)
+        acceptor = Acceptor(listener, accept=take, failed=lambda _: None)
         async with asyncio.timeout(10):
             while len(turns) < len(clients):
                 await asyncio.sleep(0)
                 turn += 1
-        accepting.close()
+        acceptor.close()
         for client in clients:
             client.close()
 
-    assert max(turns.count(each) for each in turns) == AT_ONCE
+    assert max(turns.count(each) for each in turns) == ACCEPTED_AT_ONCE
 
 
 async def test_who_is_at_the_door_when_it_closes_is_taken_still() -> None:
     taken: list[socket.socket] = []
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        clients = [socket.create_connection(listener.getsockname()) for _ in range(3 * AT_ONCE)]
-        accepting = Accepting(
-            listener, take=lambda sock, _: taken.append(sock), failed=lambda _: None
+        clients = clients_of(listener, 3 * ACCEPTED_AT_ONCE)
+        acceptor = Acceptor(
+            listener, accept=lambda sock, _: taken.append(sock), failed=lambda _: None
         )
-        accepting.close()
+        acceptor.close()
         for each in (*clients, *taken):
             each.close()
 

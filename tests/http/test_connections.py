@@ -14,8 +14,9 @@ import pytest
 from broker.access.caller import Caller
 from broker.clock import SystemClock
 from broker.http.bind import AddressInUse, bind, bind_unix
+from broker.http.limits import Limits
 from broker.http.message import Answer, Request
-from broker.http.server import Limits, serving
+from broker.http.server import serving
 from tests.support.http_plain import GET, Plain
 from tests.support.wire import Served, served, wire_to
 

@@ -6,8 +6,8 @@ from contextlib import AsyncExitStack
 
 from broker.clock import SystemClock
 from broker.http.bind import bind
-from broker.http.limits import ConnectionLimiter
-from broker.http.server import Limits, Server, leave, serving
+from broker.http.limits import ConnectionLimiter, Limits
+from broker.http.server import Server, close_together, serving
 from tests.support.http_callers import by_address, until
 from tests.support.http_plain import GET, Plain
 from tests.support.wire import Served
@@ -29,16 +29,16 @@ async def test_who_comes_while_others_are_let_go_is_answered_a_last_time() -> No
         slow = await stack.enter_async_context(place.wire())
         await slow.send(GET)
         await slow.write(GET[:-4])
-        winding_down = asyncio.create_task(server.wind_down())
+        draining = asyncio.create_task(server.drain())
         await until_closing(place)
 
         late = await stack.enter_async_context(place.wire())
         reply = await late.send(GET)
         assert (reply.status, reply.header("connection")) == (200, "close")
-        assert not winding_down.done()
+        assert not draining.done()
 
         assert (await slow.send(GET[-4:])).header("connection") == "close"
-        await winding_down
+        await draining
 
 
 async def until_closing(place: Served) -> None:
@@ -53,13 +53,13 @@ async def test_a_kept_connection_is_answered_once_more_before_it_ends() -> None:
         server, place = await opened(stack, SLOW)
         kept = await stack.enter_async_context(place.wire())
         await kept.send(GET)
-        winding_down = asyncio.create_task(server.wind_down())
+        draining = asyncio.create_task(server.drain())
         await until_closing(place)
 
         reply = await kept.send(GET)
         assert (reply.status, reply.header("connection")) == (200, "close")
         assert await kept.ended() == b""
-        await winding_down
+        await draining
 
 
 async def test_a_kept_connection_on_which_nothing_comes_is_closed_soon() -> None:
@@ -68,7 +68,7 @@ async def test_a_kept_connection_on_which_nothing_comes_is_closed_soon() -> None
         kept = await stack.enter_async_context(place.wire())
         await kept.send(GET)
 
-        await server.wind_down()
+        await server.drain()
 
         assert await kept.ended() == b""
 
@@ -90,7 +90,7 @@ async def test_of_several_none_closes_its_door_before_all_can() -> None:
         slow = await stack.enter_async_context(slow_place.wire())
         await slow.send(GET)
         await slow.write(GET[:-4])
-        leaving = asyncio.create_task(leave([server, slow_server]))
+        leaving = asyncio.create_task(close_together([server, slow_server]))
         await until_closing(place)
 
         for _ in range(20):
@@ -122,11 +122,11 @@ async def test_who_waits_for_a_place_gets_it_when_we_leave() -> None:
         await second.write(GET)
         await until(lambda: limiter.queued == 1)
 
-        winding_down = asyncio.create_task(server.wind_down())
+        draining = asyncio.create_task(server.drain())
 
         assert (await second.read()).header("connection") == "close"
         assert (await first.send(GET)).header("connection") == "close"
-        await winding_down
+        await draining
 
 
 async def test_nobody_who_asks_again_and_again_is_reset() -> None:

@@ -15,7 +15,7 @@ _order = itertools.count()
 class Guest:
     """A connection that does as it is told, and leaves when it is ended."""
 
-    counted_as: str
+    limit_key: str
     limiter: ConnectionLimiter = field(repr=False)
     is_exempt: bool = False
     is_idle: bool = False
@@ -54,8 +54,8 @@ STEPS = st.lists(
 )
 
 
-def count(guests: list[Guest], state: str, counted_as: str | None = None) -> int:
-    return sum(guest.state == state and counted_as in (None, guest.counted_as) for guest in guests)
+def count(guests: list[Guest], state: str, limit_key: str | None = None) -> int:
+    return sum(guest.state == state and limit_key in (None, guest.limit_key) for guest in guests)
 
 
 @given(STEPS)
@@ -81,11 +81,11 @@ async def test_whatever_comes_and_goes_the_limits_hold_and_nobody_waits_for_noth
 
         assert limiter.served == count(guests, "served") <= MOST
         assert limiter.queued == count(guests, "queued") <= MOST
-        for counted_as in "abcd":
-            assert count(guests, "served", counted_as) <= EACH
-            assert count(guests, "queued", counted_as) <= EACH
-            if limiter.served < MOST and count(guests, "queued", counted_as):
-                assert count(guests, "served", counted_as) == EACH
+        for limit_key in "abcd":
+            assert count(guests, "served", limit_key) <= EACH
+            assert count(guests, "queued", limit_key) <= EACH
+            if limiter.served < MOST and count(guests, "queued", limit_key):
+                assert count(guests, "served", limit_key) == EACH
         assert count(guests, "queued", "root") == 0
 
 

@@ -8,9 +8,8 @@ from contextlib import AsyncExitStack
 import pytest
 
 from broker.access.caller import Caller
-from broker.http.limits import ConnectionLimiter
+from broker.http.limits import ConnectionLimiter, Limits
 from broker.http.message import Exchange
-from broker.http.server import Limits
 from tests.support.http_callers import ALICE, BOB, CAROL, Door, door, hang_up, until
 from tests.support.http_plain import GET, Plain
 from tests.support.wire import Wire, served

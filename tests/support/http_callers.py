@@ -8,9 +8,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from broker.access.caller import Caller
 from broker.clock import SystemClock
 from broker.http.bind import bind
-from broker.http.limits import ConnectionLimiter
+from broker.http.limits import ConnectionLimiter, Limits
 from broker.http.message import Exchange, Surface
-from broker.http.server import Limits, serving
+from broker.http.server import serving
 from tests.support.wire import Wire
 
 ALICE, BOB, CAROL = "127.0.0.2", "127.0.0.3", "127.0.0.4"

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from broker.access.caller import Caller
 from broker.clock import Clock, SystemClock
 from broker.http.bind import bind
+from broker.http.limits import Limits
 from broker.http.message import Exchange, Surface
-from broker.http.server import Limits, serving
+from broker.http.server import serving
 
 PATIENCE_S = 10
 """How long an answer may take before the test fails."""

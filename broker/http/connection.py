@@ -1,0 +1,364 @@
+"""Serve one client's connection: read requests and write answers, in order, within its limits."""
+
+import asyncio
+import fcntl
+import socket
+import struct
+import termios
+import time
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from broker.access.caller import Caller
+from broker.http.codec import CONTINUE, BadRequest, HeadTooLong, RequestParser, response_bytes
+from broker.http.message import Answer, Request
+
+if TYPE_CHECKING:
+    from broker.http.server import Server
+
+PIECE_BYTES = 2048
+"""How much is read at once. What is not taken waits in the kernel, which makes the client wait."""
+
+HEAD_END = b"\r\n\r\n"
+
+SPARE_PARSERS = 16
+"""A parser costs about as much memory as the rest of a connection, so only a request that has
+begun has one."""
+
+LINGER_S, LINGER_BYTES = 2.0, 1024 * 1024
+"""After a request that was cut off: how long and how much more is read and dropped. Closing with
+bytes unread makes the kernel send a reset, which can destroy the answer on its way."""
+
+NO_REQUEST = Request(method="", path="")
+"""Stands for the request where none could be read."""
+
+
+class State(Enum):
+    """What a connection does with its socket."""
+
+    QUEUED = auto()
+    """Nothing: it is over its caller's limit."""
+    OPEN = auto()
+    """Reads requests and answers them."""
+    WAITING = auto()
+    """Holds bytes that it has read, until its caller's next turn."""
+    BLOCKED = auto()
+    """Sends: the client asks faster than it reads its answers."""
+    CLOSING = auto()
+    """Sends what is left of the last answer."""
+    LINGERING = auto()
+    """Drops what still arrives after a request that was cut off."""
+    CLOSED = auto()
+
+
+ENDING = frozenset({State.CLOSING, State.LINGERING, State.CLOSED})
+
+
+class Connection:
+    """An accepted connection; its socket is non-blocking, and its own to close.
+
+    Bytes are taken up to the end of one head at a time, and each piece uses a part of its caller's
+    share: one segment with fifty requests delays others no more than fifty segments.
+    """
+
+    __slots__ = (
+        "_answered",
+        "_caller",
+        "_deadline",
+        "_dropped",
+        "_is_arriving",
+        "_is_reading",
+        "_loop",
+        "_parser",
+        "_received_at",
+        "_server",
+        "_sock",
+        "_state",
+        "_timer",
+        "_unread",
+        "_unsent",
+        "is_exempt",
+        "limit_key",
+        "served_at",
+    )
+
+    def __init__(self, server: "Server", sock: socket.socket, caller: Caller) -> None:
+        self.limit_key = caller.limit_key
+        self.is_exempt = caller.uid in server.exempt_uids
+        self.served_at = self._received_at = time.monotonic()
+        self._server = server
+        self._sock = sock
+        self._caller = caller
+        self._loop = asyncio.get_running_loop()
+        self._state = State.QUEUED
+        self._parser: RequestParser | None = None  # there while part of a request is
+        self._unread = b""
+        self._unsent = b""
+        self._is_reading = False
+        self._answered = False
+        self._is_arriving = False  # the deadline is for the rest of a request
+        self._dropped = 0
+        self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    # What the server and the limiter call.
+
+    @property
+    def is_idle(self) -> bool:
+        return self._state is State.OPEN and self._answered and not self._is_arriving
+
+    def queue(self) -> None:
+        """Wait to be admitted, for as long as an idle connection may. Nothing is read, so nothing
+        is known of the client, not even whether it is still there."""
+        if self._state is State.QUEUED:
+            self._expect_within(self._server.limits.idle_timeout_s)
+
+    def admit(self) -> None:
+        """Begin to read, if it was queued."""
+        if self._state is State.QUEUED:
+            self._state = State.OPEN
+            self.served_at = time.monotonic()
+            self._watch()
+
+    def serve(self) -> None:
+        """Begin to read, at once what may be here already."""
+        if self._state is State.QUEUED:
+            self._state = State.OPEN
+            self._on_readable()
+            if self._state is State.OPEN and self._timer is None:
+                self._watch()
+
+    def end_when_quiet(self, *, since: float) -> None:
+        """Close, unless part of a request is here, or one was answered after *since*."""
+        is_quiet = self._state is State.OPEN and not self._is_arriving and self.served_at <= since
+        if is_quiet and not _has_input(self._sock):
+            self.end(refused=False)
+
+    def end(self, *, refused: bool) -> None:
+        """Close without another byte."""
+        if self._state is State.CLOSED:
+            return
+        if refused:
+            self._server.report_rejected(self._caller)
+        self._stop_reading()
+        if self._unsent:
+            self._loop.remove_writer(self._sock)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._state = State.CLOSED
+        self._unread = self._unsent = b""
+        self._parser = None
+        self._sock.close()
+        self._server.forget(self)
+
+    # Reading.
+
+    def _on_readable(self) -> None:
+        try:
+            piece = self._sock.recv(PIECE_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return None
+        except OSError:  # the client has gone
+            return self.end(refused=False)
+        if self._state is State.LINGERING:
+            return self._drop(piece)
+        if not piece:
+            return self.end(refused=False)
+        self._received_at = time.monotonic()
+        self._unread = piece
+        try:
+            self._proceed()
+        except Exception as error:
+            self._fail(error)
+        return None
+
+    def _fail(self, error: Exception) -> None:
+        """End on a bug. The event loop would log the exception together with what a client sent."""
+        self.end(refused=False)
+        self._server.context.on_error(error)
+
+    def _proceed(self) -> None:
+        """Take what is here, as far as the client reads its answers and its caller's share goes."""
+        turns = self._server.context.limiter.turns
+        while self._unread and self._state is State.OPEN:
+            if turns.take(self.limit_key):
+                self._take()
+            else:
+                self._state = State.WAITING
+                turns.wait(self.limit_key, self._resume)
+        if self._state is State.OPEN:
+            self._watch()
+        elif self._state is not State.LINGERING:
+            self._stop_reading()
+
+    def _resume(self) -> None:
+        """Go on in the caller's next turn, of which one request's part is this connection's."""
+        if self._state is State.WAITING:
+            self._state = State.OPEN
+            try:
+                self._take()
+                self._proceed()
+            except Exception as error:
+                self._fail(error)
+
+    def _take(self) -> None:
+        """Parse up to the end of one head, and answer what is complete."""
+        end = self._unread.find(HEAD_END) + len(HEAD_END)
+        if end < len(HEAD_END):
+            end = len(self._unread)
+        piece, self._unread = self._unread[:end], self._unread[end:]
+        server, parser = self._server, self._parser
+        if parser is None:
+            parser = self._parser = server.parsers.pop() if server.parsers else RequestParser()
+        refuse: Callable[[], Answer] | None = None
+        try:
+            parser.feed(piece, header_bytes=server.limits.header_bytes)
+        except BadRequest:
+            refuse = server.surface.bad_request
+        except HeadTooLong:
+            refuse = server.surface.head_too_long
+        for request, is_kept in parser.requests:
+            self._answer(request, close=not is_kept)
+            if self._state in ENDING:
+                return
+        if refuse is not None:
+            self._cut_off(refuse())
+        elif parser.is_between_requests:
+            parser.requests.clear()
+            self._parser = None
+            if len(server.parsers) < SPARE_PARSERS:
+                server.parsers.append(parser)
+        elif parser.expects_continue and server.sends_continue and not self._unread:
+            parser.expects_continue = False
+            self._send(CONTINUE)
+
+    def _drop(self, piece: bytes) -> None:
+        self._dropped += len(piece)
+        if not piece or self._dropped > LINGER_BYTES:
+            self.end(refused=False)
+
+    def _read_when_ready(self) -> None:
+        if not self._is_reading:
+            self._is_reading = True
+            self._loop.add_reader(self._sock, self._on_readable)
+
+    def _stop_reading(self) -> None:
+        if self._is_reading:
+            self._is_reading = False
+            self._loop.remove_reader(self._sock)
+
+    # Answering.
+
+    def _answer(self, request: Request, *, close: bool) -> None:
+        self._is_arriving = False
+        self._answered, self.served_at = True, self._received_at
+        answer = self._server.answer(request, self._caller)
+        close = close or answer.close or self._server.is_draining
+        self._write(request, answer, close=close)
+        if close:
+            self._close()
+
+    def _write(self, request: Request, answer: Answer, *, close: bool) -> None:
+        if not answer.close:
+            self._send(response_bytes(request, answer, date=self._server.date(), close=close))
+        took_s = time.monotonic() - self._received_at
+        self._server.report(request, self._caller, answer, took_s=took_s)
+
+    def _cut_off(self, answer: Answer) -> None:
+        """Answer what cannot be read or is too much, and read no more requests."""
+        self._unread = b""
+        self._parser = None
+        self._write(NO_REQUEST, answer, close=True)
+        if answer.close:
+            self._close()
+        if self._state in ENDING:
+            return
+        self._state = State.LINGERING
+        self._expect_within(LINGER_S)
+        if not self._unsent:
+            self._end_output()
+
+    def _send(self, data: bytes) -> None:
+        if self._unsent:
+            self._unsent += data
+            return None
+        try:
+            sent = self._sock.send(data)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:  # the client has gone, and reads no answer any more
+            return self.end(refused=False)
+        if sent < len(data):
+            self._unsent = data[sent:]
+            if self._state is State.OPEN:
+                self._state = State.BLOCKED
+            if self._timer is None:
+                self._expect_within(self._server.limits.idle_timeout_s)
+            self._loop.add_writer(self._sock, self._on_writable)
+        return None
+
+    def _on_writable(self) -> None:
+        data, self._unsent = self._unsent, b""
+        self._loop.remove_writer(self._sock)
+        self._send(data)
+        if self._unsent:
+            return
+        match self._state:
+            case State.BLOCKED:
+                self._state = State.OPEN
+                try:
+                    self._proceed()
+                except Exception as error:
+                    self._fail(error)
+            case State.CLOSING:
+                self.end(refused=False)
+            case State.LINGERING:
+                self._end_output()
+
+    def _end_output(self) -> None:
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError:  # the client has gone
+            return self.end(refused=False)
+        return self._read_when_ready()
+
+    def _close(self) -> None:
+        """Close, as soon as every answer is sent."""
+        if self._unsent:
+            self._state = State.CLOSING
+        else:
+            self.end(refused=False)
+
+    # Time.
+
+    def _watch(self) -> None:
+        """Give a request that has begun a short time to arrive, an idle connection a long one."""
+        is_arriving = self._parser is not None
+        if not is_arriving:
+            self._expect_within(self._server.limits.idle_timeout_s)
+        elif not self._is_arriving:
+            self._expect_within(self._server.limits.header_timeout_s)
+        self._is_arriving = is_arriving
+        self._read_when_ready()
+
+    def _expect_within(self, seconds: float) -> None:
+        """Move the deadline. A timer that is due before it is left alone: it looks again."""
+        self._deadline = self._loop.time() + seconds
+        if self._timer is not None:
+            if self._timer.when() <= self._deadline:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(self._deadline, self._on_time)
+
+    def _on_time(self) -> None:
+        self._timer = None
+        if self._loop.time() < self._deadline:
+            self._timer = self._loop.call_at(self._deadline, self._on_time)
+        else:
+            self.end(refused=self._state is State.QUEUED)
+
+
+def _has_input(sock: socket.socket) -> bool:
+    """Say whether the kernel holds bytes for us: closing then would reset the connection."""
+    return any(fcntl.ioctl(sock.fileno(), termios.FIONREAD, struct.pack("i", 0)))
