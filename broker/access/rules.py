@@ -144,20 +144,20 @@ class FirstMatch:
 
     def explain(self, caller: Caller) -> Explanation:
         """Return what *caller* would get, and every key that keeps a rule from matching."""
-        grant, verdicts, decided = NO_GRANT, list[RuleResult](), False
+        grant, results, decided = NO_GRANT, list[RuleResult](), False
         for rule in self.rules:
             if decided:
-                verdicts.append(RuleResult(rule.name, "not reached"))
+                results.append(RuleResult(rule.name, "not reached"))
                 continue
             matches = rule.who.matches(caller, self._facts)
             decided = matches is not False
             if matches:
                 grant = rule.grant
-                verdicts.append(RuleResult(rule.name, "matched"))
+                results.append(RuleResult(rule.name, "matched"))
             else:
                 missed = tuple(rule.who.mismatches(caller, self._facts))
-                verdicts.append(RuleResult(rule.name, "not known" if decided else "missed", missed))
-        return Explanation(grant, tuple(verdicts))
+                results.append(RuleResult(rule.name, "not known" if decided else "missed", missed))
+        return Explanation(grant, tuple(results))
 
 
 LOCAL_KEYS = frozenset(

@@ -48,11 +48,11 @@ def control_surface(
     return Control(
         keepers=pipelines.keepers,
         roles=pipelines.roles,
-        held=pipelines.held,
+        leases=pipelines.held,
         identities=pipelines.identities,
         id_tokens=by_audience(config, pipelines),
         rules=access.rules,
-        facts=CallerLookup(access.facts),
+        callers=CallerLookup(access.facts),
         usage=access.usage,
         owner_uid=os.geteuid(),
         container_token=lambda: access.tokens.newest(PLAIN_TOKEN),
@@ -75,7 +75,7 @@ def imds_surface(config: Config, pipelines: Pipelines, access: Access, runtime: 
 
 def container_surface(config: Config, pipelines: Pipelines, access: Access) -> Surface:
     container = Container(
-        pipelines.held, rules=access.rules, guard=access.guard, secrets=access.tokens
+        pipelines.held, rules=access.rules, guard=access.guard, container_tokens=access.tokens
     )
     if not config.id_tokens and not any(each.http for each in config.namespace_tokens):
         return container
@@ -84,7 +84,7 @@ def container_surface(config: Config, pipelines: Pipelines, access: Access) -> S
         id_tokens=by_audience(config, pipelines),
         rules=access.rules,
         guard=access.guard,
-        secrets=access.tokens,
+        container_tokens=access.tokens,
         token_spec_signer=access.token_spec_signer,
     )
     return ContainerRouter(namespace=namespace, container=container)

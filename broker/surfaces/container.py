@@ -1,20 +1,20 @@
-"""The ECS and EKS credentials endpoint, as a function of what is asked and who asks. Fetches
-nothing; knows no HTTP library."""
+"""Serve AWS credentials as the ECS and EKS credentials endpoint does."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
 from broker.access.caller import Caller, Grant
 from broker.access.rules import Rules
+from broker.credentials import AwsCredentials
 from broker.http.guard import Guard
 from broker.http.message import Answer, Request
 from broker.surfaces.container_tokens import ContainerTokens
 from broker.surfaces.documents import (
-    CredentialHolder,
+    LeaseHolder,
     credentials_document,
-    handed_out,
+    issued,
+    json_answer,
     problem,
     servable,
 )
@@ -22,47 +22,48 @@ from broker.surfaces.documents import (
 DEFAULT_ROLE_PATHS = (
     ("v1", "credentials"),
     ("creds",),
-    # The only path that fluent-bit takes under the name localhost (B.1).
+    # The only path that fluent-bit requests from a host named localhost (B.1).
     ("2016-11-01", "credentialprovider"),
 )
 
 
 class Container:
-    """Credentials for whoever holds a token, as far as the rules go."""
+    """Credentials for callers that present a token, as the rules grant them."""
 
     name = "container"
 
     def __init__(
         self,
-        keepers: Mapping[str, CredentialHolder],
+        keepers: Mapping[str, LeaseHolder[AwsCredentials]],
         *,
         rules: Rules,
         guard: Guard,
-        secrets: ContainerTokens,
+        container_tokens: ContainerTokens,
     ) -> None:
         self._keepers = keepers
         self._rules = rules
         self._guard = guard
-        self._secrets = secrets
+        self._container_tokens = container_tokens
 
     def answer(self, request: Request, caller: Caller, *, now: datetime) -> Answer:
         """Answer from memory; never 429 or 5xx, which make some clients hang (C-71)."""
-        token = bearer(request, guard=self._guard, secrets=self._secrets)
+        token = authenticate(request, guard=self._guard, container_tokens=self._container_tokens)
         if isinstance(token, Answer):
             return token
-        grant = self._rules.grant_for(replace(caller, token=token))
-        answer = self._credentials(admission(request)[0], grant, now=now)
+        grant = self._rules.grant_for(caller.with_token(token))
+        segments, _ = path_and_tokens(request)
+        answer = self._credentials(segments, grant, now=now)
         return replace(answer, rule=grant.rule, caller_token=token)
 
     def nothing_to_serve(self) -> Answer:
-        """404, as long as nothing else is known (C-71)."""
+        """Return 404, as whenever there is nothing to serve (C-71)."""
         return problem(404, "no credentials at present")
 
     def bad_request(self) -> Answer:
         return problem(400, "not a readable request", route="other")
 
     def head_too_long(self) -> Answer:
-        """Nothing to serve: the head may hold an over-long token (C-71)."""
+        """Return "nothing to serve": the head may hold an over-long token (C-71)."""
         return self.nothing_to_serve()
 
     def _credentials(self, segments: tuple[str, ...], grant: Grant, *, now: datetime) -> Answer:
@@ -71,18 +72,17 @@ class Container:
             refusal = None if grant.roles else "not-granted"
             return problem(404, "no such credentials", refusal=refusal)
         if role not in grant.roles:
-            # In the same words: which others there are is not this caller's business.
+            # In the same words, since the caller must not learn which other roles exist.
             return problem(404, "no such credentials", role=role, refusal="not-granted")
         lease = servable(self._keepers[grant.lease_key(role)], now=now)
         if lease is None:
             return replace(self.nothing_to_serve(), role=role)
-        return Answer(
-            status=200,
-            body=json.dumps(credentials_document(lease)).encode("ascii"),
-            content_type="application/json",
+        return json_answer(
+            200,
+            credentials_document(lease),
             route="container",
             role=role,
-            issued=handed_out(lease),
+            issued=issued("aws", lease),
         )
 
     def _role_at(self, segments: tuple[str, ...], grant: Grant, *, now: datetime) -> str | None:
@@ -97,8 +97,10 @@ class Container:
                 return None
 
     def _role_of(self, arn: str, grant: Grant, *, now: datetime) -> str | None:
-        """Return the role with that ARN among those granted and live, the default one first: two
-        may share an ARN and differ in their policies."""
+        """Return the granted, live role with that ARN, the default one first.
+
+        Two roles may share an ARN and differ in their policies.
+        """
         granted = [role for role in self._keepers if role in grant.roles]
         for role in sorted(granted, key=lambda role: role != grant.default_role):
             lease = servable(self._keepers[grant.lease_key(role)], now=now)
@@ -107,28 +109,30 @@ class Container:
         return None
 
 
-def bearer(
-    request: Request, *, guard: Guard, secrets: ContainerTokens, route: str = "container"
+def authenticate(
+    request: Request, *, guard: Guard, container_tokens: ContainerTokens, route: str = "container"
 ) -> str | Answer:
-    """Return whose token was presented, by name, or the answer that says why that is not enough."""
+    """Return the name of the presented token, or the answer that refuses the request."""
     if objection := guard.objection(request):
         sentence = "not for browsers, proxies or other hosts"
         return problem(403, sentence, route=route, refusal=objection)
     if request.method not in ("GET", "HEAD"):
         return problem(405, "only GET and HEAD", route=route, allow="GET, HEAD")
-    _, presented = admission(request)
+    _, presented = path_and_tokens(request)
     if not presented:
-        sentence = "no authorization token came along"
+        sentence = "the authorization token is missing"
         return problem(401, sentence, route=route, refusal="token-missing")
-    token = secrets.caller_name(presented[0]) if len(presented) == 1 else None
+    token = container_tokens.caller_name(presented[0]) if len(presented) == 1 else None
     if token is None:
-        return problem(401, "not a good authorization token", route=route, refusal="token-bad")
+        return problem(401, "not a valid authorization token", route=route, refusal="token-bad")
     return token
 
 
-def admission(request: Request) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the path's segments, slashes collapsed, and the tokens presented: the one below
-    ``/t/``, for clients that cannot send the header, else each ``Authorization``, whole.
+def path_and_tokens(request: Request) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the path's segments, slashes collapsed, and the presented tokens.
+
+    A token is the segment below ``/t/``, for clients that cannot send the header, or else each
+    ``Authorization`` header, whole.
 
     Source: sdk-client-contract C-68, C-72.
     """

@@ -1,31 +1,32 @@
-"""The Unix socket that our own commands speak to, as a function of what is asked and who asks."""
+"""Serve our own commands on the control socket: status, credentials, tokens, ``who``."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import parse_qs
 
 from broker import __version__
 from broker.access.caller import Caller, Grant
+from broker.access.caller_lookup import CallerLookup
 from broker.access.rules import ExplainedRules, RuleResult
 from broker.access.usage import Usage
 from broker.credentials import AwsCredentials, IdToken, NamespaceToken
 from broker.http.message import Answer, Request
 from broker.keeper import Keeper, Status
 from broker.lease import NotReady
-from broker.surfaces.documents import credentials_document, handed_out
-from broker.surfaces.namespace import TokenSpecSigner, handed_token, token_spec
-from broker.surfaces.ops import json_answer, lease_facts, lease_named, readiness, rfc3339_or_none
+from broker.surfaces.documents import credentials_document, issued, json_answer, rfc3339_or_none
+from broker.surfaces.namespace import TokenSpecSigner, token_spec
+from broker.surfaces.ops import lease_facts, lease_named, readiness
 
 Query = Mapping[str, str]
-"""What stands in the query."""
+"""The parameters of a request's query."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerEndpoints:
-    """Where this daemon can be reached, for the commands that tell clients."""
+    """The addresses that this daemon serves, for the commands that configure clients."""
 
     imds: tuple[str, ...]
     container: tuple[str, ...]
@@ -34,35 +35,20 @@ class BrokerEndpoints:
     region: str | None
 
 
-class CallerFacts(Protocol):
-    """Callers by what a person calls them, and what is told of them."""
-
-    def find(self, asked: Query) -> Caller:
-        """Return the caller meant by ``pid``, ``uid`` or ``addr``.
-
-        Raises:
-            LookupError: There is none such.
-        """
-
-    def describe(self, caller: Caller) -> dict[str, Any]: ...
-
-    def user_of(self, uid: int) -> str | None: ...
-
-
-def reason_of(verdict: RuleResult) -> str:
-    """Return why a rule matched or did not, for a person."""
+def reason_of(result: RuleResult) -> str:
+    """Return, for a person, why a rule matched or did not."""
     because = "; ".join(
-        f"{missed.key} is {missed.found or 'not known'}, not {missed.required}"
-        for missed in verdict.mismatches
+        f"{mismatch.key} is {mismatch.found or 'unknown'}, not {mismatch.required}"
+        for mismatch in result.mismatches
     )
-    if verdict.outcome == "not known":
-        return f"{because}: who may be meant here gets nothing below"
-    return because or verdict.outcome
+    if result.outcome == "not known":
+        return f"{because}: a caller that may match here gets nothing from later rules"
+    return because or result.outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamespaceExports:
-    """The ways in which Namespace tokens are handed on: each identity's file, and whose secret."""
+    """How Namespace tokens are exported: the file of each identity, and token specs."""
 
     files: Mapping[str, str]
     token_spec_signer: TokenSpecSigner = field(repr=False)
@@ -70,8 +56,11 @@ class NamespaceExports:
     def facts_for(
         self, uid: int | None, endpoints: BrokerEndpoints, grant: Grant
     ) -> dict[str, str | None]:
-        """Return what nsc and the Namespace SDKs are to be told: ``{"token_file", "token_spec"}``.
-        A file is for whoever may read it; the spec holds a secret, for who may have the token."""
+        """Return the settings for nsc and the Namespace SDKs: ``{"token_file", "token_spec"}``.
+
+        Whoever may read the file may use it; the spec holds a secret, so only a caller that is
+        granted the token gets one.
+        """
         file = next(iter(self.files.values()), None)
         spec = None
         if grant.namespace_tokens and endpoints.container and uid is not None:
@@ -80,10 +69,10 @@ class NamespaceExports:
 
 
 class Control:
-    """``/v1/ready``, ``status``, ``credentials``, ``client``, ``namespace-token`` and
-    ``id-token``, all below ``/v1/``.
+    """The paths below ``/v1/`` that our own commands use.
 
-    Reasons are told here, unlike anywhere else: who may have a role may know why it is not there.
+    Unlike other surfaces this one gives reasons: a caller that is granted a
+    role may know why it is unavailable.
     """
 
     name = "control"
@@ -93,11 +82,11 @@ class Control:
         *,
         keepers: Iterable[Keeper[Any]],
         roles: Mapping[str, Keeper[AwsCredentials]],
-        held: Mapping[str, Keeper[AwsCredentials]],
+        leases: Mapping[str, Keeper[AwsCredentials]],
         identities: Mapping[str, Keeper[NamespaceToken]],
         id_tokens: Mapping[str, Keeper[IdToken]],
         rules: ExplainedRules,
-        facts: CallerFacts,
+        callers: CallerLookup,
         usage: Usage,
         owner_uid: int,
         container_token: Callable[[], str],
@@ -105,12 +94,14 @@ class Control:
         endpoints: BrokerEndpoints,
         is_open: Callable[[], bool],
     ) -> None:
-        """*held* by the name a grant gives its lease, *id_tokens* by audience. *is_open* tells
-        whether the credential surfaces take connections yet."""
+        """Serve *leases*, by lease key, and *id_tokens*, by audience.
+
+        *is_open* returns whether the credential surfaces answer yet.
+        """
         self._keepers = list(keepers)
         self._roles = roles
-        self._held = held
-        self._facts = facts
+        self._leases = leases
+        self._callers = callers
         self._usage = usage
         self._identities = identities
         self._id_tokens = id_tokens
@@ -133,31 +124,31 @@ class Control:
     def answer(self, request: Request, caller: Caller, *, now: datetime) -> Answer:
         route = self._routes.get(request.path)
         if route is None:
-            return problem(404, "not-found", "no such path")
+            return failure(404, "not-found", "no such path")
         if request.method != "GET":
             return Answer(status=405, headers={"Allow": "GET"})
-        asked = {name: values[0] for name, values in parse_qs(request.query).items()}
-        return route(asked, caller, now)
+        query = {name: values[0] for name, values in parse_qs(request.query).items()}
+        return route(query, caller, now)
 
     def nothing_to_serve(self) -> Answer:
-        return problem(500, "internal", "the broker failed to answer; its log says why")
+        return failure(500, "internal", "the broker failed to answer; its log says why")
 
     def bad_request(self) -> Answer:
-        return problem(400, "bad-request", "not HTTP")
+        return failure(400, "bad-request", "not HTTP")
 
     def head_too_long(self) -> Answer:
-        return problem(431, "head-too-long", "the request's header fields are too long")
+        return failure(431, "head-too-long", "the request's header fields are too long")
 
-    def _ready(self, asked: Query, _: Caller, now: datetime) -> Answer:
-        role = asked.get("role")
+    def _ready(self, query: Query, _: Caller, now: datetime) -> Answer:
+        role = query.get("role")
         statuses = [keeper.status(now=now) for keeper in self._keepers]
         if role is not None:
             status = lease_named(role, statuses)
             if status is None:
-                return problem(404, "no-such-role", f"no role is named {role}")
+                return failure(404, "no-such-role", f"no role is named {role}")
             statuses = [status]
         ready, document = readiness(statuses)
-        # Whoever waited must not meet a refused connection: leases come before the surfaces open.
+        # Leases may be there before the surfaces answer; a client must not start in between.
         ready = ready and self._is_open()
         return json_answer(200 if ready else 503, {**document, "ready": ready}, route="ready")
 
@@ -189,7 +180,7 @@ class Control:
         return json_answer(200, document, route="status")
 
     def _status_for(self, grant: Grant, statuses: list[Status], *, ready: bool) -> Answer:
-        """Answer a caller that is no owner: its own roles, and nothing of anybody else's."""
+        """Answer a caller that is not an owner: its own roles and nothing else."""
         own = {f"role/{grant.lease_key(role)}" for role in grant.roles}
         document = {
             "version": __version__,
@@ -206,28 +197,28 @@ class Control:
         }
         return json_answer(200, document, route="status")
 
-    def _credentials(self, asked: Query, caller: Caller, now: datetime) -> Answer:
+    def _credentials(self, query: Query, caller: Caller, now: datetime) -> Answer:
         grant = self._rules.grant_for(caller)
-        name = asked.get("role") or grant.default_role
+        name = query.get("role") or grant.default_role
         if name is None or name not in grant.roles:
             return self._refused(caller, route="credentials")
         try:
-            lease = self._held[grant.lease_key(name)].current(now=now)
+            lease = self._leases[grant.lease_key(name)].current(now=now)
         except NotReady as reason:
-            return problem(404, "not-ready", f"role/{name}: {reason}", route="credentials")
+            return failure(404, "not-ready", f"role/{name}: {reason}", route="credentials")
         document = credentials_document(lease)
         return json_answer(
             200,
             document,
             route="credentials",
             role=name,
-            issued=handed_out(lease),
+            issued=issued("aws", lease),
             rule=grant.rule,
         )
 
-    def _client(self, asked: Query, caller: Caller, now: datetime) -> Answer:
+    def _client(self, query: Query, caller: Caller, now: datetime) -> Answer:
         grant = self._rules.grant_for(caller)
-        role = asked.get("role")
+        role = query.get("role")
         if not grant.any or (role is not None and role not in grant.roles):
             return self._refused(caller, route="client")
         document = client_facts(
@@ -238,20 +229,22 @@ class Control:
         )
         return json_answer(200, document, route="client")
 
-    def _namespace_token(self, asked: Query, caller: Caller, now: datetime) -> Answer:
-        """Answer the facts to owners and to whom the rules grant the token; the token itself to
-        the latter only: it opens every role that trusts the workspace."""
+    def _namespace_token(self, query: Query, caller: Caller, now: datetime) -> Answer:
+        """Return facts about the token to owners, and the token to callers that are granted it.
+
+        The token opens every role that trusts the workspace.
+        """
         grant = self._rules.grant_for(caller)
-        seen = self._identities if caller.uid in self._owners else grant.namespace_tokens
-        name = asked.get("identity") or next(
-            (each for each in self._identities if each in seen), None
+        visible = self._identities if caller.uid in self._owners else grant.namespace_tokens
+        name = query.get("identity") or next(
+            (each for each in self._identities if each in visible), None
         )
-        if name is None or name not in seen or name not in self._identities:
+        if name is None or name not in visible or name not in self._identities:
             return self._refused(caller, route="namespace-token")
         try:
             lease = self._identities[name].current(now=now)
         except NotReady as reason:
-            return problem(404, "not-ready", f"identity/{name}: {reason}", route="namespace-token")
+            return failure(404, "not-ready", f"identity/{name}: {reason}", route="namespace-token")
         token = lease.value
         document = {
             "identity": name,
@@ -261,56 +254,56 @@ class Control:
             "tenant_id": token.tenant_id,
             "instance_id": token.instance_id,
         }
-        issued = handed_token("namespace-token", lease) if document["token"] else None
-        return json_answer(200, document, route="namespace-token", issued=issued, rule=grant.rule)
+        record = issued("namespace-token", lease) if document["token"] else None
+        return json_answer(200, document, route="namespace-token", issued=record, rule=grant.rule)
 
-    def _id_token(self, asked: Query, caller: Caller, now: datetime) -> Answer:
-        audience = asked.get("audience")
+    def _id_token(self, query: Query, caller: Caller, now: datetime) -> Answer:
+        audience = query.get("audience")
         grant = self._rules.grant_for(caller)
         if audience not in grant.id_token_audiences or audience not in self._id_tokens:
             return self._refused(caller, route="id-token")
         try:
             lease = self._id_tokens[audience].current(now=now)
         except NotReady as reason:
-            return problem(404, "not-ready", str(reason), route="id-token")
+            return failure(404, "not-ready", str(reason), route="id-token")
         document = {"token": lease.value.jwt, "expires_at": rfc3339_or_none(lease.expires_at)}
-        issued = handed_token("id-token", lease)
-        return json_answer(200, document, route="id-token", issued=issued, rule=grant.rule)
+        record = issued("id-token", lease)
+        return json_answer(200, document, route="id-token", issued=record, rule=grant.rule)
 
-    def _who(self, asked: Query, caller: Caller, _: datetime) -> Answer:
-        """Explain what another caller would get; it hands out nothing."""
+    def _who(self, query: Query, caller: Caller, _: datetime) -> Answer:
+        """Explain what another caller would get."""
         if caller.uid not in self._owners:
             return self._refused(caller)
         try:
-            subject = self._facts.find(asked)
+            subject = self._callers.find(query)
         except LookupError as error:
-            return problem(404, "no-such-caller", str(error), route="who")
-        explained = self._rules.explain(subject)
-        grant = explained.grant
+            return failure(404, "no-such-caller", str(error), route="who")
+        explanation = self._rules.explain(subject)
+        grant = explanation.grant
         document = {
-            "caller": self._facts.describe(subject),
-            "rule": explained.rule,
+            "caller": self._callers.describe(subject),
+            "rule": explanation.rule,
             "roles": sorted(grant.roles),
             "default_role": grant.default_role,
             "namespace_tokens": sorted(grant.namespace_tokens),
             "id_token_audiences": sorted(grant.id_token_audiences),
             "rules": [
                 {
-                    "name": verdict.rule,
-                    "matches": verdict.outcome == "matched",
-                    "because": reason_of(verdict),
+                    "name": result.rule,
+                    "matches": result.outcome == "matched",
+                    "because": reason_of(result),
                 }
-                for verdict in explained.results
+                for result in explanation.results
             ],
         }
         return json_answer(200, document, route="who")
 
     def _user(self, uid: int | None) -> str | None:
-        return None if uid is None else self._facts.user_of(uid)
+        return None if uid is None else self._callers.user_of(uid)
 
     def _refused(self, caller: Caller, *, route: str = "other") -> Answer:
         message = f"uid {caller.uid} may not have that here"
-        return problem(403, "forbidden", message, refusal="not-granted", route=route)
+        return failure(403, "forbidden", message, refusal="not-granted", route=route)
 
 
 def client_facts(
@@ -320,7 +313,7 @@ def client_facts(
     container_token: str,
     namespace: Mapping[str, str | None],
 ) -> dict[str, Any]:
-    """Return what a client of that grant needs to know to use us; it holds a secret."""
+    """Return what a client with that grant needs to use the broker; it holds a secret."""
     return {
         "container_token": container_token,
         "imds": list(endpoints.imds),
@@ -333,5 +326,5 @@ def client_facts(
     }
 
 
-def problem(status: int, code: str, message: str, **known: Any) -> Answer:
+def failure(status: int, code: str, message: str, **known: Any) -> Answer:
     return json_answer(status, {"code": code, "message": message}, **known)

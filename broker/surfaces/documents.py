@@ -8,50 +8,62 @@ from datetime import datetime
 from hashlib import sha256
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from broker import aws
 from broker.clock import rfc3339
 from broker.credentials import AwsCredentials
-from broker.http.message import Answer, Issued
+from broker.http.message import Answer, Issued, Kind
 from broker.lease import Lease, NotReady
 
+T_co = TypeVar("T_co", covariant=True)
 
-class CredentialHolder(Protocol):
+
+class LeaseHolder(Protocol[T_co]):
     """What the surfaces need of a keeper: the newest lease, from memory."""
 
-    def current(self, *, now: datetime | None = None) -> Lease[AwsCredentials]: ...
+    def current(self, *, now: datetime | None = None) -> Lease[T_co]: ...
 
 
-def servable(held: CredentialHolder, *, now: datetime) -> Lease[AwsCredentials] | None:
-    """Return the lease to hand out, or None where there is none that every client can take:
-    live by its expiry as we write it, and of characters that need no escape.
+def live_lease(holder: LeaseHolder[T_co] | None, *, now: datetime) -> Lease[T_co] | None:
+    """Return the newest lease if it is live, also by its end as we write it, in whole seconds."""
+    if holder is None:
+        return None
+    try:
+        lease = holder.current(now=now)
+    except NotReady:
+        return None
+    if lease.expires_at is not None and lease.expires_at.replace(microsecond=0) <= now:
+        return None
+    return lease
+
+
+def servable(holder: LeaseHolder[AwsCredentials], *, now: datetime) -> Lease[AwsCredentials] | None:
+    """Return the lease to serve; None unless it is live, has an end and needs no escapes.
 
     Source: sdk-client-contract C-44, C-45, C-46, C-52.
     """
-    try:
-        lease = held.current(now=now)
-    except NotReady:
-        return None
-    if lease.expires_at is None or lease.expires_at.replace(microsecond=0) <= now:
+    lease = live_lease(holder, now=now)
+    if lease is None or lease.expires_at is None:
         return None
     value = lease.value
     texts = (value.access_key_id, value.secret_access_key, value.session_token, value.role_arn)
-    # Visible ASCII but for the quote and the backslash.
+    # Visible ASCII except the quote and the backslash.
     return lease if all(re.fullmatch(r"[!#-\[\]-~]+", text) for text in texts) else None
 
 
-def handed_out(lease: Lease[AwsCredentials]) -> Issued:
-    """Return what our own channels say of *lease* when it is handed out."""
-    return Issued(
-        kind="aws",
-        key_id_last4=lease.value.access_key_id[-4:],
-        expires_at=lease.expires_at,
-    )
+def issued(kind: Kind, lease: Lease[object]) -> Issued:
+    """Describe the served *lease* for log, metrics and audit."""
+    last4 = lease.value.access_key_id[-4:] if isinstance(lease.value, AwsCredentials) else None
+    return Issued(kind=kind, key_id_last4=last4, expires_at=lease.expires_at)
+
+
+def rfc3339_or_none(instant: datetime | None) -> str | None:
+    return None if instant is None else rfc3339(instant)
 
 
 def ec2_json(members: Mapping[str, object]) -> bytes:
-    """Return *members* laid out as EC2 does, which scripts read line by line.
+    """Return *members* as EC2 formats JSON, which scripts read line by line.
 
     Source: sdk-client-contract C-40.
     """
@@ -62,9 +74,9 @@ def ec2_json(members: Mapping[str, object]) -> bytes:
 def imds_credentials(
     lease: Lease[AwsCredentials], *, now: datetime, with_account: bool = False
 ) -> bytes:
-    """Return the document of a role on IMDS; *with_account* for the extended path.
+    """Return a role's document on IMDS; *with_account* for the extended path.
 
-    ``LastUpdated`` is never in the future: s3cmd minds.
+    ``LastUpdated`` is never in the future: s3cmd rejects that.
 
     Source: sdk-client-contract C-39 to C-46.
     """
@@ -96,7 +108,7 @@ def credentials_document(lease: Lease[AwsCredentials]) -> dict[str, str]:
 
 
 def iam_info(lease: Lease[AwsCredentials], *, role: str, now: datetime) -> bytes:
-    """Return ``iam/info``: an instance profile that would carry the role, with a stable made-up id.
+    """Return ``iam/info``: an instance profile for the role, with a stable, invented id.
 
     Source: sdk-client-contract C-16, C-60.
     """
@@ -119,14 +131,16 @@ def _expiration(lease: Lease[AwsCredentials]) -> str:
 
 
 EC2_SERVER: Mapping[str, str] = MappingProxyType({"Server": "EC2ws"})
-"""The header of every IMDS answer: some clients know the service by it (C-10)."""
+"""The header of every IMDS answer: some clients recognise the service by it (C-10)."""
 
 
 def page(
     status: int, *, route: str = "other", role: str = "none", refusal: str | None = None
 ) -> Answer:
-    """Return an error as EC2 gives it: an XHTML page. Its spaces keep CRT, which takes the body of
-    any status but 401 for a role list, from finding a role name in it.
+    """Return an error as EC2 does: an XHTML page.
+
+    CRT takes the body of any status but 401 for a role list; the spaces in the page keep it from
+    finding a role name there.
 
     Source: sdk-client-contract C-56, C-62.
     """
@@ -152,7 +166,7 @@ def page(
 
 
 def not_allowed(allow: str, *, route: str) -> Answer:
-    """Return 405 as EC2 gives it, without a body; *allow* is the ``Allow`` header.
+    """Return 405 as EC2 does, without a body; *allow* is the ``Allow`` header.
 
     Source: sdk-client-contract C-27, C-35, C-62.
     """
@@ -168,19 +182,24 @@ def problem(
     role: str = "none",
     refusal: str | None = None,
 ) -> Answer:
-    """Return an error as JSON, spelled for both readers: Go and Java read the lower-case names,
-    JavaScript the others.
+    """Return an error as JSON for both kinds of reader.
+
+    Go and Java read the lower-case names, JavaScript the others.
 
     Source: sdk-client-contract C-63.
     """
     code = HTTPStatus(status).phrase.replace(" ", "")
-    body = {"code": code, "message": message, "Code": code, "Message": message}
-    return Answer(
-        status=status,
-        body=json.dumps(body).encode("ascii"),
-        content_type="application/json",
+    return json_answer(
+        status,
+        {"code": code, "message": message, "Code": code, "Message": message},
         headers={} if allow is None else {"Allow": allow},
         route=route,
         role=role,
         refusal=refusal,
     )
+
+
+def json_answer(status: int, document: object, **fields: Any) -> Answer:
+    """Return *document* as JSON; *fields* are others of `Answer`."""
+    body = json.dumps(document).encode("ascii")
+    return Answer(status=status, body=body, content_type="application/json", **fields)

@@ -14,10 +14,10 @@ from broker.http.message import Answer, Issued, Request
 from broker.lease import Lease
 from broker.surfaces.documents import (
     EC2_SERVER,
-    CredentialHolder,
-    handed_out,
+    LeaseHolder,
     iam_info,
     imds_credentials,
+    issued,
     not_allowed,
     page,
     servable,
@@ -39,7 +39,7 @@ class Imds:
 
     def __init__(
         self,
-        keepers: Mapping[str, CredentialHolder],
+        keepers: Mapping[str, LeaseHolder[AwsCredentials]],
         *,
         rules: Rules,
         guard: Guard,
@@ -147,7 +147,7 @@ class Imds:
             route,
             role=role,
             changed_at=min(lease.issued_at, now),
-            issued=handed_out(lease),
+            issued=issued("aws", lease),
         )
 
     def _default_role(self, route: Route, grant: Grant, *, now: datetime) -> Answer:

@@ -1,28 +1,27 @@
-"""What probes and Prometheus read: alive, ready, metrics. Hands out no credential."""
+"""Serve liveness, readiness and metrics to probes and Prometheus."""
 
-import json
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
 from broker.access.caller import Caller
-from broker.clock import rfc3339
 from broker.http.guard import Guard
 from broker.http.message import Answer, Request
 from broker.keeper import Keeper, Status
+from broker.surfaces.documents import json_answer, rfc3339_or_none
 
 READY_STATES = frozenset({"live", "unavailable"})
-"""`unavailable` is ready: the old lease lives and is served."""
+"""`unavailable` is ready: the old lease is live and is served."""
 
 
 def lease_named(name: str, statuses: Iterable[Status]) -> Status | None:
-    """Return the lease of that full name; a bare name is a role's."""
-    wanted = name if "/" in name else f"role/{name}"
-    return next((status for status in statuses if status.name == wanted), None)
+    """Return the status of the lease of that full name; a bare name is a role's."""
+    full_name = name if "/" in name else f"role/{name}"
+    return next((status for status in statuses if status.name == full_name), None)
 
 
 def readiness(statuses: Iterable[Status]) -> tuple[bool, dict[str, Any]]:
-    """Return whether every lease is good to serve, and the document that says so of each.
+    """Return whether every lease is ready to serve, and the document that lists them.
 
     Shape: ``{"ready": bool, "leases": [{"name", "state", "expires_at", "renews_at", "error"}]}``,
     times as RFC 3339; no text from upstream, ARN or secret.
@@ -40,15 +39,6 @@ def lease_facts(status: Status) -> dict[str, Any]:
         "renews_at": rfc3339_or_none(status.renews_at),
         "error": status.error,
     }
-
-
-def rfc3339_or_none(at: datetime | None) -> str | None:
-    return None if at is None else rfc3339(at)
-
-
-def json_answer(status: int, document: object, **known: Any) -> Answer:
-    body = json.dumps(document).encode()
-    return Answer(status=status, body=body, content_type="application/json", **known)
 
 
 class Ops:

@@ -12,7 +12,7 @@ from broker.http.message import Answer, Request
 from broker.lease import Lease, NotReady
 from broker.surfaces.container import Container
 from broker.surfaces.container_tokens import ContainerTokens
-from broker.surfaces.documents import CredentialHolder
+from broker.surfaces.documents import LeaseHolder
 from broker.surfaces.imds import TOKEN_HEADER, TTL_HEADER, Imds
 from broker.surfaces.imds_tree import Instance
 from broker.surfaces.session_tokens import SessionKeys, SessionTokens
@@ -83,17 +83,17 @@ def lease_for(
     return Lease(value=value, issued_at=issued_at, expires_at=issued_at + life)
 
 
-def all_roles_held() -> dict[str, CredentialHolder]:
+def all_roles_held() -> dict[str, LeaseHolder[AwsCredentials]]:
     """`deploy` and `audit`, which the rules here grant, and `vault`, which they do not."""
     return {name: Holding(lease_for(name)) for name in ("deploy", "audit", "vault")}
 
 
-def nothing_held() -> dict[str, CredentialHolder]:
+def nothing_held() -> dict[str, LeaseHolder[AwsCredentials]]:
     return {name: Holding() for name in ("deploy", "audit", "vault")}
 
 
 def an_imds(
-    keepers: Mapping[str, CredentialHolder] | None = None,
+    keepers: Mapping[str, LeaseHolder[AwsCredentials]] | None = None,
     *,
     rules: Rules = EVERYBODY,
     instance: Instance = INSTANCE,
@@ -112,7 +112,7 @@ def an_imds(
 
 
 def a_container(
-    keepers: Mapping[str, CredentialHolder] | None = None,
+    keepers: Mapping[str, LeaseHolder[AwsCredentials]] | None = None,
     *,
     rules: Rules = EVERYBODY,
     tokens: Mapping[str, tuple[str, ...]] | None = None,
@@ -121,7 +121,7 @@ def a_container(
         all_roles_held() if keepers is None else keepers,
         rules=rules,
         guard=Guard(),
-        secrets=ContainerTokens(tokens or {"default": (SECRET,)}),
+        container_tokens=ContainerTokens(tokens or {"default": (SECRET,)}),
     )
 
 

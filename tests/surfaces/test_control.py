@@ -41,8 +41,8 @@ async def control_of(clock: FakeClock, *, is_open: bool = True, hands_on: bool =
     return Control(
         keepers=roles.values(),
         roles=roles,
-        held=roles,
-        facts=CallerLookup(HostFacts(users=UserDatabase(), processes=Processes())),
+        leases=roles,
+        callers=CallerLookup(HostFacts(users=UserDatabase(), processes=Processes())),
         usage=Usage(),
         identities=identities,
         id_tokens={},

@@ -22,10 +22,10 @@ from broker.http.message import Answer, Exchange
 from broker.keeper import Keeper
 from broker.lease import Lease, NotReady
 from broker.surfaces.container_tokens import ContainerTokens
+from broker.surfaces.documents import LeaseHolder
 from broker.surfaces.namespace import (
     ContainerRouter,
     NamespaceTokens,
-    TokenHolder,
     TokenSpecSigner,
     token_spec,
 )
@@ -70,17 +70,17 @@ class Held(Generic[T]):
 
 
 def tokens_surface(
-    tokens: Mapping[str, TokenHolder[NamespaceToken]] | None = None,
+    tokens: Mapping[str, LeaseHolder[NamespaceToken]] | None = None,
     *,
     rules: Rules = BOTH,
-    id_tokens: Mapping[str, TokenHolder[IdToken]] | None = None,
+    id_tokens: Mapping[str, LeaseHolder[IdToken]] | None = None,
 ) -> NamespaceTokens:
     return NamespaceTokens(
         {"default": Held(TOKEN)} if tokens is None else tokens,
         id_tokens={AUDIENCE: Held(ID_TOKEN)} if id_tokens is None else id_tokens,
         rules=rules,
         guard=Guard(),
-        secrets=ContainerTokens({"default": (SECRET,)}),
+        container_tokens=ContainerTokens({"default": (SECRET,)}),
         token_spec_signer=SIGNER,
     )
 
@@ -186,7 +186,7 @@ def test_browsers_proxies_and_foreign_hosts_get_a_closed_connection(
     "tokens", [{}, {"default": Held[NamespaceToken]()}, {"other": Held(TOKEN)}]
 )
 def test_without_a_live_token_it_is_a_closed_connection(
-    tokens: Mapping[str, TokenHolder[NamespaceToken]],
+    tokens: Mapping[str, LeaseHolder[NamespaceToken]],
 ) -> None:
     assert is_closed(as_nsc(routed(tokens_surface(tokens))))
 
