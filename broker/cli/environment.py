@@ -1,18 +1,23 @@
-"""Which environment variables make AWS clients use what we serve, and which stand in the way. Pure.
+"""The environment variables that make AWS clients and nsc use what we serve.
 
 Source: sdk-client-contract C-79 to C-86.
 """
 
 from __future__ import annotations
 
+import os
+
 from broker import aws
 from broker.cli.errors import Failure, Misuse
+from broker.files import locations
+from broker.files.private import write_private
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
+TOKEN_FILE = "container.token"  # noqa: S105 - the name of a file
 DEFAULT_IMDS = f"http://{aws.METADATA_HOST}"
 KEPT_FROM_PROXIES = (*aws.METADATA_HOSTS, "127.0.0.1", "localhost", "::1")
 # C-82: what every client takes, most widely taken first.
@@ -226,3 +231,47 @@ def proxy_variables(environ: Mapping[str, str]) -> dict[str, str]:
 
 def unique(entries: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(entries))
+
+
+def variables_for(
+    client: Mapping[str, Any],
+    surface: str | None,
+    *,
+    role: str | None,
+    environ: Mapping[str, str],
+) -> Variables:
+    """Return the variables for one surface, and those for Namespace's tools; for the container's,
+    our copy of the token is written.
+
+    Raises:
+        Failure: There is no such surface, or the copy cannot be written.
+    """
+    namespace = namespace_variables(client.get("namespace") or {})
+    # Who has no role must not be pointed to where there is none, away from what they have.
+    if namespace.set and not client.get("roles"):
+        return namespace
+    if surface == "imds":
+        return imds_variables(client, role=role, environ=environ).also(namespace)
+    path = token_path(environ)
+    found = container_variables(client, role=role, token_file=path, environ=environ)
+    write_token(path, str(client["container_token"]))
+    return found.also(namespace)
+
+
+def token_path(environ: Mapping[str, str]) -> str:
+    return os.path.join(locations.user_dir(environ, os.getuid()), TOKEN_FILE)
+
+
+def write_token(path: str, token: str) -> None:
+    directory = os.path.dirname(path)
+    try:
+        locations.make_private_dir(directory, os.getuid())
+        write_private(path, token, durable=False)
+    except locations.UntrustedDirectory as error:
+        raise Failure(
+            "XDG_RUNTIME_DIR", f"{error}, so no token is written there", "set it to your own"
+        ) from error
+    except OSError as error:
+        raise Failure(
+            path, f"cannot be written ({error.strerror})", "set XDG_RUNTIME_DIR to your own"
+        ) from error

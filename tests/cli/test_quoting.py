@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from broker.cli.environment import Variables
 from broker.cli.errors import Failure
-from broker.cli.render import rendered, shell_quoted
+from broker.cli.output import rendered, shell_quoted
 
 ANY_VALUE = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30)
 TRICKY = [

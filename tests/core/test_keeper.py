@@ -302,7 +302,7 @@ async def test_a_stale_lease_that_comes_again_is_a_refusal(clock: FakeClock) -> 
             await asker
 
 
-async def test_each_thing_that_happens_is_told_once(clock: FakeClock) -> None:
+async def test_each_thing_that_happens_is_without_repeats(clock: FakeClock) -> None:
     source = ScriptedSource(
         an_hour_of("first", clock),
         an_hour_of("second", clock),

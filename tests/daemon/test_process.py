@@ -85,7 +85,7 @@ def test_of_a_group_each_error_is_told() -> None:
     assert "(KeyError at an unknown place)" in told
 
 
-def test_errors_that_came_from_each_other_are_told_once() -> None:
+def test_errors_that_came_from_each_other_are_without_repeats() -> None:
     first, second = ValueError(), KeyError()
     first.__cause__, second.__cause__ = second, first
 

@@ -130,7 +130,7 @@ async def test_what_cannot_be_opened_for_want_of_room_makes_room_among_the_parke
     assert served.state == "rejected"
 
 
-async def test_the_same_is_told_once_and_a_hundred_things_at_the_most() -> None:
+async def test_the_same_is_without_repeats_and_a_hundred_things_at_the_most() -> None:
     limiter = ConnectionLimiter()
 
     told = [limiter.is_news(f"{number % 1000}") for number in range(5000)]

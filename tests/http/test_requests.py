@@ -127,7 +127,7 @@ async def test_a_body_is_read_to_its_end_and_dropped(body: bytes) -> None:
     assert [request.path for request in surface.requests] == ["/first", "/"]
 
 
-async def test_who_waits_to_be_told_is_told_once_and_answered_after_the_body() -> None:
+async def test_who_waits_to_be_told_is_without_repeats_and_answered_after_the_body() -> None:
     async with wire_to(Plain()) as wire:
         await wire.write(
             b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-Continue\r\n\r\n"

@@ -287,7 +287,7 @@ def test_a_systemd_that_is_too_old_is_named(host: Host, systemd: FakeSystemd) ->
     )
 
 
-def test_a_systemd_without_a_feature_is_told_once_it_is_done(
+def test_a_systemd_without_a_feature_is_without_repeats_it_is_done(
     host: Host, systemd: FakeSystemd
 ) -> None:
     old = installed(host).notes

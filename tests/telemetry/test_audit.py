@@ -266,7 +266,7 @@ async def test_a_look_up_that_fails_costs_what_it_would_have_said_and_not_the_li
     assert (paper.lines[0]["uid"], paper.lines[0]["user"]) == (1000, None)
 
 
-async def test_a_full_disk_delays_nobody_and_is_told_once_and_so_is_its_end() -> None:
+async def test_a_full_disk_delays_nobody_and_is_without_repeats_and_so_is_its_end() -> None:
     paper, events = Paper(), list[AuditEvent]()
     paper.failure = DISK_FULL
 

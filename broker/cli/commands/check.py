@@ -5,12 +5,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from broker.cli.columns import columns, span
 from broker.cli.commands.run import FLAGS as BROKER_FLAGS
 from broker.cli.commands.run import broker_flags
 from broker.cli.offline import configured, ends_at, explained, misuse, warn
+from broker.cli.output import columns, span, without_repeats
 from broker.cli.parser import JSON, SWITCH, Flag, Options
-from broker.cli.reasons import told_once
 from broker.config import Address, Config, ConfigError, IdentityConfig, RoleConfig, Rule
 from broker.lease import Lease
 
@@ -187,7 +186,9 @@ def described(facts: Mapping[str, Any]) -> str:
         if rows
     ]
     if "leases" in facts:
-        reasons = told_once((lease["name"], lease["reason"] or "") for lease in facts["leases"])
+        reasons = without_repeats(
+            (lease["name"], lease["reason"] or "") for lease in facts["leases"]
+        )
         leases = [
             [lease["name"], result(lease) if lease["ok"] else reason]
             for lease, reason in zip(facts["leases"], reasons, strict=True)

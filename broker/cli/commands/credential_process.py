@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from broker.cli.obtain import credentials_for
+from broker.cli.control_client import credentials_for
 from broker.cli.parser import CONFIG, REGION, ROLE, ROLE_ARN, RUNTIME_DIR
 
 TYPE_CHECKING = False

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from broker.cli.commands.demo import RENEWAL_S
+from broker.cli.commands.demo import PROGRAM_LIMIT_S, RENEWAL_S, python, say, until_interrupted
 from broker.cli.errors import Failure
-from broker.cli.showing import PROGRAM_LIMIT_S, python, say, until_interrupted
 
 if TYPE_CHECKING:
     from broker.daemon.lifecycle import Broker

@@ -6,12 +6,11 @@ import os
 import stat
 import sys
 
-from broker.cli.client import client_of, variables_for
-from broker.cli.environment import static_variables
+from broker.cli.control_client import client_of, credentials_for
+from broker.cli.environment import static_variables, variables_for
 from broker.cli.errors import Failure, Misuse
-from broker.cli.obtain import credentials_for
+from broker.cli.output import rendered
 from broker.cli.parser import CONFIG, REGION, ROLE, ROLE_ARN, RUNTIME_DIR, SWITCH, Flag
-from broker.cli.render import rendered
 from broker.files.private import write_private
 
 TYPE_CHECKING = False

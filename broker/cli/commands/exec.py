@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-from broker.cli.client import client_of, variables_for
+from broker.cli.control_client import client_of
+from broker.cli.environment import variables_for
 from broker.cli.errors import NotRunning
 from broker.cli.parser import CONFIG, REGION, ROLE, ROLE_ARN, RUNTIME_DIR
 
@@ -33,12 +34,12 @@ NOT_RUNNABLE = 126
 
 def run(options: Options) -> int:
     if options.text("role-arn") is not None:
-        return run_with_own_broker(options)
+        return run_with_private_broker(options)
     role = options.text("role")
     try:
         client = client_of(options)
     except NotRunning as not_running:
-        return run_with_own_broker(options, or_else=not_running)
+        return run_with_private_broker(options, or_else=not_running)
     variables = variables_for(client, "container", role=role, environ=os.environ)
     return become(options.words, variables.over(os.environ))
 
@@ -66,10 +67,10 @@ def not_started(program: str, error: Exception) -> int:
     return NOT_FOUND if missing else NOT_RUNNABLE
 
 
-def run_with_own_broker(options: Options, *, or_else: NotRunning | None = None) -> int:
+def run_with_private_broker(options: Options, *, or_else: NotRunning | None = None) -> int:
     # Dear imports, and needed only where no broker runs.
     from broker.cli.offline import misuse
-    from broker.cli.own_broker import run_with_it
+    from broker.cli.private_broker import run_with_it
     from broker.config import NoRole
 
     try:

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal, cast
 
 from broker.cli import login_file
-from broker.cli.columns import printable, span
 from broker.cli.errors import Failure, Misuse
 from broker.cli.login_file import Found
 from broker.cli.offline import ends_at, explained, misuse, warn
+from broker.cli.output import printable, span
 from broker.cli.parser import DURATION, SWITCH, Flag, Options
 from broker.config import Algorithm, ConfigError, Login, LoginFlags, load_login
 

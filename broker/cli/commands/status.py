@@ -8,11 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from broker.cli import control_client
-from broker.cli.columns import columns, span
+from broker.cli.control_client import denied
 from broker.cli.errors import Failure
-from broker.cli.obtain import denied
+from broker.cli.output import columns, span, without_repeats
 from broker.cli.parser import JSON, RUNTIME_DIR, SWITCH, Flag, Options
-from broker.cli.reasons import told_once
 
 DESCRIPTION = """Show what the running broker holds: each lease, its state and how long it is good;
 and since its start, who used each role last, and how often each rule matched.
@@ -74,7 +73,7 @@ def table(status: Mapping[str, Any], *, now: datetime) -> str:
     region = status.get("region") or "no region"
     head = f"namespace-broker {status.get('version')} (pid {status.get('pid')}): {ready}, {region}"
     leases = status.get("leases", [])
-    reasons = told_once(
+    reasons = without_repeats(
         (str(lease.get("name")), str(lease.get("reason") or lease.get("error") or ""))
         for lease in leases
     )

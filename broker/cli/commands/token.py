@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from broker.cli import control_client
-from broker.cli.columns import printable
 from broker.cli.commands.status import until
 from broker.cli.control_client import Reply
 from broker.cli.errors import Failure, Misuse, NotRunning
+from broker.cli.output import printable
 from broker.cli.parser import CONFIG, JSON, RUNTIME_DIR, SWITCH, Flag, Options
 
 DESCRIPTION = """Tell about the Namespace token that the running broker holds: whose it is, and

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 from broker.cli import control_client
+from broker.cli.control_client import unknown_role
 from broker.cli.errors import Failure
-from broker.cli.obtain import unknown_role
 from broker.cli.parser import RUNTIME_DIR, SECONDS, Flag
 
 TYPE_CHECKING = False

@@ -7,9 +7,9 @@ from ipaddress import ip_address
 from typing import Any
 
 from broker.cli import control_client
-from broker.cli.columns import columns, printable
 from broker.cli.control_client import Reply
 from broker.cli.errors import Failure, Misuse
+from broker.cli.output import columns, printable
 from broker.cli.parser import JSON, RUNTIME_DIR, Flag, Options
 
 DESCRIPTION = """Tell what a caller would get from the running broker, and by which rule.

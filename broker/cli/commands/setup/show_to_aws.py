@@ -4,10 +4,10 @@ import json
 import sys
 from collections.abc import Iterator
 
-from broker.cli.columns import columns, printable
 from broker.cli.commands.setup.flags import SETTING_UP, TO_AWS
 from broker.cli.commands.setup.to_aws import Looked, asked_of, look
 from broker.cli.commands.setup.workflow import AtHand, at_hand, aws_of, waited_for
+from broker.cli.output import columns, printable
 from broker.cli.parser import Options
 from broker.setup import to_aws
 from broker.setup.admission import Verdict

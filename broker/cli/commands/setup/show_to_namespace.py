@@ -4,10 +4,10 @@ import json
 import sys
 from collections.abc import Iterator
 
-from broker.cli.columns import columns, printable
 from broker.cli.commands.setup.flags import SETTING_UP, TO_NAMESPACE
 from broker.cli.commands.setup.to_namespace import HOLDS, Looked, looked_at, task_of
 from broker.cli.commands.setup.workflow import waited_for
+from broker.cli.output import columns, printable
 from broker.cli.parser import Options
 from broker.setup.plan import plan
 from broker.setup.steps import Plan

@@ -9,9 +9,9 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from broker.cli.columns import columns, printable
 from broker.cli.errors import Failure, Misuse
 from broker.cli.offline import explained, misuse, warn
+from broker.cli.output import columns, printable
 from broker.cli.parser import Options
 from broker.config import Config, ConfigError, Flags, Upstream, load_identity, validate
 from broker.config.load import aws_endpoint_of, region_of_environment, upstream_of

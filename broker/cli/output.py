@@ -1,4 +1,4 @@
-"""Variables as a shell, GitHub Actions, Docker or a program reads them. Pure."""
+"""Results as text: tables, lengths of time, and variables for shells and programs."""
 
 from __future__ import annotations
 
@@ -6,9 +6,57 @@ from broker.cli.errors import Failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from broker.cli.environment import Variables
+
+
+def columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return the lines of a table, each with its line break; control characters are blanked."""
+    table = [list(header), *([printable(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[index]) for row in table) for index in range(len(header))]
+    lines = (
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in table
+    )
+    return "".join(f"{line}\n" for line in lines)
+
+
+def printable(text: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def span(seconds: float) -> str:
+    """Return a length of time as a person reads it: two units at most."""
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest_s = divmod(whole, 60)
+    if minutes < 10:
+        return f"{minutes} min {rest_s} s" if rest_s else f"{minutes} min"
+    hours, rest_min = divmod(minutes, 60)
+    if not hours:
+        return f"{minutes} min"
+    return f"{hours} h {rest_min} min" if rest_min else f"{hours} h"
+
+
+def without_repeats(reasons: Iterable[tuple[str, str]]) -> list[str]:
+    """Return the reason of each (lease, reason), in order.
+
+    A reason that is another lease's, which is in the table too, becomes ``waits for LEASE``.
+    """
+    rows = list(reasons)
+    explained = {lease for lease, reason in rows if reason}
+    causes = [_other(reason, explained) for _, reason in rows]
+    return [
+        reason if cause is None else f"waits for {cause}"
+        for (_, reason), cause in zip(rows, causes, strict=True)
+    ]
+
+
+def _other(reason: str, leases: set[str]) -> str | None:
+    of, colon, _ = reason.partition(": ")
+    return of if colon and of in leases else None
 
 
 def rendered(variables: Variables, how: str, environ: Mapping[str, str]) -> str:

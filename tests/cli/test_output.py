@@ -1,10 +1,10 @@
 """Why leases are not live, each said once in a table."""
 
-from broker.cli.reasons import told_once
+from broker.cli.output import without_repeats
 
 
 def test_what_only_waits_for_another_lease_names_it() -> None:
-    reasons = told_once(
+    reasons = without_repeats(
         [
             ("identity/default", "the token ended; is its writer running?"),
             ("role/deploy", "identity/default: the token ended; is its writer running?"),
@@ -15,7 +15,7 @@ def test_what_only_waits_for_another_lease_names_it() -> None:
 
 
 def test_a_reason_of_its_own_and_that_of_a_lease_not_shown_stay_whole() -> None:
-    reasons = told_once(
+    reasons = without_repeats(
         [
             ("identity/default", ""),
             ("role/deploy", "STS: no answer within 20 s"),

@@ -7,9 +7,8 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from broker.cli.client import TOKEN_FILE
 from broker.cli.commands.exec import not_started
-from broker.cli.environment import container_variables
+from broker.cli.environment import TOKEN_FILE, container_variables
 from broker.cli.offline import configured, explained, one_off_flags, role_in, warn
 from broker.cli.parser import Options
 from broker.config import Config, load_roles
