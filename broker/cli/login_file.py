@@ -2,7 +2,6 @@
 
 import json
 import os
-import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from datetime import datetime, timedelta
 
 from broker.cli.errors import Failure, Misuse
 from broker.credentials import json_object, jwt_payload, numeric_date
-from broker.files.private import write_private
+from broker.files.private import read_private, write_output
 
 TOKEN_FILE = "token.json"  # noqa: S105 - the name of a file
 CACHE = "token.cache"
@@ -73,27 +72,18 @@ def look(path: str) -> Found:
         Failure: It is nothing that may be replaced, or it cannot be read.
     """
     try:
-        mode = os.lstat(path).st_mode
+        content = read_private(path, max_mode=0o7777, max_bytes=LARGEST_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         return NOTHING
     except (OSError, ValueError) as error:
         raise unusable(path, error) from error
-    # nsc's own writer refuses these too: namespace-api 3.3.
-    if stat.S_ISLNK(mode):
-        raise Failure("--output", f"{path} is a link", "name the file itself")
-    if not stat.S_ISREG(mode):
-        raise Failure("--output", f"{path} is no file", "name a file")
-    try:
-        with open(path, "rb") as file:
-            return found_in(file.read(LARGEST_BYTES + 1), path)
-    except OSError as error:
-        raise unusable(path, error) from error
+    return found_in(content, path)
 
 
 def found_in(content: bytes, path: str) -> Found:
     document = json_object(content) if content.strip() else {}
     known = {"bearer_token", "tenant_token", "session_token"}
-    if document is None or len(content) > LARGEST_BYTES or (document and not known & set(document)):
+    if document is None or (document and not known & set(document)):
         raise Failure("--output", f"{path} holds something else than a token", "name another file")
     if document.get("session_token"):
         return Found(text=content.decode("utf-8"), is_login=True)
@@ -125,7 +115,7 @@ def write(path: str, bearer: str) -> None:
         # As nsc makes its own; the token in it is 0600.
         os.makedirs(directory, mode=0o755, exist_ok=True)
         text = json.dumps({"bearer_token": bearer}, separators=(",", ":"))
-        write_private(path, text)
+        write_output(path, text)
     except (OSError, ValueError) as error:
         raise unusable(path, error) from error
     cache = os.path.join(directory, CACHE)
@@ -146,12 +136,15 @@ def keep_copy(path: str, found: Found, *, now: datetime) -> str:
     """
     copy = f"{path}.{now:%Y%m%dT%H%M%SZ}.saved"
     try:
-        write_private(copy, found.text)
-    except OSError as error:
+        write_output(copy, found.text)
+    except (OSError, ValueError) as error:
         raise unusable(copy, error) from error
     return copy
 
 
-def unusable(path: str, error: Exception) -> Failure:
-    reason = getattr(error, "strerror", None) or "is no file name"
-    return Failure("--output", f"{path} cannot be used ({reason})", "name another by --output FILE")
+def unusable(path: str, error: OSError | ValueError) -> Failure:
+    if isinstance(error, OSError):
+        reason = f"{path} cannot be used ({error.strerror})"
+        return Failure("--output", reason, "name another by --output FILE")
+    what, _, next_step = str(error).partition("; ")
+    return Failure("--output", what, next_step or "name another by --output FILE")

@@ -8,10 +8,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 # O_PATH: checking a step of the path needs no right to list it. It opens a link as itself.
@@ -22,6 +23,7 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 DRAFT_DIGITS = 16
+MAX_LINKS = 40
 MAX_KEPT_BYTES = 1 << 20
 
 
@@ -94,6 +96,73 @@ def write_private(
             raise
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def write_output(path: str | Path, content: bytes | str, *, durable: bool = True) -> None:
+    """Replace *path* atomically, 0600, where nobody else could lead us to another place.
+
+    This is for a path that somebody chose. No link is followed at its end; a pipe, a device or a
+    directory is refused.
+
+    Raises:
+        ValueError: The place may not be used; the message names it and says what to do.
+        OSError: It cannot be written, and is unchanged; ``filename`` is the place.
+    """
+    place = os.fspath(path)
+    with open_trusted_directory(os.path.dirname(place)) as directory:
+        require_replaceable(place, dir_fd=directory)
+        write_private(place, content, dir_fd=directory, durable=durable)
+
+
+def require_replaceable(path: str | Path, *, dir_fd: int | None = None) -> None:
+    """Require *path* to be a regular file or absent; *dir_fd* is as for `read_private`.
+
+    Raises:
+        ValueError: It is a link, a directory, a pipe or a device.
+        OSError: It cannot be looked at.
+    """
+    try:
+        mode = os.stat(_entry(path, dir_fd), dir_fd=dir_fd, follow_symlinks=False).st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISLNK(mode):
+        raise ValueError(f"{path} is a link; name the file itself")
+    if not stat.S_ISREG(mode):
+        raise ValueError(f"{path} is not a regular file; name a file")
+
+
+@contextmanager
+def open_trusted_directory(path: str | Path) -> Iterator[int]:
+    """Open a directory that only directories and links of root's or ours lead to.
+
+    A directory that everybody may write to must be sticky, as ``/tmp`` is.
+
+    Raises:
+        ValueError: Somebody else could replace a step of the path; the message says which.
+        OSError: It cannot be opened; ``filename`` is the step.
+    """
+    names = _names_of(os.path.join(os.getcwd(), path))
+    links_left = MAX_LINKS
+    place, directory = "/", os.open("/", _LOOK)
+    try:
+        _require_trusted(place, directory, ours=os.geteuid())
+        while names:
+            name = names.pop()
+            step = os.path.normpath(os.path.join(place, name))
+            entered = _look(step, name, directory)
+            if stat.S_ISLNK(os.fstat(entered).st_mode) and links_left:
+                links_left -= 1
+                target = _target_of(step, entered)
+                names += _names_of(target)
+                if not target.startswith("/"):
+                    continue
+                step, entered = "/", os.open("/", _LOOK)
+            os.close(directory)
+            place, directory = step, entered
+            _require_trusted(place, directory, ours=os.geteuid())
+        yield directory
+    finally:
+        os.close(directory)
 
 
 def open_private_directory(
@@ -251,6 +320,29 @@ def _file_objection(found: os.stat_result, *, max_mode: int) -> str | None:
     if mode & ~max_mode:
         return f"has mode {mode:04o}; chmod {max_mode:04o} it"
     return None
+
+
+def _names_of(path: str) -> list[str]:
+    """Return the steps of a path, the first one last."""
+    return [name for name in reversed(path.split("/")) if name not in ("", ".")]
+
+
+def _look(step: str, name: str, above: int) -> int:
+    try:
+        return os.open(name, _LOOK, dir_fd=above)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, step) from error
+
+
+def _target_of(step: str, link: int) -> str:
+    """Return where a link leads, and close it."""
+    try:
+        owner, target = os.fstat(link).st_uid, os.readlink("", dir_fd=link)
+    finally:
+        os.close(link)
+    if owner not in (0, os.geteuid()):
+        raise ValueError(f"{step} is a link of uid {owner}; name the place it leads to")
+    return target
 
 
 def _enter(step: str, above: int, *, gid: int | None) -> int:

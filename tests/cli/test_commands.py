@@ -330,23 +330,39 @@ class TestStatic:
         folder = cli.error("env", "--static", "--output", str(cli.home), code=1)
         nowhere = cli.error("env", "--static", "--output", "/nonexistent/aws.env", code=1)
 
-        assert folder.startswith(f"--output: {cli.home} cannot be written (Is a directory);")
+        assert folder.startswith(f"--output: {cli.home} is not a regular file; name a file")
         assert nowhere.startswith("--output: /nonexistent/aws.env cannot be written (No such file")
         assert not list(cli.home.glob("*.new"))
 
-    def test_a_link_stays_and_its_file_is_replaced(
+    def test_a_link_or_a_pipe_is_refused_and_what_it_leads_to_is_untouched(
         self, cli: Cli, fake: FakeBroker, tmp_path: Path
     ) -> None:
-        link, file = tmp_path / "link", tmp_path / "aws.env"
+        link, pipe, file = tmp_path / "link", tmp_path / "pipe", tmp_path / "aws.env"
         link.symlink_to(file)
+        os.mkfifo(pipe)
 
-        cli.run("env", "--static", "--output", str(link))
+        by_link, by_pipe = (
+            cli.error("env", "--static", "--output", str(path), code=1) for path in (link, pipe)
+        )
 
-        assert link.is_symlink()
-        assert "AWS_SESSION_TOKEN" in file.read_text()
+        assert by_link == f"--output: {link} is a link; name the file itself"
+        assert by_pipe == f"--output: {pipe} is not a regular file; name a file"
+        assert not file.exists()
 
-    def test_a_pipe_is_written_into(self, cli: Cli, fake: FakeBroker) -> None:
-        done = cli.run("env", "--static", "--for=json", "--output", "/dev/stdout")
+    def test_a_directory_that_everybody_may_change_is_refused(
+        self, cli: Cli, fake: FakeBroker, tmp_path: Path
+    ) -> None:
+        tmp_path.chmod(0o777)
+
+        line = cli.error("env", "--static", "--output", str(tmp_path / "aws.env"), code=1)
+
+        assert line.startswith(f"--output: {tmp_path} is writable by everybody (mode 0777)")
+
+    @pytest.mark.parametrize("output", ["-", "/dev/stdout"])
+    def test_standard_output_is_named_by_a_dash(
+        self, cli: Cli, fake: FakeBroker, output: str
+    ) -> None:
+        done = cli.run("env", "--static", "--for=json", "--output", output)
 
         assert json.loads(done.stdout)["AWS_SESSION_TOKEN"] == CREDENTIALS["Token"]
 

@@ -160,7 +160,7 @@ class TestWhere:
 
         assert lines == [
             f"--output: {link} is a link; name the file itself",
-            f"--output: {tmp_path} is no file; name a file",
+            f"--output: {tmp_path} is not a regular file; move it away",
             f"--output: {other} holds something else than a token; name another file",
         ]
         assert host.exchanges() == before

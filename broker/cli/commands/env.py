@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 import sys
 
 from broker.cli.control_client import client_of, credentials_for
@@ -11,7 +10,7 @@ from broker.cli.environment import static_variables, variables_for
 from broker.cli.errors import Failure, Misuse
 from broker.cli.output import rendered
 from broker.cli.parser import CONFIG, REGION, ROLE, ROLE_ARN, RUNTIME_DIR, SWITCH, Flag
-from broker.files.private import write_private
+from broker.files.private import write_output
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,6 +61,9 @@ FLAGS = (
 )
 
 
+STDOUT = ("-", "/dev/stdout")
+
+
 def run(options: Options) -> int:
     if options.switch("static"):
         return write_static(options)
@@ -109,23 +111,15 @@ def told_region(options: Options) -> str | None:
 
 def write(output: str, text: str) -> None:
     """Write keys to *output*, readable by us alone; on failure what was there is untouched."""
+    if output in STDOUT:
+        sys.stdout.write(text)
+        return
     try:
-        if is_stream(output):
-            with open(output, "w", encoding="utf-8") as stream:
-                stream.write(text)
-        else:
-            write_private(os.path.realpath(output), text, durable=False)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "is no file name"
+        write_output(output, text, durable=False)
+    except OSError as error:
         raise Failure(
-            "--output", f"{output} cannot be written ({reason})", "name another"
+            "--output", f"{output} cannot be written ({error.strerror})", "name another"
         ) from error
-
-
-def is_stream(path: str) -> bool:
-    """Say whether *path* is a pipe, terminal or device, which no rename may replace."""
-    try:
-        mode = os.stat(path).st_mode
-    except OSError:
-        return False
-    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+    except ValueError as error:
+        what, _, next_step = str(error).partition("; ")
+        raise Failure("--output", what, next_step or "name another") from error
