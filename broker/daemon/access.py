@@ -1,4 +1,4 @@
-"""Who may ask, and who is told of it: rules, secrets and the audit, from the configuration."""
+"""Build what decides on callers: rules, host facts, tokens and keys; and the audit of them."""
 
 import os
 from contextlib import AsyncExitStack
@@ -27,12 +27,12 @@ from broker.telemetry.audit import AuditLog, Holder, auditing, sink_for
 from broker.telemetry.events import Telemetry
 
 CREDENTIALS = frozenset({"credentials", "container"})
-"""The routes by which credentials are handed out."""
+"""The routes that hand out AWS credentials."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """What the surfaces share: who may ask, and by which secrets."""
+    """Who may ask, and by which secrets: shared by the surfaces."""
 
     config: Config
     rules: ExplainedRules
@@ -53,11 +53,10 @@ def access_of(
     *,
     before: Access | None = None,
 ) -> Access:
-    """Return who may ask here, with the secrets in their files. What was known *before* still is,
-    and sessions stay good.
+    """Build the access of *config*; what was known *before* is kept, so that sessions stay valid.
 
     Raises:
-        CannotStart: A file cannot be used; those made for nothing go with *undo*.
+        CannotStart: A file cannot be used; new files are removed again with *undo*.
     """
     with explained("container: "):
         tokens = tokens_of(config, runtime, undo, before=before.tokens if before else None)
@@ -80,7 +79,7 @@ def access_of(
 def tokens_of(
     config: Config, runtime: Runtime, undo: AsyncExitStack, *, before: ContainerTokenFiles | None
 ) -> ContainerTokenFiles:
-    """Return the container tokens in their files, each made where there is none."""
+    """Return the container tokens, each made where its file is missing."""
     container = config.container
     files = {PLAIN_TOKEN: container.token_file, **container.tokens}
     for file in container.tokens.values():
@@ -98,7 +97,7 @@ def tokens_of(
 
 
 def usage_of(config: Config, before: Access | None) -> Usage:
-    """Return what is remembered of uses; how often each rule matched, while they are the same."""
+    """Return the record of uses; the counts of matches are kept while the rules are the same."""
     if before is not None and before.config.rules == config.rules:
         return before.usage
     names = tuple(rule.name for rule in config.rules)
@@ -110,7 +109,7 @@ def host_facts(cgroups: Cgroups) -> HostFacts:
 
 
 def rules_of(config: Config, pipelines: Pipelines, facts: HostFacts) -> ExplainedRules:
-    """Return the configured rules; where there are none, the floor."""
+    """Return the configured rules; without any, only our own uid is admitted."""
     if config.rules:
         return FirstMatch(config.rules, facts=facts)
     return OwnerOnly(
@@ -123,7 +122,7 @@ def rules_of(config: Config, pipelines: Pipelines, facts: HostFacts) -> Explaine
 
 
 def token_spec_signer_of(config: Config, *, before: Access | None) -> TokenSpecSigner:
-    """Return the secrets of the token specs, kept where specs that were handed out must go on."""
+    """Return the signer of token specs, kept while specs that it signed must stay valid."""
     if before is not None and (hands_out_specs(before.config) or not hands_out_specs(config)):
         return before.token_spec_signer
     if not hands_out_specs(config):
@@ -137,14 +136,14 @@ def hands_out_specs(config: Config) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
-    """The audit log of a configuration, if it has one; it ends with ``closing``."""
+    """The audit log of a configuration, if it has one; it is closed with ``closing``."""
 
     log: AuditLog | None = None
     closing: AsyncExitStack = field(default_factory=AsyncExitStack)
 
 
 async def audit_of(config: Config, access: Access, runtime: Runtime, telemetry: Telemetry) -> Audit:
-    """Begin to write the audit log, where one is configured.
+    """Open the configured audit log, if any.
 
     Raises:
         Misconfigured: The file cannot be used.
@@ -158,7 +157,7 @@ async def audit_of(config: Config, access: Access, runtime: Runtime, telemetry: 
     log = auditing(
         sink,
         clock=runtime.clock,
-        # Its own, because it is asked in the log's thread.
+        # Facts of its own, because it is called in the audit's thread.
         holder_of=partial(holder_of, facts=host_facts(access.cgroups)),
         on_event=telemetry.on_audit,
     )
@@ -167,7 +166,7 @@ async def audit_of(config: Config, access: Access, runtime: Runtime, telemetry: 
 
 
 def holder_of(caller: Caller, *, facts: HostFacts) -> Holder:
-    """Return what can be told of a caller beyond its connection: slow, for the audit only."""
+    """Look up the caller's user and process: slow, for the audit only."""
     process = facts.process_of(caller)
     return Holder(
         user=None if caller.uid is None else facts.user_of(caller.uid),
@@ -177,12 +176,12 @@ def holder_of(caller: Caller, *, facts: HostFacts) -> Holder:
 
 
 def note_use(exchange: Exchange, access: Access, *, now: datetime) -> None:
-    """Remember who used what, for `status`."""
+    """Record who used what, for `status`."""
     answer, caller = exchange.answer, exchange.caller
     if exchange.surface == "ops" or answer.route in ("ready", "status", "who"):
         return
     rule = answer.rule
-    if rule is None:  # no rule was asked
+    if rule is None:  # answered without the rules
         return
     access.usage.matched(rule, at=now)
     if answer.status == 200 and answer.role != "none" and answer.route in CREDENTIALS:

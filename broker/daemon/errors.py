@@ -1,4 +1,4 @@
-"""Why the daemon cannot start, said so that an operator can act on it. Starts nothing."""
+"""Errors that keep the daemon from starting, in words that an operator can act on."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,20 +7,20 @@ from broker.http.bind import ListenError
 
 
 class CannotStart(Exception):
-    """The daemon cannot start, or has to end; the text says why and what to do."""
+    """The daemon cannot start, or a reload cannot be applied; the text says what to do."""
 
     exit_code = 1
 
 
 class Misconfigured(CannotStart):
-    """What the configuration names must not be used."""
+    """The configuration names something that must not be used."""
 
     exit_code = 2
 
 
 @contextmanager
 def explained(place: str = "") -> Iterator[None]:
-    """Turn what cannot be used at start into `CannotStart`, about the *place* it begins with."""
+    """Turn errors into `CannotStart`; its text begins with *place*."""
     try:
         yield
     except (ListenError, ValueError) as error:

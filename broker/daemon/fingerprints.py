@@ -1,4 +1,4 @@
-"""Tell a lease that is bought otherwise than before from one that is not. Pure; buys nothing."""
+"""Fingerprint how a lease is obtained, so that a reload keeps unchanged ones."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,29 +14,29 @@ NAMESPACE_PLACES = (
     *("NSC_TOKEN_SPEC", "NSC_TOKEN_SPEC_FILE", "NSC_TOKEN_FILE", "NSC_METADATA_DIR"),
     *("XDG_CONFIG_HOME", "HOME"),
 )
-"""What ``source = "auto"`` is led by."""
+"""The variables that ``source = "auto"`` reads."""
 
 AWS_SECRETS = frozenset({"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"})
-"""What changes while the AWS identity stays who it is."""
+"""Variables that change while the AWS identity stays the same."""
 
 
 def of_identity(identity: IdentityConfig, *, upstream: Upstream, environ: Mapping[str, str]) -> str:
-    """Return the fingerprint of an identity's lease: how it is had, whatever it is called."""
-    unnamed = structs.replace(identity, name="")
-    return _hash("identity", unnamed, upstream, _led_by(identity.source, environ))
+    """Return the fingerprint of an identity's lease, whatever its name."""
+    nameless = structs.replace(identity, name="")
+    return _hash("identity", nameless, upstream, _variables_read_by(identity.source, environ))
 
 
 def of_role(entry: RoleConfig, *, bearer: str) -> str:
-    """Return that of a role's lease; *bearer* is that of the identity it is bought with."""
+    """Return the fingerprint of a role's lease; *bearer* is that of its identity."""
     return _hash("role", replace(entry.role, name=""), entry.audience, bearer)
 
 
 def of_id_token(entry: IdTokenConfig, *, bearer: str) -> str:
-    """Return that of a kept ID token."""
+    """Return the fingerprint of a kept ID token."""
     return _hash("id-token", entry.audience, bearer)
 
 
-def _led_by(source: str, environ: Mapping[str, str]) -> Mapping[str, str | None]:
+def _variables_read_by(source: str, environ: Mapping[str, str]) -> Mapping[str, str | None]:
     if source in FROM_AWS:
         return {
             name: value
@@ -47,5 +47,5 @@ def _led_by(source: str, environ: Mapping[str, str]) -> Mapping[str, str | None]
 
 
 def _hash(kind: str, *parameters: object) -> str:
-    # Of the values' own spelling: the same in every process, and each of their fields in it.
+    # repr is the same in every process, and has every field in it.
     return sha256(f"{kind} {parameters!r}".encode("utf-8", "surrogatepass")).hexdigest()[:32]

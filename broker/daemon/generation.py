@@ -1,4 +1,4 @@
-"""Everything that is made from one configuration, or kept from another. Puts none in force."""
+"""One configuration, and everything that is built from it."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
@@ -36,17 +36,17 @@ from broker.telemetry.events import Telemetry
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shared:
-    """What outlives every configuration."""
+    """What outlives a configuration."""
 
     runtime: Runtime
     clouds: Clouds
     telemetry: Telemetry
-    is_open: Callable[[], bool]
+    has_started: Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
-    """One configuration, and what is made from it. Two may share what is the same in both."""
+    """One configuration, and what is built from it; two share what is the same in both."""
 
     config: Config
     pipelines: Pipelines
@@ -57,13 +57,13 @@ class Generation:
     audit: Audit
 
     def surfaces(self, shared: Shared) -> dict[str, Surface]:
-        """Return who is to answer, by the name of the sockets."""
+        """Return every surface by the name of its sockets."""
         config, pipelines, access = self.config, self.pipelines, self.access
         metrics = shared.telemetry.metrics
         return {
             "ops": ops_surface(pipelines, access, metrics),
             "control": control_surface(
-                config, pipelines, access, self.endpoints, is_open=shared.is_open
+                config, pipelines, access, self.endpoints, is_open=shared.has_started
             ),
             "imds": imds_surface(config, pipelines, access, shared.runtime),
             "container": container_surface(config, pipelines, access),
@@ -77,12 +77,13 @@ async def build(
     *,
     before: Generation | None = None,
 ) -> Generation:
-    """Return what *config* says, with everything of *before* that it says too. Nobody is served by
-    it yet, and nothing else is changed; what is opened for it is closed with *undo*.
+    """Build what *config* says, reusing everything of *before* that is the same.
+
+    Nobody is served by it yet. What is opened for it is closed with *undo*.
 
     Raises:
-        CannotStart: A port is taken, a file or directory cannot be used, or we would be our own
-            client.
+        CannotStart: A port is taken, a file or directory cannot be used, or the broker would be
+            its own client.
     """
     runtime = shared.runtime
     pipelines = wire(config, shared.clouds, before=before.pipelines if before else None)
@@ -112,10 +113,10 @@ async def build(
 def refuse_self_reference(
     config: Config, endpoints: BrokerEndpoints, environ: Mapping[str, str]
 ) -> None:
-    """Raise where an identity of *config* would be had from ourselves.
+    """Raise if the broker would be its own client.
 
     Raises:
-        Misconfigured: A source would read what we serve or write; names both.
+        Misconfigured: An identity's source leads to what we serve or write; names both.
     """
     ours = OwnOutputs(
         urls={
@@ -152,7 +153,7 @@ def self_reference_of(
 
 
 def differences(before: Generation, now: Generation) -> Mapping[str, list[str]]:
-    """Return what was put in force, as the fields of a log line."""
+    """Return what has changed, as the fields of a log line."""
     had, has = before.pipelines.fingerprints, now.pipelines.fingerprints
     listened, listens = _urls(before), _urls(now)
     return {

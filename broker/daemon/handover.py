@@ -1,4 +1,4 @@
-"""Every live lease as one document, for our next process to begin with. Knows not who keeps it."""
+"""Hand the live leases over to the next process, and report our state to systemd."""
 
 import asyncio
 import json
@@ -6,15 +6,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from broker.clock import Clock
 from broker.credentials import AwsCredentials, IdToken, NamespaceToken
-from broker.daemon.runtime import Runtime
-from broker.daemon.wiring import Pipelines
 from broker.keeper import Event, Keeper, Obtained, Renewed
 from broker.lease import Lease, NotReady
 from broker.systemd import Notifier, Store
+
+if TYPE_CHECKING:
+    # Not imported at run time: what was handed over is read before anything heavy is imported.
+    from broker.daemon.runtime import Runtime
+    from broker.daemon.wiring import Pipelines
 
 VERSION = 1
 
@@ -26,12 +29,12 @@ KINDS: Final[Mapping[str, type[AwsCredentials | IdToken | NamespaceToken]]] = {
 
 
 class Unreadable(ValueError):
-    """The document is none of ours, or of another version; the text never holds what it holds."""
+    """The document is not ours, or of another version; the text shows nothing of its content."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotEntry:
-    """One lease, and how it was bought: only who would buy it the same way may go on with it.
+    """One lease, and how it was obtained: only a keeper that would do the same may restore it.
 
     ``in_doubt``: its last renewal failed, so that it is to be renewed at once.
     """
@@ -43,7 +46,7 @@ class SnapshotEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseSnapshot:
-    """Leases by name. Of several documents the one with the highest ``serial`` is the newest."""
+    """Leases by name; of several snapshots the one with the highest ``serial`` is the newest."""
 
     serial: int = 0
     leases: Mapping[str, SnapshotEntry] = field(default_factory=dict)
@@ -52,7 +55,7 @@ class LeaseSnapshot:
 def take_snapshot(
     keepers: Iterable[Keeper[Any]], fingerprints: Mapping[str, str], *, serial: int, now: datetime
 ) -> LeaseSnapshot:
-    """Return what *keepers* hold that still lives."""
+    """Return the live leases of *keepers*."""
     leases: dict[str, SnapshotEntry] = {}
     for keeper in keepers:
         try:
@@ -68,21 +71,21 @@ def take_snapshot(
 
 
 def restore_leases(
-    kept: LeaseSnapshot,
+    snapshot: LeaseSnapshot,
     keepers: Iterable[Keeper[Any]],
     fingerprints: Mapping[str, str],
     *,
     is_in_doubt: Callable[[str], bool],
     now: datetime,
 ) -> list[str]:
-    """Have each of *keepers* that has none yet begin with its live lease, and return their names.
+    """Restore the live leases that *keepers* would obtain in the same way; return their names.
 
-    One that was bought in another way is left. *is_in_doubt* says of which keepers, by name, the
-    lease is to be renewed at once all the same, as is one from the future: a clock moved.
+    A lease that *is_in_doubt* by its name is renewed at once, and one from the future too: then the
+    clock was set.
     """
     restored = []
     for keeper in keepers:
-        found = kept.leases.get(keeper.name)
+        found = snapshot.leases.get(keeper.name)
         if found is None or found.fingerprint != fingerprints.get(keeper.name):
             continue
         if not found.lease.is_live(now=now):
@@ -96,19 +99,21 @@ def restore_leases(
 def newest(
     documents: Mapping[str, bytes], *, warn: Callable[[str], None]
 ) -> tuple[str | None, LeaseSnapshot]:
-    """Return the newest of *documents*, and by which name it was found; *warn* is told of one that
-    cannot be read. Where there is none, nothing was kept."""
+    """Return the newest readable snapshot of *documents* and its name; *warn* of the others.
+
+    Without one, return an empty snapshot.
+    """
     found: list[tuple[str | None, LeaseSnapshot]] = [(None, LeaseSnapshot())]
     for name, document in documents.items():
         try:
-            found.append((name, read(document)))
+            found.append((name, decode(document)))
         except Unreadable as error:
-            warn(f"the leases kept as {name} are left, and obtained anew: {error}")
+            warn(f"the leases stored as {name} are ignored, and obtained anew: {error}")
     return max(found, key=lambda each: each[1].serial)
 
 
-def written(kept: LeaseSnapshot) -> bytes:
-    """Return *kept* as a document. It holds the secrets themselves."""
+def encode(snapshot: LeaseSnapshot) -> bytes:
+    """Return *snapshot* as a document, with the secrets in it."""
     leases = [
         {
             "name": name,
@@ -119,13 +124,13 @@ def written(kept: LeaseSnapshot) -> bytes:
             "issued_at": each.lease.issued_at.isoformat(),
             "expires_at": each.lease.expires_at and each.lease.expires_at.isoformat(),
         }
-        for name, each in kept.leases.items()
+        for name, each in snapshot.leases.items()
     ]
-    return json.dumps({"version": VERSION, "serial": kept.serial, "leases": leases}).encode()
+    return json.dumps({"version": VERSION, "serial": snapshot.serial, "leases": leases}).encode()
 
 
-def read(document: bytes) -> LeaseSnapshot:
-    """Return what `written` made a document of.
+def decode(document: bytes) -> LeaseSnapshot:
+    """Return the snapshot that `encode` made a document of.
 
     Raises:
         Unreadable: It is something else.
@@ -135,16 +140,16 @@ def read(document: bytes) -> LeaseSnapshot:
         version = found["version"]
         if version != VERSION:
             raise Unreadable("they were written by another version of the broker")
-        leases = {each["name"]: _kept_from(each) for each in found["leases"]}
+        leases = {each["name"]: _entry(each) for each in found["leases"]}
         return LeaseSnapshot(serial=int(found["serial"]), leases=leases)
     except Unreadable:
         raise
-    # From None: the error beneath may show what it stumbled over.
+    # From None: the cause may show the content.
     except (ValueError, ArithmeticError, LookupError, TypeError, AttributeError, RecursionError):
-        raise Unreadable("they are not what a broker writes") from None
+        raise Unreadable("they are not in the broker's format") from None
 
 
-def _kept_from(found: Mapping[str, Any]) -> SnapshotEntry:
+def _entry(found: Mapping[str, Any]) -> SnapshotEntry:
     kind, value, expires_at = KINDS[found["kind"]], found["value"], found["expires_at"]
     lease = Lease(
         value=kind(**_texts(value, of=kind)),
@@ -176,38 +181,38 @@ def _kind_of(value: object) -> str:
 
 
 BEAT_S = 10.0
-"""How often what systemd had no room for is sent again, where there is no watchdog."""
+"""How often waiting messages are sent again if there is no watchdog."""
 
 
 class ServiceNotifier:
-    """Speaks for the daemon: to a `Notifier` that nobody hears, where there is no systemd."""
+    """Reports readiness, status and life to systemd, and stores every new lease with it."""
 
-    def __init__(self, runtime: Runtime, *, pipelines: Callable[[], Pipelines]) -> None:
-        """*pipelines* are those of the moment: they change when the configuration is reloaded."""
+    def __init__(self, runtime: "Runtime", *, pipelines: "Callable[[], Pipelines]") -> None:
+        """Report on what *pipelines* returns: a reload changes it."""
         self.restored: list[str] = []
-        """The leases that we began with."""
+        """The names of the leases that were restored."""
         self._notifier: Notifier = runtime.supervisor
         self._clock: Clock = runtime.clock
         self._warn = runtime.warn
         self._pipelines = pipelines
-        kept_as, self._kept = newest(runtime.inherited.kept, warn=runtime.warn)
-        self._serial = self._kept.serial
-        self._store = Store(runtime.supervisor, holds=kept_as, found=runtime.inherited.kept)
+        stored_as, self._snapshot = newest(runtime.inherited.kept, warn=runtime.warn)
+        self._serial = self._snapshot.serial
+        self._store = Store(runtime.supervisor, holds=stored_as, found=runtime.inherited.kept)
         self._phase = "starting"
         self._note = ""
-        self._looks = False
-        self._has_news = False
-        self._stores = True  # as far as we know
+        self._is_scheduled = False
+        self._has_new_lease = False
+        self._can_store = True
 
     def restore(self) -> None:
-        """Have the keepers begin with what the process before us held.
+        """Restore the leases of the previous process.
 
-        An identity that lies in files is read again at once: they may have changed meanwhile.
+        An identity from files is read again at once: they may have changed meanwhile.
         """
         pipelines = self._pipelines()
         in_files = {f"identity/{name}" for name, paths in pipelines.watched.items() if paths()}
         self.restored = restore_leases(
-            self._kept,
+            self._snapshot,
             pipelines.keepers,
             pipelines.fingerprints,
             is_in_doubt=in_files.__contains__,
@@ -215,77 +220,74 @@ class ServiceNotifier:
         )
 
     def on_event(self, event: Event) -> None:
-        """Take note of what happened to a lease: it is told in the next turn of the event loop,
-        with whatever else happens in this one."""
-        self._has_news = self._has_news or isinstance(event, Obtained | Renewed)
-        if not self._looks:
-            self._looks = True
-            asyncio.get_running_loop().call_soon(self._look)
+        """Schedule a report for the next turn of the event loop, one for all events of this one."""
+        self._has_new_lease = self._has_new_lease or isinstance(event, Obtained | Renewed)
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            asyncio.get_running_loop().call_soon(self._report)
 
     def ready(self, *, note: str = "") -> None:
-        """Tell that every surface is open, at first or after a reload; *note* stands in the status
-        until the next one."""
+        """Report that we serve, at first or after a reload; *note* stays in the status line."""
         self._phase = "serving"
         self._note = note
         self._notifier.ready(self._status())
-        self.keep()
+        self.store()
 
     def reloading(self) -> None:
         self._notifier.reloading()
 
     def stopping(self) -> None:
-        """Tell that we are leaving, and leave our leases to who comes after us."""
+        """Report that we are stopping, and store the leases for the next process."""
         self._phase = "stopping"
         self._notifier.stopping(self._status())
-        self.keep()
+        self.store()
 
-    def keep(self) -> None:
-        """Have systemd keep every lease there is now."""
-        self._has_news = False
-        if not self._notifier.is_heard:
+    def store(self) -> None:
+        """Store every live lease with systemd."""
+        self._has_new_lease = False
+        if not self._notifier.is_connected:
             return
         pipelines = self._pipelines()
         self._serial += 1
-        kept = take_snapshot(
+        snapshot = take_snapshot(
             pipelines.keepers,
             pipelines.fingerprints,
             serial=self._serial,
             now=self._clock.now(),
         )
         try:
-            self._store.put(written(kept))
+            self._store.put(encode(snapshot))
         except OSError as error:
-            if self._stores:
+            if self._can_store:
                 self._warn(
-                    f"the newest leases will not outlive a restart: {error.strerror}; see that "
-                    "memfd_create is allowed, and LimitNOFILE= high enough"
+                    f"the newest leases will not outlive a restart: {error.strerror}; check that "
+                    "memfd_create is allowed and LimitNOFILE= is high enough"
                 )
-            self._stores = False
+            self._can_store = False
         else:
-            self._stores = True
+            self._can_store = True
 
     async def beat(self) -> None:
-        """Tell systemd for ever that the event loop turns: who hangs is killed by it."""
+        """Keep the watchdog alive for ever: systemd kills a process whose event loop hangs."""
         watchdog_s = self._notifier.watchdog_s
         every_s = BEAT_S if watchdog_s is None else watchdog_s / 2
         while True:
             self._notifier.watchdog()
             await self._clock.sleep(every_s)
 
-    def _look(self) -> None:
-        self._looks = False
-        if self._has_news:
-            self.keep()
+    def _report(self) -> None:
+        self._is_scheduled = False
+        if self._has_new_lease:
+            self.store()
         self._notifier.status(self._status())
 
     def _status(self) -> str:
-        leases = told(self._pipelines().keepers)
+        leases = lease_summary(self._pipelines().keepers)
         return "; ".join(filter(None, (self._phase, self._note, leases)))
 
 
-def told(keepers: Iterable[Keeper[Any]]) -> str:
-    """Return in a few words how the leases are: how many in each state, and whose failed to be
-    renewed, by the class word that anybody may read."""
+def lease_summary(keepers: Iterable[Keeper[Any]]) -> str:
+    """Return how many leases are in each state, and the error word of each failing one."""
     statuses = [keeper.status() for keeper in keepers]
     counts = Counter(status.state for status in statuses)
     words = ", ".join(f"{count} {state}" for state, count in counts.items())

@@ -1,4 +1,4 @@
-"""What this machine says of itself, for the metadata that IMDS serves. Asks nobody else."""
+"""Facts about this machine, for the metadata that IMDS serves."""
 
 import platform
 import socket
@@ -11,13 +11,15 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def machine_id() -> str:
-    """Return what stays the same over restarts of this machine; its name where it has no id."""
+    """Return the id of this machine, which outlasts reboots; its name if it has none."""
     return _line_in(MACHINE_ID) or socket.gethostname()
 
 
 def boot_id() -> str:
-    """Return what another machine has otherwise, a clone of this one too, and this one once it is
-    started again. A hash: the machine's id is not for everybody (machine-id(5))."""
+    """Return an id that differs on a clone of this machine, and after each boot.
+
+    It is a hash, because the machine's own id is confidential (machine-id(5)).
+    """
     both = f"{machine_id()} {_line_in(BOOT_ID)}"
     return sha256(both.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
@@ -30,23 +32,23 @@ def _line_in(path: Path) -> str:
 
 
 def architecture() -> str:
-    """Return the processor as EC2 spells it."""
+    """Return the architecture as EC2 spells it."""
     return {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
 
 
 def mac() -> str | None:
-    """Return the hardware address, or None where the system shows none."""
+    """Return the hardware address, or None if the system shows none."""
     node = getnode()
-    if node >> 40 & 1:  # made up by Python, another one each time
+    if node >> 40 & 1:  # Python made it up, and makes up another each time
         return None
     return ":".join(f"{node >> shift & 0xFF:02x}" for shift in range(40, -8, -8))
 
 
 def local_ipv4() -> str | None:
-    """Return the address that packets to elsewhere leave from, or None. Sends nothing."""
+    """Return the source address of packets to other hosts, or None."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect(("192.0.2.1", 9))  # TEST-NET-1; connecting UDP only looks up the route
+            probe.connect(("192.0.2.1", 9))  # TEST-NET-1; connecting UDP sends nothing
         except OSError:
             return None
         return str(probe.getsockname()[0])

@@ -1,5 +1,4 @@
-"""The broker while it serves: what is in force, and how another configuration takes its place.
-Reads none."""
+"""The broker's life: start, serve, apply another configuration, drain, leave."""
 
 import asyncio
 import os
@@ -19,10 +18,9 @@ from broker.daemon.listeners import (
     Listeners,
     announce,
     announced,
-    is_listening,
     prepare_runtime_dir,
 )
-from broker.daemon.process import exposed
+from broker.daemon.process import readable_by_others
 from broker.daemon.runtime import Runtime, open_clouds
 from broker.daemon.surfaces import handing_on, limits_of
 from broker.daemon.tasks import (
@@ -45,55 +43,50 @@ from broker.surfaces.session_tokens import SessionKeys
 from broker.telemetry.events import Telemetry
 from broker.telemetry.metrics import Metrics
 
-CREDENTIALS = ("imds", "container")
-"""The surfaces that open when there is something to serve."""
-
 
 @asynccontextmanager
 async def run_broker(
     config: Config, runtime: Runtime, *, stop: asyncio.Event | None = None
 ) -> AsyncIterator["Broker"]:
-    """Run the whole broker for the block.
+    """Run the whole broker for the block, which begins when the first leases are there.
 
-    Ops and control open first; the credential surfaces when the first leases are there, or after
-    the start-up limit. *stop* ends the waiting for them: the block is then to leave at once.
+    It begins after the start-up limit at the latest, and at once when *stop* is set: then the block
+    is to leave. Every surface answers from the first moment on.
 
     Raises:
         CannotStart: A port is taken, or a file or directory cannot be used.
     """
     async with AsyncExitStack() as stack:
-        opened = asyncio.Event()
+        started = asyncio.Event()
         metrics = Metrics((), clock=runtime.clock)
         shared = Shared(
             runtime=runtime,
             clouds=await open_clouds(config.upstream, runtime, stack),
             telemetry=Telemetry(log=runtime.log, metrics=metrics, clock=runtime.clock),
-            is_open=opened.is_set,
+            has_started=started.is_set,
         )
         asyncio.get_running_loop().set_exception_handler(shared.telemetry.on_loop_trouble)
         prepare_runtime_dir(config.runtime_dir, runtime.environ)
         first = await build(config, shared, stack)
         peers = stack.enter_context(Peers(first.access.cgroups))
         broker = Broker(first, shared, peers=peers, stop=stop)
-        stack.push_async_callback(broker.end_audit)
+        stack.push_async_callback(broker.close_audit)
         broker.tasks = await stack.enter_async_context(task_registry())
         await broker.start(stack)
-        opened.set()
+        started.set()
         yield broker
 
 
 class Broker:
-    """A broker that serves, for who started it in this process."""
+    """A running broker."""
 
     tasks: TaskRegistry
-    """Everything that goes on in the background."""
 
     def __init__(
         self, first: Generation, shared: Shared, *, peers: Peers, stop: asyncio.Event | None
     ) -> None:
-        self.now = first
-        """What is in force."""
-        self.service = ServiceNotifier(shared.runtime, pipelines=lambda: self.now.pipelines)
+        self.current = first
+        self.service = ServiceNotifier(shared.runtime, pipelines=lambda: self.current.pipelines)
         self._shared = shared
         self._runtime = shared.runtime
         self._telemetry = shared.telemetry
@@ -116,88 +109,80 @@ class Broker:
 
     @property
     def endpoints(self) -> BrokerEndpoints:
-        return self.now.endpoints
+        return self.current.endpoints
 
     @property
     def pipelines(self) -> Pipelines:
-        return self.now.pipelines
+        return self.current.pipelines
 
     @property
     def restored(self) -> tuple[str, ...]:
-        """The leases that it began with, by name: those of the process before it."""
+        """The names of the leases that an earlier process handed over."""
         return tuple(self.service.restored)
 
     @property
     def client(self) -> Mapping[str, Any]:
-        """What ``/v1/client`` tells the owner, the container token with it."""
-        now, uid = self.now, os.geteuid()
-        grant = now.access.rules.grant_for(Caller(uid=uid))
+        """The answer of ``/v1/client`` for the owner, with the container token."""
+        current, uid = self.current, os.geteuid()
+        grant = current.access.rules.grant_for(Caller(uid=uid))
+        exports = handing_on(current.config, current.access)
         return client_facts(
-            now.endpoints,
+            current.endpoints,
             grant,
-            container_token=now.access.tokens.newest(PLAIN_TOKEN),
-            namespace=handing_on(now.config, now.access).facts_for(uid, now.endpoints, grant),
+            container_token=current.access.tokens.newest(PLAIN_TOKEN),
+            namespace=exports.facts_for(uid, current.endpoints, grant),
         )
 
     async def start(self, stack: AsyncExitStack) -> None:
-        """Open every surface, each at its time; all end with *stack*.
+        """Serve every surface, and wait for the first leases; everything ends with *stack*.
 
         Raises:
-            CannotStart: Another program listens there, or a file cannot be written.
+            CannotStart: A file cannot be written.
         """
-        now, listeners, sockets = self.now, self._listeners, self.now.sockets.all
+        current = self.current
         self.service.restore()
-        self._warn_of_exposed()
-        self._keep(now.pipelines, now.config)
-        self._keep_secrets(now)
+        self.tasks.start(readable_by_others, self._warn_of_readable_identities)
+        self._start_pipelines(current.pipelines, current.config)
+        self._start_files(current)
         self.tasks.start(self, self._renew_after_resume)
         self.tasks.start(self.service, self.service.beat)
-        stack.push_async_callback(listeners.close_all)
-        self._answer_by(now)
-        for name in ("ops", "control"):
-            await listeners.open(name, sockets[name])
-        stack.enter_context(announced(now.config, now.endpoints, now.sockets))
-        # systemd's own sockets listen already: who waits there gets an answer now.
-        for name in CREDENTIALS:
-            await listeners.open(name, filter(is_listening, sockets[name]))
-        if all(is_listening(sock) for name in CREDENTIALS for sock in sockets[name]):
-            self.service.ready()
-        await self._settled(now.pipelines.keepers)
-        # What IMDS tells of the machine may be known only now.
-        self._answer_by(now)
-        for name in CREDENTIALS:
-            await listeners.open(name, sockets[name])
-        stack.push_async_callback(listeners.close_all)
+        self._switch_surfaces(current)
+        stack.enter_context(announced(current.config, current.endpoints, current.sockets))
+        stack.push_async_callback(self._listeners.close_all)
+        for name, sockets in current.sockets.all.items():
+            await self._listeners.open(name, sockets)
+        # Programs that wait for us also expect the files that we write.
+        await self._settled([*current.pipelines.keepers, *current.files.values()])
+        # What IMDS says of the machine may be known only now.
+        self._switch_surfaces(current)
         stack.callback(self.service.stopping)
         self.service.ready()
-        # Whoever waited for us must find what we write, too.
-        await self._settled(now.files.values())
 
     async def apply(self, config: Config) -> Mapping[str, list[str]]:
-        """Put *config* in force in place of what is, and return what is different.
+        """Put *config* in force and return what has changed.
 
-        What is bought, kept or listened on in the same way goes on. New leases are waited for, as
+        Leases, files and sockets that are the same in both are kept. New leases are waited for, as
         at the start, before anybody is served by the new configuration.
 
         Raises:
-            CannotStart: It cannot be put in force; then everything is as it was.
+            CannotStart: It cannot be put in force; everything is as it was.
         """
-        before = self.now
+        before = self.current
         async with AsyncExitStack() as undo:
             now = await build(config, self._shared, undo, before=before)
             new = _without(now.pipelines.keepers, before.pipelines.keepers)
-            undo.callback(self._listen, before.pipelines, before.config)
-            undo.push_async_callback(self.tasks.end, new)
-            self._keep(now.pipelines, now.config)
-            await self._settled(new)
             undo.push_async_callback(self._listeners.close, _sockets_without(now, before))
             for name, sockets in now.sockets.all.items():
                 await self._listeners.open(name, sockets)
+            undo.callback(self._connect_events, before.pipelines, before.config)
+            undo.push_async_callback(self.tasks.end, new)
+            self._start_pipelines(now.pipelines, now.config)
+            await self._settled(new)
             announce(now.config, now.endpoints, now.sockets)
             undo.pop_all()
-        # Nothing is waited for from here to the end of the switch.
-        self.now = now
-        self._answer_by(now)
+        # From here on without an await, so that nobody is answered by half of each.
+        self.current = now
+        self._switch_surfaces(now)
         for keeper in now.pipelines.keepers:
             if keeper.is_refused and keeper not in new:
                 keeper.renew_now()
@@ -205,47 +190,52 @@ class Broker:
         return differences(before, now)
 
     async def _retire(self, before: Generation) -> None:
-        """End what was in force and is not any more."""
-        now, gone = self.now, _without(before.files.values(), self.now.files.values())
+        """End what only *before* had, then write the new files."""
+        current = self.current
+        gone = _without(before.files.values(), current.files.values())
         for file in gone:
-            if any(file.path == path and _has_lease(keeper) for path, _, keeper in now.files):
+            if any(file.path == path and _has_lease(keeper) for path, _, keeper in current.files):
                 file.leave_in_place()
         await self.tasks.end(gone)
-        if before.access.tokens is not now.access.tokens:
+        if before.access.tokens is not current.access.tokens:
             await self.tasks.end([before.access.tokens])
-        self._keep_secrets(now)
-        await self.tasks.end(_without(before.pipelines.keepers, now.pipelines.keepers))
-        self._telemetry.metrics.follow(now.pipelines.keepers)
-        await self._listeners.close(_sockets_without(before, now))
-        if before.audit is not now.audit:
+        self._start_files(current)
+        await self.tasks.end(_without(before.pipelines.keepers, current.pipelines.keepers))
+        self._telemetry.metrics.follow(current.pipelines.keepers)
+        await self._listeners.close(_sockets_without(before, current))
+        if before.audit is not current.audit:
             await before.audit.closing.aclose()
-        self._warn_of_exposed()
-        await self._settled(_without(now.files.values(), before.files.values()))
+        await self.tasks.end([readable_by_others])
+        self.tasks.start(readable_by_others, self._warn_of_readable_identities)
+        await self._settled(_without(current.files.values(), before.files.values()))
 
     def reopen_audit(self) -> None:
-        """Go on in the audit's file that is there now: it may have been rotated."""
-        if self.now.audit.log is not None:
-            self.now.audit.log.reopen()
+        """Write to the audit file that is there now: it may have been rotated."""
+        if self.current.audit.log is not None:
+            self.current.audit.log.reopen()
 
-    async def end_audit(self) -> None:
-        await self.now.audit.closing.aclose()
+    async def close_audit(self) -> None:
+        await self.current.audit.closing.aclose()
 
-    def _keep(self, pipelines: Pipelines, config: Config) -> None:
-        """Keep the leases of *pipelines*, those that are not kept yet."""
-        self._listen(pipelines, config)
+    def _start_pipelines(self, pipelines: Pipelines, config: Config) -> None:
+        self._connect_events(pipelines, config)
         start_pipelines(pipelines, self.tasks, self._runtime.clock)
 
-    def _listen(self, pipelines: Pipelines, config: Config) -> None:
-        connect_events(pipelines, config, told_to(self._telemetry.on_event, self.service.on_event))
+    def _connect_events(self, pipelines: Pipelines, config: Config) -> None:
+        def on_event(event: Event) -> None:
+            self._telemetry.on_event(event)
+            self.service.on_event(event)
 
-    def _keep_secrets(self, generation: Generation) -> None:
-        """Keep the files with tokens in them, those that are not kept yet."""
+        connect_events(pipelines, config, on_event)
+
+    def _start_files(self, generation: Generation) -> None:
+        """Watch the container tokens and write the token files, those that are new."""
         tokens, clock = generation.access.tokens, self._runtime.clock
         self.tasks.start(tokens, partial(watch, tokens.watched, tokens.reread, clock=clock))
         for file in generation.files.values():
             self.tasks.start(file, file.keep)
 
-    def _answer_by(self, generation: Generation) -> None:
+    def _switch_surfaces(self, generation: Generation) -> None:
         guard = generation.config.guard
         self._limiter.resize(
             connections=guard.max_connections, per_caller=guard.max_connections_per_caller
@@ -258,40 +248,30 @@ class Broker:
         await first_leases(
             settling,
             clock=self._runtime.clock,
-            limit_s=self.now.config.start_timeout_s,
+            limit_s=self.current.config.start_timeout_s,
             stop=self._stop,
         )
 
     async def _renew_after_resume(self) -> None:
         await renew_after_resume(
-            lambda: self.now.pipelines.keepers,
-            self.now.access.keys,
+            lambda: self.current.pipelines.keepers,
+            self.current.access.keys,
             clock=self._runtime.clock,
             boot_id=self._runtime.boot_id,
         )
 
-    def _warn_of_exposed(self) -> None:
-        """Tell of identities that others can read without any grant."""
-        for paths in self.now.pipelines.watched.values():
-            for sentence in exposed(paths()):
-                self._runtime.warn(sentence)
+    async def _warn_of_readable_identities(self) -> None:
+        paths = [path for each in self.current.pipelines.watched.values() for path in each()]
+        # In a thread: the files are not ours, and their file system may hang.
+        for warning in await asyncio.to_thread(lambda: list(readable_by_others(paths))):
+            self._runtime.warn(warning)
 
     def _on_exchange(self, exchange: Exchange) -> None:
-        # The audit first: trouble in what follows must not cost its line.
-        if self.now.audit.log is not None:
-            self.now.audit.log.on_exchange(exchange)
+        # The audit first: an error in what follows must not cost its line.
+        if self.current.audit.log is not None:
+            self.current.audit.log.on_exchange(exchange)
         self._telemetry.on_exchange(exchange)
-        note_use(exchange, self.now.access, now=self._runtime.clock.now())
-
-
-def told_to(*listeners: Callable[[Event], None]) -> Callable[[Event], None]:
-    """Return what tells each of *listeners*."""
-
-    def heard(event: Event) -> None:
-        for listener in listeners:
-            listener(event)
-
-    return heard
+        note_use(exchange, self.current.access, now=self._runtime.clock.now())
 
 
 def _without(these: Iterable[Any], those: Iterable[Any]) -> list[Any]:
@@ -318,15 +298,14 @@ async def renew_after_resume(
     clock: Clock,
     boot_id: Callable[[], str],
 ) -> None:
-    """Renew everything, with a signing key of our own, after the wall clock jumped or this became
-    another *boot_id*: it may be a thawed clone, whose twin holds the same leases and keys.
+    """Renew everything, with a new signing key, after a step of the clock or another *boot_id*.
 
     asyncio's clock stands still while a machine is suspended or snapshotted, and a clone wakes up
-    with everything that its twin holds.
+    with the leases and keys of its twin.
     """
-    async for jumped in clock_steps(clock):
+    async for step in clock_steps(clock):
         found = boot_id()
-        if jumped or found != keys.made_on:
+        if step or found != keys.made_on:
             keys.add_key(clock.now(), on=found)
             for keeper in keepers():
                 keeper.renew_now()

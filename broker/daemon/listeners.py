@@ -1,4 +1,4 @@
-"""Every socket we serve on, and where our own commands find them. Serves nothing."""
+"""Open every socket that the broker serves on, and announce them to our own commands."""
 
 import json
 import os
@@ -16,7 +16,15 @@ from broker.daemon.errors import CannotStart, explained
 from broker.daemon.runtime import Runtime
 from broker.files import locations
 from broker.files.private import write_private
-from broker.http.bind import AddressLacking, ListenError, bind, bind_unix, unlink_own
+from broker.http.bind import (
+    BACKLOG,
+    AddressLacking,
+    ListenError,
+    bind,
+    bind_unix,
+    listen,
+    unlink_own,
+)
 from broker.http.guard import METADATA_ADDRESSES
 from broker.http.limits import Limits
 from broker.http.message import Surface
@@ -27,10 +35,10 @@ from broker.systemd import Inherited, device_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sockets:
-    """Every socket we serve on: bound, so that its port is ours and known, not yet listening.
+    """Every socket that we serve on; all of them listen already.
 
-    ``inherited`` are the surfaces for whom systemd's stand among them. Those listen already, and
-    go on when we close ours: whoever connects meanwhile waits.
+    ``inherited`` are the surfaces with sockets of systemd's. Those stay open when we close our
+    duplicates: connections then wait for the next process.
     """
 
     inherited: frozenset[str] = frozenset()
@@ -39,24 +47,24 @@ class Sockets:
     ops: tuple[socket.socket, ...] = ()
     control: socket.socket
     taken: Mapping[str, tuple[socket.socket, ...]] = field(default_factory=dict)
-    """systemd's, by their name."""
+    """systemd's sockets by their name."""
     bound: Mapping["Place", "Bound"] = field(default_factory=dict)
-    """Our own."""
+    """Our own sockets."""
 
     @property
     def all(self) -> dict[str, tuple[socket.socket, ...]]:
-        """Return every socket by the name of its surface."""
+        """Every socket by the name of its surface."""
         control = (self.control,)
         return {"ops": self.ops, "control": control, "imds": self.imds, "container": self.container}
 
 
 Place = tuple[str, Address, int]
-"""A surface, an address, and how many of that are there before it: port 0 picks one each time."""
+"""A surface, an address, and how many equal ones come before it: port 0 may be there twice."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """One socket of our own, and what was set when it was bound."""
+    """One socket of our own, and the options that it was bound with."""
 
     sock: socket.socket
     hops: int | None
@@ -64,8 +72,7 @@ class Bound:
 
 
 def prepare_runtime_dir(path: Path, environ: Mapping[str, str]) -> None:
-    """Make RUNTIME, for us alone; one that is there is taken as it is, unless anybody could have
-    made it.
+    """Make the runtime directory; an existing one is used if it can be trusted.
 
     Raises:
         CannotStart: It cannot be made, or must not be trusted.
@@ -80,35 +87,33 @@ def prepare_runtime_dir(path: Path, environ: Mapping[str, str]) -> None:
 def sockets_of(
     config: Config, runtime: Runtime, stack: AsyncExitStack, *, before: Sockets | None = None
 ) -> Sockets:
-    """Return a socket for every configured address: systemd's, where one covers it, else our own.
-    Those of systemd's that nobody configured are served too. What was open *before* stays, and what
-    is opened anew is closed with *stack*.
+    """Return listening sockets for every configured address, to be closed with *stack*.
+
+    They are systemd's where one of those covers the address, else our own, those of *before* where
+    they are the same. Sockets of systemd's that are not configured are served too.
 
     Raises:
-        CannotStart: An address cannot be had.
+        CannotStart: An address is taken, or lacking on this host.
     """
-    # A neighbour on the link can reach what is bound on lo, unless no rule wants it to.
     wants_network = any(rule.who.cidr for rule in config.rules)
-    listener = Bindings(stack, runtime=runtime, wants_network=wants_network, before=before)
+    container = config.container
+    binder = Binder(stack, runtime=runtime, wants_network=wants_network, before=before)
     return Sockets(
-        control=listener.control(config),
-        imds=listener.both("imds", config.imds.listen, hops=config.imds.hop_limit_at),
+        control=binder.control(config),
+        imds=binder.both("imds", config.imds.listen, hops=config.imds.hop_limit_at),
         container=(
-            *listener.both(
-                "container", config.container.listen, said=config.container.listen_explicit
-            ),
-            *listener.taken("namespace"),
+            *binder.both("container", container.listen, explicit=container.listen_explicit),
+            *binder.from_systemd("namespace"),
         ),
-        ops=listener.both("ops", config.ops.listen, said=config.ops.listen_explicit, kept=False),
+        ops=binder.both("ops", config.ops.listen, explicit=config.ops.listen_explicit, local=False),
         inherited=frozenset(runtime.inherited.sockets),
-        taken=listener.theirs,
-        bound=listener.ours,
+        taken=binder.theirs,
+        bound=binder.ours,
     )
 
 
-class Bindings:
-    """Takes systemd's sockets and binds our own, all closed with *stack*; those of *before* are
-    there already."""
+class Binder:
+    """Takes systemd's sockets and binds our own; reuses those of *before*."""
 
     def __init__(
         self,
@@ -128,19 +133,19 @@ class Bindings:
     def control(self, config: Config) -> socket.socket:
         if self._before is not None:
             return self._before.control
-        if theirs := self.taken("control"):
+        if theirs := self.from_systemd("control"):
             return theirs[0]
-        # A system service's socket is everybody's to speak to; who gets what, the rules say.
+        # Everybody may connect to a system service; the rules say who gets what.
         mode = 0o666 if "RUNTIME_DIRECTORY" in self._runtime.environ else 0o600
         path = config.runtime_dir / "broker.sock"
         with explained("runtime_dir: "):
             control = self._stack.enter_context(bind_unix(path, mode=mode))
+            control.listen(BACKLOG)
             self._stack.callback(unlink_own, path, path.lstat())
         return control
 
-    def taken(self, name: str) -> tuple[socket.socket, ...]:
-        """Return those of systemd's of that name. Duplicates: what serves on them closes them, and
-        the next to serve needs them still."""
+    def from_systemd(self, name: str) -> tuple[socket.socket, ...]:
+        """Return duplicates of systemd's sockets of that name: a server closes its own."""
         if self._before is not None:
             self.theirs[name] = self._before.taken.get(name, ())
             return self.theirs[name]
@@ -161,17 +166,20 @@ class Bindings:
         name: str,
         addresses: Sequence[Address],
         *,
-        said: bool = True,
-        kept: bool = True,
+        explicit: bool = True,
+        local: bool = True,
         hops: Callable[[Address], int | None] = lambda _: None,
     ) -> tuple[socket.socket, ...]:
-        """Return systemd's sockets of that name, and ours for what those do not cover: not so for
-        a default that nobody *said*. *kept*: ours are kept to lo where they are for this host."""
-        theirs = self.taken(name)
-        if theirs and not said:
+        """Return systemd's sockets of that name, and our own for addresses they do not cover.
+
+        A default, which is not *explicit*, is left out beside systemd's. *local* sockets are bound
+        to lo where their address is for this host only.
+        """
+        theirs = self.from_systemd(name)
+        if theirs and not explicit:
             return theirs
         left = [each for each in addresses if not any(covers(sock, each) for sock in theirs)]
-        device = partial(device_for, wants_network=self._wants_network) if kept else lambda _: None
+        device = partial(device_for, wants_network=self._wants_network) if local else lambda _: None
         places = [(name, each, left[:index].count(each)) for index, each in enumerate(left)]
         ours = [self._ours(place, hops=hops(place[1]), device=device(place[1])) for place in places]
         if left and not any(ours) and not theirs:
@@ -179,12 +187,12 @@ class Bindings:
         return (*theirs, *(each.sock for each in ours if each is not None))
 
     def _ours(self, place: Place, *, hops: int | None, device: str | None) -> Bound | None:
-        """Return our socket there; None where this host lacks the address, which is a warning."""
+        """Return our socket there; None, with a warning, if this host lacks the address."""
         name, address, _ = place
         bound = self._before.bound.get(place) if self._before is not None else None
         if bound is None:
             try:
-                sock = bind(address.host, address.port, hop_limit=hops, device=device)
+                sock = self._listening(address, hops=hops, device=device)
             except AddressLacking as error:
                 self._runtime.log.warning(
                     "address.lacking", surface=name, address=str(address), reason=str(error)
@@ -192,51 +200,60 @@ class Bindings:
                 return None
             except ListenError as error:
                 raise CannotStart(f"{name}.listen: {error}") from error
-            bound = Bound(self._stack.enter_context(sock), hops, device)
+            bound = Bound(sock, hops, device)
         elif (bound.hops, bound.device) != (hops, device):
             self._runtime.warn(
                 f"{name}.listen: {address} stays open as it was, with "
-                f"{bound.hops or 'no'} hops set and kept to {bound.device or 'no device'}; "
-                "other hops or another device take a restart"
+                f"{bound.hops or 'no'} hop limit and bound to {bound.device or 'no device'}; "
+                "another hop limit or device takes a restart"
             )
         self.ours[place] = bound
         return bound
 
-
-def is_listening(sock: socket.socket) -> bool:
-    """Say whether connections are taken already: so on systemd's sockets, not on ours."""
-    return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    def _listening(
+        self, address: Address, *, hops: int | None, device: str | None
+    ) -> socket.socket:
+        """Bind and listen at once: on a port that is only bound, any user can listen."""
+        sock = bind(address.host, address.port, hop_limit=hops, device=device)
+        try:
+            listen(sock)
+        except BaseException:
+            sock.close()
+            raise
+        return self._stack.enter_context(sock)
 
 
 def covers(listening: socket.socket, address: Address) -> bool:
-    """Say whether who connects to *address* gets to that socket."""
+    """Return whether connections to *address* reach that socket."""
     host, port = listening.getsockname()[:2]
-    there, wanted = ip_address(host.partition("%")[0]), ip_address(address.host)
+    there, target = ip_address(host.partition("%")[0]), ip_address(address.host)
     if port != address.port:
         return False
-    if there.is_unspecified and there.version == 6 and wanted.version == 4:
+    if there.is_unspecified and there.version == 6 and target.version == 4:
         return not listening.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
-    return there == wanted or (there.is_unspecified and there.version == wanted.version)
+    return there == target or (there.is_unspecified and there.version == target.version)
 
 
 def is_reachable(host: str, *, device: str | None) -> bool:
-    """Say whether neighbours on the link get to a listener on *host* that is kept to *device*,
-    though that address is for a host's own use."""
+    """Return whether neighbours on the link reach a metadata address *host* bound to *device*."""
     return ip_address(host.partition("%")[0]) in METADATA_ADDRESSES and device != "lo"
 
 
 def device_for(address: Address, *, wants_network: bool) -> str | None:
-    """Return the device that a listener is kept to: ``lo`` for an address by which this host talks
-    to itself, unless a rule is about callers from the network."""
+    """Return the device that a listener is bound to: ``lo`` for an address of this host alone.
+
+    A neighbour on the link can reach even an address on lo, so a rule for network callers needs
+    the listener to be open to the network: then None.
+    """
     ip = ip_address(address.host) if address.host != "localhost" else ip_address("127.0.0.1")
     own = ip.is_loopback or ip.is_link_local or ip in METADATA_ADDRESSES
     return "lo" if own and not wants_network else None
 
 
 def _none_left(name: str, addresses: Sequence[Address]) -> CannotStart:
-    wanted = ", ".join(map(str, addresses))
+    names = ", ".join(map(str, addresses))
     return CannotStart(
-        f"{name}.listen: this host has none of {wanted}; "
+        f"{name}.listen: this host has none of {names}; "
         f"add one to the loopback device (ip address add ADDRESS dev lo) or name another"
     )
 
@@ -252,7 +269,7 @@ def endpoints_of(config: Config, sockets: Sockets) -> BrokerEndpoints:
 
 
 def url_of(bound: socket.socket) -> str:
-    """Return ``http://HOST:PORT`` for a bound socket; any-address is shown as loopback."""
+    """Return ``http://HOST:PORT`` of a bound socket, with loopback for a wildcard address."""
     address, port = bound.getsockname()[:2]
     address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)
     return f"http://{Address(host=address, port=port)}"
@@ -260,8 +277,10 @@ def url_of(bound: socket.socket) -> str:
 
 @contextmanager
 def announced(config: Config, endpoints: BrokerEndpoints, sockets: Sockets) -> Iterator[None]:
-    """Tell our own commands where we are, in RUNTIME/endpoints.json, for the block; and after it,
-    where the control socket is systemd's: who connects then waits for us to come back."""
+    """Keep RUNTIME/endpoints.json for our own commands during the block.
+
+    It stays after it if the control socket is systemd's: connections then wait for our return.
+    """
     announce(config, endpoints, sockets)
     try:
         yield
@@ -271,10 +290,10 @@ def announced(config: Config, endpoints: BrokerEndpoints, sockets: Sockets) -> I
 
 
 def announce(config: Config, endpoints: BrokerEndpoints, sockets: Sockets) -> None:
-    """Tell our own commands where we are.
+    """Write RUNTIME/endpoints.json.
 
     Raises:
-        CannotStart: It cannot be written; what was told before still is.
+        CannotStart: It cannot be written; the file is as it was.
     """
     document = {
         "pid": os.getpid(),
@@ -295,13 +314,13 @@ def endpoints_file(config: Config) -> Path:
 
 
 def hosts_of(inherited: Inherited) -> list[str]:
-    """Return the addresses that systemd listens on for us."""
+    """Return the addresses of systemd's sockets."""
     return [sock.getsockname()[0] for sock in inherited.of("imds", "container", "namespace", "ops")]
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """One socket that is served: whose, and the server, which ends with ``closing``."""
+    """One socket that is served, by which surface, and its server, which ends with ``closing``."""
 
     surface: str
     server: Server
@@ -309,7 +328,7 @@ class Listener:
 
 
 class Listeners:
-    """Serves each socket by the surface of a name, whichever that is at the time."""
+    """Serves each socket by the current surface of a name."""
 
     def __init__(self, context: ServerContext) -> None:
         self._context = context
@@ -318,17 +337,16 @@ class Listeners:
         self._open: dict[socket.socket, Listener] = {}
 
     def change(self, surfaces: Mapping[str, Surface], *, limits: Limits) -> None:
-        """Have *surfaces* answer from the next request on, also on connections that are there."""
+        """Answer by *surfaces* from the next request on, also on open connections."""
         self._surfaces.update(surfaces)
         self._limits = limits
         for listener in self._open.values():
             listener.server.change(self._surfaces[listener.surface], limits=limits)
 
     async def open(self, surface: str, sockets: Iterable[socket.socket]) -> None:
-        """Serve *sockets*, ours from here on, by the surface of that name. What is open stays so.
+        """Serve those of *sockets* that are not served yet, by the surface of that name.
 
-        Raises:
-            CannotStart: Another program listens there since the socket was bound.
+        They are closed by `close` from here on.
         """
         for sock in sockets:
             if sock not in self._open:
@@ -338,7 +356,7 @@ class Listeners:
                 self._open[sock] = Listener(surface, server, closing)
 
     async def close(self, sockets: Iterable[socket.socket]) -> None:
-        """Close those of *sockets* that are open, all at once: a slow one keeps nobody waiting."""
+        """Drain and close those of *sockets* that are served, all at the same time."""
         listeners = [self._open.pop(sock) for sock in tuple(sockets) if sock in self._open]
         await close_together([listener.server for listener in listeners])
         for listener in listeners:

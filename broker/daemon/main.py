@@ -1,8 +1,7 @@
-"""The daemon as a process: its signals, its log, its exit code. Wires nothing itself."""
+"""The daemon as a process: its signals, its log, its exit code."""
 
 import asyncio
 import os
-import resource
 import signal
 import sys
 import tempfile
@@ -10,7 +9,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from msgspec import structs
 
@@ -20,17 +18,15 @@ from broker.config import Address, Config
 from broker.config.model import LogConfig
 from broker.daemon.errors import CannotStart, Misconfigured
 from broker.daemon.lifecycle import Broker, run_broker
-from broker.daemon.process import AbandonableExecutor, keep_memory_private
+from broker.daemon.process import (
+    AbandonableExecutor,
+    keep_memory_private,
+    raise_open_files_limit,
+)
 from broker.daemon.reload import Load, SetLog, reload_on
 from broker.daemon.runtime import Runtime
-from broker.systemd import Notifier, NotServable, inherited
+from broker.systemd import Inherited, Notifier, NotServable, take_inherited
 from broker.telemetry.log import LogOutput
-
-
-def raise_open_files_limit() -> None:
-    """Take as many descriptors as we may: each surface holds up to ``max_connections``."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _keep_log(_: LogConfig) -> None: ...
@@ -45,8 +41,10 @@ async def run(
     load: Load | None = None,
     set_log: SetLog = _keep_log,
 ) -> None:
-    """Be the daemon until *stop*. Whenever *reload* is set, put in force what *load* returns then;
-    *set_log* changes the log's form and level.
+    """Run the daemon until *stop*.
+
+    Whenever *reload* is set, put in force what *load* returns; *set_log* changes the log's format
+    and level.
 
     Raises:
         CannotStart: A port is taken, or a file or directory cannot be used.
@@ -68,8 +66,8 @@ async def run(
             )
         reloading = tasks.create_task(
             reload_on(
-                broker,
                 reload or asyncio.Event(),
+                broker,
                 load=load or (lambda: config),
                 log=runtime.log,
                 set_log=set_log,
@@ -81,27 +79,26 @@ async def run(
 
 
 def main(config: Config, load: Load | None = None) -> int:
-    """Be the daemon until SIGTERM or SIGINT, and return the code to end this process by, at once:
-    threads that hang are left behind. SIGHUP puts in force what *load* returns then; without one,
-    *config* again.
+    """Run the daemon until SIGTERM or SIGINT and return the exit code.
 
-    *load* may raise ConfigError.
+    SIGHUP puts in force what *load* returns, or *config* again; *load* may raise ConfigError. The
+    process is to end by `os._exit`, because threads that hang are abandoned.
     """
     output = LogOutput(form=config.log.format, level=config.log.level)
     keep_memory_private()
     try:
-        # Taken out of the environment before it is copied: they are for this process alone.
-        handed = handed_by_systemd()
-        runtime = Runtime(log=output.log, **handed)
-        asyncio.run(_until_signalled(config, runtime, load=load, output=output))
+        # Before the environment is copied: systemd's variables are for this process alone.
+        inherited, supervisor = from_systemd()
+        runtime = Runtime(log=output.log, inherited=inherited, supervisor=supervisor)
+        asyncio.run(_run_until_signalled(config, runtime, load=load, output=output))
     except CannotStart as error:
         print(f"namespace-broker: {error}", file=sys.stderr)  # noqa: T201 - an error is one line
         return error.exit_code
     return 0
 
 
-def handed_by_systemd() -> dict[str, Any]:
-    """Return as `Runtime` what systemd gave this process, and forget that it did.
+def from_systemd() -> tuple[Inherited, Notifier]:
+    """Take what systemd passed to this process, and its variables out of the environment.
 
     Raises:
         Misconfigured: A socket that nothing can be served on.
@@ -109,12 +106,12 @@ def handed_by_systemd() -> dict[str, Any]:
     pid = os.getpid()
     supervisor = Notifier.from_environment(os.environ, pid)
     try:
-        return {"inherited": inherited(os.environ, pid), "supervisor": supervisor}
+        return take_inherited(os.environ, pid), supervisor
     except NotServable as error:
         raise Misconfigured(str(error)) from error
 
 
-async def _until_signalled(
+async def _run_until_signalled(
     config: Config, runtime: Runtime, *, load: Load | None, output: LogOutput
 ) -> None:
     stop, reload = asyncio.Event(), asyncio.Event()
@@ -124,7 +121,7 @@ async def _until_signalled(
         loop.add_signal_handler(number, stop.set)
     hung_up = stop if ends_with_its_terminal() else reload
     loop.add_signal_handler(signal.SIGHUP, hung_up.set)
-    # Whoever started us may have held it back until it is heard.
+    # `run` blocks it until there is a handler, so that it does not end the process.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
     await run(
         config,
@@ -137,30 +134,31 @@ async def _until_signalled(
 
 
 def ends_with_its_terminal() -> bool:
-    """Say whether SIGHUP means that our terminal was closed. Not so where there is none, and where
-    nohup told us to stay: there it means to read the configuration again."""
+    """Return whether SIGHUP means that our terminal was closed.
+
+    Without a terminal, and under nohup, it means to reload the configuration.
+    """
     has_terminal = any(os.isatty(descriptor) for descriptor in (0, 1, 2))
     return has_terminal and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
 
 
 @asynccontextmanager
 async def private(config: Config, runtime: Runtime) -> AsyncIterator[Broker]:
-    """Run a broker of one's own for the block, on free loopback ports, beside any other.
+    """Run a private broker for the block, on free loopback ports, beside any other.
 
-    It touches none of the secrets that the host's broker keeps. *config* has nothing but roles.
+    It uses none of the files of the host's broker. *config* has nothing but roles.
     """
-    with tempfile.TemporaryDirectory(prefix="namespace-broker-") as folder:
-        anywhere = (Address(host="127.0.0.1", port=0),)
-        folder_path = Path(folder)
+    with tempfile.TemporaryDirectory(prefix="namespace-broker-") as directory:
+        free_port, runtime_dir = (Address(host="127.0.0.1", port=0),), Path(directory)
         own = replace(
             config,
-            runtime_dir=folder_path,
+            runtime_dir=runtime_dir,
             state_dir=None,
-            imds=structs.replace(config.imds, listen=anywhere),
+            imds=structs.replace(config.imds, listen=free_port),
             container=replace(
                 config.container,
-                listen=anywhere,
-                token_file=folder_path / "container-token",
+                listen=free_port,
+                token_file=runtime_dir / "container-token",
                 token_group=None,
             ),
             ops=replace(config.ops, listen=()),

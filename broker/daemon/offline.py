@@ -56,15 +56,14 @@ async def obtain_id_token(
 async def exchange(
     upstream: Upstream, identity: AwsIdentityConfig, runtime: Runtime
 ) -> ExchangedToken:
-    """Buy a Namespace token with an AWS identity, without a daemon; with its workspace. Raises as
-    `obtain`."""
+    """Exchange an AWS identity for a Namespace token, without a daemon. Raises as `obtain`."""
     async with AsyncExitStack() as stack:
         clouds = await open_clouds(upstream, runtime, stack)
         return await exchange_once(clouds.exchange(identity, stack), clock=runtime.clock)
 
 
 async def obtain_all(config: Config, runtime: Runtime) -> Sequence[tuple[str, Lease[Any] | str]]:
-    """Obtain every lease once; of each its name, and the lease or why there is none."""
+    """Obtain every lease once; return each name with the lease, or why there is none."""
     async with wired(config, runtime) as pipelines, running(pipelines, runtime.clock):
         return [
             (keeper.name, await _or_reason(once(keeper, runtime.clock)))

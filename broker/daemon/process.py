@@ -1,5 +1,4 @@
-"""Keep what is in this process's memory in it: no dump, no reader, no traceback that tells. Hides
-nothing from root."""
+"""Harden the process: private memory, tracebacks without secrets, threads that may hang."""
 
 import ctypes
 import faulthandler
@@ -19,11 +18,10 @@ PR_SET_DUMPABLE = 4  # Source: linux/prctl.h.
 
 
 def keep_memory_private() -> None:
-    """Shut this process's memory to everybody but root, and to every core file, for good.
+    """Make this process not dumpable, so that only root can read its memory.
 
-    Not dumpable, its files below /proc are root's: no other process of this user can read its
-    memory, attach to it or see its descriptors. Tracebacks of what nobody caught say kinds and
-    places, not what was in them.
+    Its files below /proc then belong to root: no other process of this user can attach to it or see
+    its descriptors. Tracebacks of uncaught errors show types and places, not values.
 
     Raises:
         OSError: The kernel refuses.
@@ -32,32 +30,36 @@ def keep_memory_private() -> None:
     if libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"prctl(PR_SET_DUMPABLE): {os.strerror(number)}")
-    # Beside that: a core is written also where fs.suid_dumpable says so.
+    # fs.suid_dumpable may have a core written all the same.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    sys.excepthook = _tell
-    threading.excepthook = lambda args: _tell(args.exc_type, args.exc_value, args.exc_traceback)
-    sys.unraisablehook = lambda args: _tell(args.exc_type, args.exc_value, args.exc_traceback)
-    # What it prints of a crash is places alone. A process may have no stderr.
+    sys.excepthook = _print_bug
+    threading.excepthook = lambda args: _print_bug(
+        args.exc_type, args.exc_value, args.exc_traceback
+    )
+    sys.unraisablehook = lambda args: _print_bug(args.exc_type, args.exc_value, args.exc_traceback)
+    # It prints places alone. A process may have no stderr.
     with suppress(OSError, ValueError, RuntimeError, AttributeError):
         faulthandler.enable()
 
 
-def told_of(error: BaseException) -> str:
-    """Return *error*, and what it came from, as kinds and places: its text, and that of the lines
-    it passed, may carry a secret."""
+def error_summary(error: BaseException) -> str:
+    """Return the types and places of *error* and its causes.
+
+    Its text, and that of the source lines in a traceback, may carry a secret.
+    """
     seen: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None and cause not in seen:
         seen.append(cause)
         cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
-    return "; after ".join(map(_shown, seen))
+    return "; after ".join(map(_type_and_place, seen))
 
 
-def _shown(error: BaseException) -> str:
+def _type_and_place(error: BaseException) -> str:
     text = f"{type(error).__name__} at {_place(error.__traceback__) or 'an unknown place'}"
     if not isinstance(error, BaseExceptionGroup):
         return text
-    return f"{text}, of: {', '.join(f'({told_of(each)})' for each in error.exceptions)}"
+    return f"{text}, of: {', '.join(f'({error_summary(each)})' for each in error.exceptions)}"
 
 
 def _place(trace: TracebackType | None) -> str:
@@ -65,46 +67,56 @@ def _place(trace: TracebackType | None) -> str:
     return " < ".join(f"{Path(each.filename).name}:{each.lineno}" for each in reversed(frames))
 
 
-def _tell(
+def _print_bug(
     kind: type[BaseException], error: BaseException | None, trace: TracebackType | None
 ) -> None:
     if kind is KeyboardInterrupt or kind is SystemExit:
         return
     out: TextIO | None = sys.stderr
-    text = kind.__name__ if error is None else told_of(error)
+    text = kind.__name__ if error is None else error_summary(error)
     with suppress(OSError, ValueError):
         print(f"namespace-broker: a bug: {text}", file=out, flush=True)
 
 
-MOST = 32
-"""More than asyncio has by itself on a small machine: those that hang must not keep the others."""
+def raise_open_files_limit() -> None:
+    """Raise the limit of open files as far as we may: each surface holds many connections."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+THREADS = 32
+"""More than asyncio's default on a small machine: threads that hang must not keep the others."""
 
 
 class AbandonableExecutor(ThreadPoolExecutor):
-    """Threads that nobody waits for at the end: whatever must be whole is awaited by who began it.
+    """Threads for calls that may hang, as on a dead file system; nobody waits for them at the end.
 
-    The process has to end itself then: Python would wait for them once more (`os._exit`).
+    The process has to end by `os._exit` then: Python itself would wait for them.
     """
 
     def __init__(self) -> None:
-        super().__init__(MOST, thread_name_prefix="may-hang")
+        super().__init__(THREADS, thread_name_prefix="may-hang")
 
     def shutdown(self, wait: bool = False, *, cancel_futures: bool = True) -> None:
-        """Begin nothing more, and leave what is under way, whatever is asked for."""
+        """Start nothing more, and abandon what is running, whatever the arguments say."""
         super().shutdown(wait=False, cancel_futures=True)
 
 
-OTHERS_READ, OTHERS_PASS = 0o004, 0o001
+OTHERS_READ, OTHERS_SEARCH = 0o004, 0o001
 GROUP_READS = 0o040
 
 
-def exposed(paths: Iterable[Path]) -> Iterator[str]:
-    """Yield a sentence for each file that other users of this host can read: whoever has the
-    Namespace token needs no grant of ours."""
+def readable_by_others(paths: Iterable[Path]) -> Iterator[str]:
+    """Yield a warning for each identity file that other users of this host can read.
+
+    Whoever has the Namespace token needs no grant of ours.
+    """
     for path in paths:
         try:
             mode = path.stat().st_mode & 0o777
-            reachable = all(above.stat().st_mode & OTHERS_PASS for above in path.absolute().parents)
+            reachable = all(
+                above.stat().st_mode & OTHERS_SEARCH for above in path.absolute().parents
+            )
         except OSError:
             continue
         if mode & OTHERS_READ and reachable:

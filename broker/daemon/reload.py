@@ -1,4 +1,4 @@
-"""Read the configuration again when told to, and say what came of it. Makes nothing from it."""
+"""Reload the configuration on request, and report what came of it."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,11 +13,15 @@ from broker.telemetry.log import Log
 Load = Callable[[], Config]
 SetLog = Callable[[LogConfig], None]
 
+RESTART_ONLY = ("runtime_dir", "state_dir", "upstream")
+"""The first two hold our own secrets and sockets. By the last, where the clouds are, every lease
+would be obtained anew; it comes from the environment, which does not change while we run."""
+
 
 async def reload_on(
-    broker: Broker, requested: asyncio.Event, *, load: Load, log: Log, set_log: SetLog
+    requested: asyncio.Event, broker: Broker, *, load: Load, log: Log, set_log: SetLog
 ) -> None:
-    """Reload whenever *told* is set, for ever; once more, when it was set meanwhile."""
+    """Reload whenever *requested* is set; once more when it was set meanwhile."""
     while True:
         await requested.wait()
         requested.clear()
@@ -25,16 +29,13 @@ async def reload_on(
 
 
 async def reload(broker: Broker, *, load: Load, log: Log, set_log: SetLog) -> None:
-    """Put in force what *load* returns, or say why not and leave everything as it is.
-
-    *set_log* changes how the log is written.
-    """
+    """Put in force what *load* returns, or report why not and leave everything as it is."""
     broker.reopen_audit()
     broker.service.reloading()
     try:
-        # In a thread: names of users may be looked up far away.
-        wanted = await asyncio.to_thread(load)
-        config, unchangeable = with_restart_only_keys(wanted, broker.now.config)
+        # In a thread: the file may be on a slow disk, and names of users looked up far away.
+        desired = await asyncio.to_thread(load)
+        config, unchangeable = without_restart_only(desired, broker.current.config)
         changed = await broker.apply(config)
     except (ConfigError, CannotStart) as error:
         log.error("config.refused", reason=str(error))
@@ -49,13 +50,8 @@ async def reload(broker: Broker, *, load: Load, log: Log, set_log: SetLog) -> No
         broker.service.ready()
 
 
-BY_A_START = ("runtime_dir", "state_dir", "upstream")
-"""Where our own secrets and sockets are, and where the clouds are: by the latter every lease would
-be bought anew, and they are told by the environment, which stays what it was."""
-
-
-def with_restart_only_keys(wanted: Config, before: Config) -> tuple[Config, list[str]]:
-    """Return *wanted* with what only a start can change as *before*, and the keys of that."""
-    kept = {name: getattr(before, name) for name in BY_A_START}
-    stuck = [name for name, value in kept.items() if getattr(wanted, name) != value]
-    return replace(wanted, **kept), stuck
+def without_restart_only(desired: Config, current: Config) -> tuple[Config, list[str]]:
+    """Return *desired* with what only a restart can change as in *current*, and those keys."""
+    kept = {name: getattr(current, name) for name in RESTART_ONLY}
+    changed = [name for name, value in kept.items() if getattr(desired, name) != value]
+    return replace(desired, **kept), changed

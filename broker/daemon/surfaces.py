@@ -1,4 +1,4 @@
-"""Every surface and token file, made from the configuration over the pipelines. Opens none."""
+"""Build every surface and token file writer from the configuration."""
 
 import os
 import socket
@@ -91,12 +91,12 @@ def container_surface(config: Config, pipelines: Pipelines, access: Access) -> S
 
 
 def by_audience(config: Config, pipelines: Pipelines) -> Mapping[str, Keeper[IdToken]]:
-    """Return the kept ID tokens by audience; of two for one audience, the first."""
+    """Return the kept ID tokens by audience; the first of two for the same one."""
     return {each.audience: pipelines.id_tokens[each.name] for each in reversed(config.id_tokens)}
 
 
 def handing_on(config: Config, access: Access) -> NamespaceExports:
-    """Return what is told to a caller who may have a Namespace token: the way to it."""
+    """Return the ways to a Namespace token, for a caller who may have one."""
     files = {each.identity: each.file for each in config.namespace_tokens if each.file}
     return NamespaceExports(
         files={identity: str(file) for identity, file in files.items()},
@@ -105,7 +105,7 @@ def handing_on(config: Config, access: Access) -> NamespaceExports:
 
 
 FileKey = tuple[Path, str | None, Keeper[Any]]
-"""Which file, for which group, and whose leases are in it."""
+"""A file, its group, and the keeper whose leases it holds."""
 
 
 def token_files(
@@ -117,14 +117,13 @@ def token_files(
     *,
     before: Mapping[FileKey, TokenFileWriter[Any]],
 ) -> dict[FileKey, TokenFileWriter[Any]]:
-    """Open every configured token file's place, to be closed with *undo*; one that was kept in the
-    same way *before* is kept on.
+    """Open every configured token file, to be closed with *undo*; reuse those of *before*.
 
     Raises:
-        Misconfigured: One must not be used.
+        Misconfigured: A place must not be used.
     """
     files: dict[FileKey, TokenFileWriter[Any]] = {}
-    for path, group, keeper, form in wanted_files(config, pipelines):
+    for path, group, keeper, form in configured_files(config, pipelines):
         kept = (path, group, keeper)
         if kept in before:
             files[kept] = before[kept]
@@ -146,10 +145,10 @@ def token_files(
     return files
 
 
-def wanted_files(
+def configured_files(
     config: Config, pipelines: Pipelines
 ) -> Iterator[tuple[Path, str | None, Keeper[Any], FileFormat[Any]]]:
-    """Yield each file that a token is to be in: where, for which group, whose, in which form."""
+    """Yield path, group, keeper and format of each configured token file."""
     for each in config.namespace_tokens:
         if each.file is not None:
             yield each.file, each.group, pipelines.identities[each.identity], TokenJson()
@@ -159,8 +158,7 @@ def wanted_files(
 
 
 def instance_of(config: Config, pipelines: Pipelines, clock: Clock) -> Instance:
-    """Return what IMDS says of this machine: what is configured, else Namespace's facts, else
-    this host's."""
+    """Return what IMDS says of this machine: as configured, else by Namespace, else by the host."""
     default = next((e.role for e in config.roles if e.role.name == config.default_role), None)
     return Instance(
         instance_id=config.imds.instance_id

@@ -1,4 +1,4 @@
-"""Keep one secret document with systemd, in memory, over our restarts. Does not read it."""
+"""Keep one secret document in systemd's descriptor store, in memory, across restarts."""
 
 import errno
 import fcntl
@@ -10,8 +10,8 @@ from typing import Final
 from broker.systemd.notify import Notifier
 
 LEASES: Final = ("leases-a", "leases-b")
-"""The names that a document is stored under, by turns: the old one goes when the new one is there,
-so that a crash in between finds one or both, never none. The document says which is newer."""
+"""The names that a document is stored under, in turn: the old one is removed after the new one is
+stored, so that a crash in between leaves one or both. The document says which is newer."""
 
 LARGEST_BYTES: Final = 16 * 1024 * 1024
 
@@ -25,19 +25,19 @@ class Store:
     def __init__(
         self, notifier: Notifier, *, holds: str | None = None, found: Iterable[str] = ()
     ) -> None:
-        """*holds* is the name of the document that counts, of those that were *found* there."""
+        """Use *holds* as the current document, of those that were *found* there."""
         self._notifier = notifier
         self._holds = holds
-        self._there = set(found)
+        self._stored = set(found)
 
     def put(self, document: bytes) -> None:
-        """Have systemd keep *document* instead of the one before.
+        """Store *document* in place of the current one.
 
         Raises:
-            OSError: This process may make no file in memory, or has no descriptor left. systemd
+            OSError: This process can make no file in memory, or has no descriptor left. systemd
                 keeps what it has.
         """
-        if not self._notifier.is_heard:
+        if not self._notifier.is_connected:
             return
         name = LEASES[1] if self._holds == LEASES[0] else LEASES[0]
         descriptor = sealed(document)
@@ -46,22 +46,22 @@ class Store:
             self._notifier.store(descriptor, name)
         finally:
             os.close(descriptor)
-        self._there.add(name)
+        self._stored.add(name)
         if self._holds is not None:
             self._remove(self._holds)
         self._holds = name
 
     def _remove(self, name: str) -> None:
-        if name in self._there:
-            self._there.discard(name)
+        if name in self._stored:
+            self._stored.discard(name)
             self._notifier.unstore(name)
 
 
 def sealed(document: bytes) -> int:
-    """Return the descriptor of a nameless file in memory that holds *document*, for ever unchanged.
+    """Return the descriptor of a sealed file in memory that holds *document*.
 
     Raises:
-        OSError: There is no memory, or no such files on this host.
+        OSError: There is no memory left, or the host has no such files.
 
     Source: memfd_create(2), fcntl(2).
     """
@@ -80,7 +80,7 @@ def sealed(document: bytes) -> int:
 def _memory_file() -> int:
     flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
     try:
-        # Some hosts allow no others (vm.memfd_noexec).
+        # Some hosts allow no others (vm.memfd_noexec=2).
         return os.memfd_create("namespace-broker", flags | MFD_NOEXEC_SEAL)
     except OSError as error:
         if error.errno != errno.EINVAL:  # before Linux 6.3
@@ -89,14 +89,14 @@ def _memory_file() -> int:
 
 
 def content_of(descriptor: int) -> bytes:
-    """Return what a stored descriptor holds, from its beginning.
+    """Return the whole content of a stored descriptor.
 
     Raises:
-        OSError: It is no file, or a far too long one.
+        OSError: It is not a file, or far too long.
     """
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode):
-        raise OSError(errno.EINVAL, "it is no file")
+        raise OSError(errno.EINVAL, "it is not a file")
     if found.st_size > LARGEST_BYTES:
         raise OSError(errno.EFBIG, "it is too long")
     document = b""

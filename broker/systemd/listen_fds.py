@@ -1,4 +1,4 @@
-"""Take over the sockets and stored descriptors that systemd hands down. Serves nothing."""
+"""Take over the sockets and stored descriptors that systemd passes to the service."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
 
 
 class NotServable(ValueError):
-    """systemd handed down what cannot be served on; the text says what and what to do."""
+    """systemd passed a descriptor that cannot be served on; the text says what to do."""
 
 
 def nothing() -> Mapping[str, T]:
@@ -28,11 +28,11 @@ def nothing() -> Mapping[str, T]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inherited:
-    """What this process was started with.
+    """What systemd passed to this process.
 
-    ``sockets`` are listening stream sockets by ``FileDescriptorName=``, open as long as we are:
-    whoever serves on one takes a duplicate. ``kept`` are the documents that were stored with
-    systemd, by the name of their descriptor. ``warnings`` are about what was of no use.
+    ``sockets`` are listening stream sockets by ``FileDescriptorName=``, open as long as the
+    process: whoever serves on one takes a duplicate. ``kept`` are the documents in the descriptor
+    store, by name. ``warnings`` are about descriptors that were of no use.
     """
 
     sockets: Mapping[str, tuple[socket.socket, ...]] = field(default_factory=nothing)
@@ -44,26 +44,27 @@ class Inherited:
         return tuple(sock for name in names for sock in self.sockets.get(name, ()))
 
 
-def inherited(
+def take_inherited(
     environ: MutableMapping[str, str], pid: int, *, first: int = FIRST_DESCRIPTOR
 ) -> Inherited:
-    """Return what systemd handed to the process *pid*, and forget the variables that say so: what
-    is not for us, or for a program that we start, must not be taken twice. They begin at descriptor
-    *first*.
+    """Return what systemd passed to the process *pid*, as descriptors from *first* on.
+
+    The variables that say so are removed from *environ*: programs that we start must not take the
+    descriptors again.
 
     Raises:
         NotServable: A descriptor named for a surface is not a listening stream socket.
 
     Source: sd_listen_fds(3).
     """
-    said = {name: environ.pop(name) for name in VARIABLES if name in environ}
-    if said.get("LISTEN_PID") != str(pid):
+    variables = {name: environ.pop(name) for name in VARIABLES if name in environ}
+    if variables.get("LISTEN_PID") != str(pid):
         return Inherited()
     sockets: dict[str, tuple[socket.socket, ...]] = {}
     kept: dict[str, bytes] = {}
     warnings: list[str] = []
     try:
-        for descriptor, name in _named(said, first):
+        for descriptor, name in _named(variables, first):
             os.set_inheritable(descriptor, False)
             if name in SURFACES:
                 sockets[name] = (*sockets.get(name, ()), _listening(descriptor, name))
@@ -72,11 +73,11 @@ def inherited(
             else:
                 os.close(descriptor)
                 warnings.append(
-                    f"systemd handed down a descriptor named {name!a}, which is none of ours, so "
-                    f"it is closed; FileDescriptorName= may be {', '.join(SURFACES)}"
+                    f"systemd passed a descriptor with the unknown name {name!a}, which is closed; "
+                    f"FileDescriptorName= may be {', '.join(SURFACES)}"
                 )
         if len(sockets.get("control", ())) > 1:
-            raise NotServable("control: systemd handed down several sockets; leave one")
+            raise NotServable("control: systemd passed several sockets; leave one")
     except NotServable:
         for each in sockets.values():
             for sock in each:
@@ -87,33 +88,33 @@ def inherited(
     )
 
 
-def _named(said: Mapping[str, str], first: int) -> Iterator[tuple[int, str]]:
+def _named(variables: Mapping[str, str], first: int) -> Iterator[tuple[int, str]]:
     """Yield each descriptor and its name.
 
     Raises:
-        NotServable: There are not as many as was said.
+        NotServable: There are fewer than LISTEN_FDS says.
     """
-    count, names = said.get("LISTEN_FDS", "0"), said.get("LISTEN_FDNAMES", "").split(":")
+    count = variables.get("LISTEN_FDS", "0")
+    names = variables.get("LISTEN_FDNAMES", "").split(":")
     if not count.isascii() or not count.isdigit() or len(count) > LONGEST_NUMBER:
-        raise NotServable(f"LISTEN_FDS: is {count[:20]!a}, which is no count; leave it to systemd")
+        raise NotServable(f"LISTEN_FDS: {count[:20]!a} is not a number; leave it to systemd")
     for index in range(int(count)):
         descriptor = first + index
         try:
             os.fstat(descriptor)
         except OSError as error:
             raise NotServable(
-                f"LISTEN_FDS: is {count}, but descriptor {descriptor} is not open; leave it to "
-                "systemd"
+                f"LISTEN_FDS: {count}, but descriptor {descriptor} is not open; leave it to systemd"
             ) from error
         yield descriptor, names[index] if index < len(names) else "unknown"
 
 
 def _read_into(kept: dict[str, bytes], descriptor: int, name: str) -> list[str]:
-    """Read a stored document and close it; return what there is to warn of."""
+    """Read a stored document, close its descriptor, and return any warning."""
     try:
         kept[name] = content_of(descriptor)
     except OSError as error:
-        return [f"what is stored as {name} cannot be read: {error.strerror}; it is left"]
+        return [f"the stored {name} cannot be read: {error.strerror}; it is ignored"]
     finally:
         os.close(descriptor)
     return []
@@ -123,7 +124,7 @@ def _listening(descriptor: int, name: str) -> socket.socket:
     try:
         sock = socket.socket(fileno=descriptor)
     except OSError as error:
-        raise _not_servable(name, "is no socket") from error
+        raise _not_servable(name, "is not a socket") from error
     if what := _wrong_with(sock, name):
         sock.close()
         raise _not_servable(name, what)
@@ -136,8 +137,8 @@ def _wrong_with(sock: socket.socket, name: str) -> str | None:
     if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         return "does not listen"
     if (sock.family == socket.AF_UNIX) != (name == "control"):
-        wanted = "a path" if name == "control" else "ADDRESS:PORT"
-        return f"is of the wrong family (ListenStream= takes {wanted} there)"
+        expected = "a path" if name == "control" else "ADDRESS:PORT"
+        return f"is of the wrong family (ListenStream= takes {expected} there)"
     if name == "control" and not isinstance(sock.getsockname(), str):
         return "has no path in the file system"
     return None
@@ -145,13 +146,13 @@ def _wrong_with(sock: socket.socket, name: str) -> str | None:
 
 def _not_servable(name: str, what: str) -> NotServable:
     return NotServable(
-        f"{name}: what systemd handed down by that FileDescriptorName= {what}; the socket unit "
-        "needs ListenStream= and Accept=no"
+        f"{name}: the descriptor that systemd passed with that FileDescriptorName= {what}; the "
+        "socket unit needs ListenStream= and Accept=no"
     )
 
 
 def device_of(sock: socket.socket) -> str | None:
-    """Return the device that a listener is kept to (``BindToDevice=``), None for none."""
+    """Return the device that a listener is bound to (``BindToDevice=``), or None."""
     with contextlib.suppress(OSError):
         raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16)
         return raw.rstrip(b"\0").decode("ascii", "replace") or None

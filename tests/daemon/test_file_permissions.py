@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.daemon.process import exposed
+from broker.daemon.process import readable_by_others
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def test_it_is_told_by_whom_the_token_can_be_read(
     file.touch()
     file.chmod(mode)
 
-    sentences = list(exposed([file, open_folder / "absent"]))
+    sentences = list(readable_by_others([file, open_folder / "absent"]))
 
     if told is None:
         assert sentences == []
@@ -42,4 +42,4 @@ def test_a_folder_that_nobody_else_may_pass_protects_what_is_in_it(open_folder: 
     file.touch()
     file.chmod(0o604)
 
-    assert list(exposed([file])) == []
+    assert list(readable_by_others([file])) == []

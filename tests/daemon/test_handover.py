@@ -11,11 +11,11 @@ from broker.daemon.handover import (
     LeaseSnapshot,
     SnapshotEntry,
     Unreadable,
+    decode,
+    encode,
     newest,
-    read,
     restore_leases,
     take_snapshot,
-    written,
 )
 from broker.keeper import Keeper
 from broker.lease import Lease, Refused
@@ -73,7 +73,7 @@ async def test_a_lease_comes_back_as_it_was(
     before = await holding("any", lease, clock)
     kept = take_snapshot([before], {"any": FINGERPRINT}, serial=7, now=clock.now())
 
-    after = read(written(kept))
+    after = decode(encode(kept))
 
     assert after == kept
     assert after.leases["any"].lease == lease
@@ -169,7 +169,7 @@ async def test_nobody_is_told_of_a_lease_that_came_back(clock: FakeClock) -> Non
     assert heard == []
 
 
-async def test_what_holds_nothing_or_no_more_is_not_written(clock: FakeClock) -> None:
+async def test_what_holds_nothing_or_no_more_is_not_encode(clock: FakeClock) -> None:
     ended = await holding("role/b", lease_of(some_credentials(), clock, seconds=1), clock)
     refused: Keeper[Any] = await holding("role/c", Refused("no"), clock)
     await clock.advance(seconds=2)
@@ -182,8 +182,8 @@ async def test_what_holds_nothing_or_no_more_is_not_written(clock: FakeClock) ->
 async def test_of_two_documents_the_newer_counts(clock: FakeClock) -> None:
     lease = lease_of(some_credentials(), clock, hours=1)
     older, newer = (
-        written(LeaseSnapshot(serial=9)),
-        written(LeaseSnapshot(serial=10, leases=kept_as("role/deploy", lease).leases)),
+        encode(LeaseSnapshot(serial=9)),
+        encode(LeaseSnapshot(serial=10, leases=kept_as("role/deploy", lease).leases)),
     )
 
     name, kept = newest({"leases-a": newer, "leases-b": older}, warn=pytest.fail)
@@ -211,7 +211,7 @@ def document_with(**instead: object) -> bytes:
 
 
 def test_the_document_of_these_tests_is_a_whole_one() -> None:
-    assert read(document_with()).leases["role/deploy"].lease.value.bearer == "nsct_secret"
+    assert decode(document_with()).leases["role/deploy"].lease.value.bearer == "nsct_secret"
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_a_document_that_cannot_be_read_is_a_warning_without_its_secrets(documen
     assert "leases-b" in warning
     assert "secret" not in warning
     with pytest.raises(Unreadable):
-        read(document)
+        decode(document)
 
 
 async def test_no_secret_is_in_their_repr(clock: FakeClock) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from broker.daemon.process import told_of
+from broker.daemon.process import error_summary
 
 ROOT = Path(__file__).parents[2]
 
@@ -69,7 +69,7 @@ def caught(error: BaseException, *, cause: BaseException | None = None) -> BaseE
 
 
 def test_what_an_error_came_from_is_told_too() -> None:
-    told = told_of(caught(ValueError("secret"), cause=caught(KeyError("secret"))))
+    told = error_summary(caught(ValueError("secret"), cause=caught(KeyError("secret"))))
 
     assert "ValueError at test_process.py:" in told
     assert "; after KeyError at test_process.py:" in told
@@ -79,7 +79,7 @@ def test_what_an_error_came_from_is_told_too() -> None:
 def test_of_a_group_each_error_is_told() -> None:
     group = BaseExceptionGroup("secret", [caught(ValueError("secret")), KeyError("secret")])
 
-    told = told_of(caught(group))
+    told = error_summary(caught(group))
 
     assert "(ValueError at test_process.py:" in told
     assert "(KeyError at an unknown place)" in told
@@ -89,6 +89,6 @@ def test_errors_that_came_from_each_other_are_without_repeats() -> None:
     first, second = ValueError(), KeyError()
     first.__cause__, second.__cause__ = second, first
 
-    told = told_of(first)
+    told = error_summary(first)
 
     assert told.count("ValueError") == told.count("KeyError") == 1

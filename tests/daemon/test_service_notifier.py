@@ -15,9 +15,9 @@ from broker.daemon.handover import (
     LeaseSnapshot,
     ServiceNotifier,
     SnapshotEntry,
-    read,
-    told,
-    written,
+    decode,
+    encode,
+    lease_summary,
 )
 from broker.daemon.runtime import Runtime
 from broker.daemon.wiring import Pipelines
@@ -107,7 +107,7 @@ async def test_each_new_lease_is_with_systemd_at_once(
 def stored(heard: Heard) -> Lease[Any]:
     heard.all()
     (document,) = heard.documents.values()
-    return read(document).leases["role/deploy"].lease
+    return decode(document).leases["role/deploy"].lease
 
 
 async def test_the_next_process_goes_on_with_them(
@@ -144,7 +144,7 @@ async def test_the_third_process_goes_on_with_what_the_second_left(
 async def test_an_identity_in_files_is_served_and_read_again_at_once(clock: FakeClock) -> None:
     token = NamespaceToken(bearer="nsct_secret")
     kept = SnapshotEntry(fingerprint="as ever", lease=lease_of(token, clock, hours=1))
-    document = written(LeaseSnapshot(serial=1, leases={"identity/default": kept}))
+    document = encode(LeaseSnapshot(serial=1, leases={"identity/default": kept}))
     keeper = Keeper("identity/default", ScriptedSource[NamespaceToken](kept.lease), clock=clock)
     pipelines = Pipelines(
         {"default": keeper},
@@ -184,7 +184,7 @@ async def test_it_says_how_the_leases_are(
 
 
 async def test_of_none_it_says_so() -> None:
-    assert told([]) == "leases: none"
+    assert lease_summary([]) == "leases: none"
 
 
 async def test_the_watchdog_is_told_twice_in_its_time(
@@ -228,18 +228,18 @@ async def test_without_descriptors_left_the_lease_before_stays_and_the_next_is_k
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 
     async with running(service.keeper):
-        service.life.keep()
+        service.life.store()
         heard.all()
         before = dict(heard.documents)
         resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
         try:
-            service.life.keep()
+            service.life.store()
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         heard.all()
         assert heard.documents == before
 
-        service.life.keep()
+        service.life.store()
         heard.all()
         assert len(heard.documents) == 1
         assert heard.documents != before

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.systemd import Inherited, NotServable, device_of, inherited
+from broker.systemd import Inherited, NotServable, device_of, take_inherited
 from broker.systemd.fdstore import sealed
 from tests.support.systemd_socket import in_a_row
 
@@ -57,7 +57,7 @@ class Handed:
             **instead,
         }
         try:
-            found = inherited(self.environ, PID, first=first)
+            found = take_inherited(self.environ, PID, first=first)
         except NotServable:
             for index in range(len(self._descriptors)):
                 with suppress(OSError):
@@ -94,7 +94,7 @@ def test_what_is_for_us_is_neither_a_childs_to_inherit_nor_to_hear_of(handed: Ha
 def test_what_is_another_processs_is_left(pid: str) -> None:
     environ = {"LISTEN_PID": pid, "LISTEN_FDS": "7", "LISTEN_FDNAMES": "imds"}
 
-    assert inherited(environ, PID).sockets == {}
+    assert take_inherited(environ, PID).sockets == {}
     assert environ == {}
 
 
@@ -169,7 +169,7 @@ def _two_controls(handed: Handed, folder: Path) -> None:
     [
         (_datagrams, "imds: .* not a stream socket"),
         (_not_listening, "container: .* does not listen"),
-        (_no_socket, "ops: .* is no socket"),
+        (_no_socket, "ops: .* is not a socket"),
         (_control_by_tcp, "control: .* wrong family"),
         (_control_without_a_path, "control: .* no path"),
         (_imds_at_a_path, "imds: .* wrong family"),

@@ -65,7 +65,7 @@ def test_without_systemd_nothing_is_said(address: str | None) -> None:
     notifier.ready("serving")
     notifier.store(0, "leases-a")
 
-    assert not notifier.is_heard
+    assert not notifier.is_connected
 
 
 def test_a_systemd_that_has_gone_is_no_error(notifier: Notifier, heard: Heard) -> None:
