@@ -1,6 +1,5 @@
 """Match a caller against a rule's ``who``, and read a ``who`` from the configuration."""
 
-import grp
 import os
 import pwd
 import re
@@ -11,6 +10,7 @@ from typing import Any, Protocol
 
 from broker.access.caller import OVERFLOW_ID, PLAIN_TOKEN, Caller
 from broker.access.cgroup import UNIT_KINDS, is_unit_name
+from broker.access.users import gid_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,13 +245,7 @@ def _read_uid(number: int) -> int:
 
 
 def _read_group(name: str) -> Account:
-    """Return the group of that name or number: containers often have groups without names."""
-    if re.fullmatch(r"[0-9]{1,9}", name):
-        return Account(name, int(name))
-    try:
-        return Account(name, grp.getgrnam(name).gr_gid)
-    except (KeyError, ValueError):
-        raise ValueError(f"there is no group {name!r} here; create it or name another") from None
+    return Account(name, gid_of(name))
 
 
 def _read_unit(name: str) -> str:

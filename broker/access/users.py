@@ -4,6 +4,7 @@ The database may be a directory service that hangs, and requests are answered fr
 lookup runs in a thread and its answer is kept for a while.
 """
 
+import grp
 import os
 import pwd
 import time
@@ -37,6 +38,20 @@ def look_up_user(uid: int) -> User | None:
     except KeyError:
         return None
     return User(entry.pw_name, frozenset(os.getgrouplist(entry.pw_name, entry.pw_gid)))
+
+
+def gid_of(group: str) -> int:
+    """Return the number of the group with that name or number.
+
+    Raises:
+        ValueError: There is none of that name.
+    """
+    if group.isascii() and group.isdecimal():  # containers often have numbers without names
+        return int(group)
+    try:
+        return grp.getgrnam(group).gr_gid
+    except (KeyError, ValueError):
+        raise ValueError(f"there is no group {group!r} here; create it or name another") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,7 +132,7 @@ def token_files(
             files[kept] = TokenFileWriter(
                 path,
                 keeper=keeper,
-                form=form,
+                file_format=form,
                 clock=runtime.clock,
                 group=group,
                 on_event=telemetry.on_file,

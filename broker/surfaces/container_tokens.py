@@ -8,16 +8,23 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from broker.access.users import gid_of
 from broker.clock import Clock
 from broker.files.private import read_private, write_private
 
-WIDEST_MODE = 0o640
-LONGEST_TOKEN_BYTES = 4096
+MAX_MODE = 0o640
+MAX_TOKEN_BYTES = 4096
+
+OVERLAP = timedelta(hours=1)
+"""How long a token stays valid after another replaced it.
+
+SDKs read the file at each fetch, but an exported value is read only when a program starts.
+
+Source: sdk-client-contract C-70, C-83."""
 
 
 class ContainerTokens:
-    """Each caller's name and the tokens that are good for it: the newest, and before it those that
-    were rotated out a while ago (C-70)."""
+    """The valid tokens of each caller: the newest, and for a while those before it (C-70)."""
 
     def __init__(self, tokens: Mapping[str, tuple[str, ...]]) -> None:
         self._tokens = {
@@ -28,8 +35,10 @@ class ContainerTokens:
         return f"ContainerTokens({', '.join(self._tokens)})"
 
     def caller_name(self, presented: str) -> str | None:
-        """Return whose token *presented* is, or None. What a shell or an HTTP library left at its
-        end is ignored; every known token is compared, in constant time.
+        """Return the name of the caller whose token was *presented*, or None.
+
+        Trailing white space, which shells and HTTP libraries leave, is ignored. Every known token
+        is compared, in constant time.
 
         Source: sdk-client-contract C-68.
         """
@@ -48,11 +57,11 @@ def container_token(path: Path, group: str | None = None) -> str:
     """Return the token in *path*, made where there is none.
 
     Raises:
-        ValueError: What is there may not be used; the sentence says what to do.
+        ValueError: The file may not be used; the sentence says what to do.
         OSError: It can be neither read nor written.
     """
     try:
-        content = read_private(path, max_mode=WIDEST_MODE, max_bytes=LONGEST_TOKEN_BYTES)
+        content = read_private(path, max_mode=MAX_MODE, max_bytes=MAX_TOKEN_BYTES)
     except FileNotFoundError:
         return new_container_token(path, group)
     if content.endswith((b"\n", b"\r")):
@@ -65,13 +74,14 @@ def container_token(path: Path, group: str | None = None) -> str:
             "or remove it and one is made"
         )
     if len(content) < 32:
-        raise ValueError(f"{path} holds {len(content)} characters; 32 or more are wanted")
+        raise ValueError(f"{path} holds {len(content)} characters; write 32 or more")
     return content.decode("ascii")
 
 
 def new_container_token(path: Path, group: str | None = None) -> str:
-    """Put a new token in *path* at once, 0600, or 0640 for *group*, and return it: 32 random bytes
-    in URL-safe characters, no newline.
+    """Write a new token to *path* and return it: 32 random bytes in URL-safe characters.
+
+    The file is replaced atomically, 0600, or 0640 for *group*; it has no newline.
 
     Raises:
         ValueError: There is no such group.
@@ -83,36 +93,15 @@ def new_container_token(path: Path, group: str | None = None) -> str:
     if group is None:
         write_private(path, token)
     else:
-        write_private(path, token, mode=WIDEST_MODE, gid=gid_of(group))
+        write_private(path, token, mode=MAX_MODE, gid=gid_of(group))
     return token.decode("ascii")
-
-
-def gid_of(group: str) -> int:
-    """Return the number of that group, by name or number.
-
-    Raises:
-        ValueError: There is none of that name.
-    """
-    import grp  # Late: it is rarely wanted.
-
-    if group.isascii() and group.isdecimal():  # containers often have numbers without names
-        return int(group)
-    try:
-        return grp.getgrnam(group).gr_gid
-    except KeyError:
-        raise ValueError(f"there is no group {group!r}; create it or name another") from None
-
-
-OVERLAP = timedelta(hours=1)
-"""How long a token stays good after another took its place: SDKs read the file at each fetch, but
-what was exported as a value is only read when a program starts. Source: C-70, C-83."""
 
 
 class ContainerTokenFiles(ContainerTokens):
     """One token for each name, in a file that is made where there is none.
 
-    A token is rotated by its file: whoever replaces or removes it gets the new one taken, or made,
-    within a second, and the one before stays good for `OVERLAP`.
+    To rotate a token, replace or remove its file: the new one is read, or made, within a second,
+    and the one before stays valid for `OVERLAP`.
     """
 
     def __init__(
@@ -126,7 +115,7 @@ class ContainerTokenFiles(ContainerTokens):
         """Read every file, or make it.
 
         Raises:
-            ValueError: What is there may not be used; the sentence says what to do.
+            ValueError: A file may not be used; the sentence says what to do.
             OSError: It can be neither read nor written.
         """
         self._files = dict(files)
@@ -138,12 +127,13 @@ class ContainerTokenFiles(ContainerTokens):
         super().__init__(self._accepted())
 
     def is_for_files(self, files: Mapping[str, Path], *, group: str | None) -> bool:
-        """Say whether these are the tokens in *files*, for *group*."""
+        """Return whether these are the tokens in *files*, for *group*."""
         return self._files == dict(files) and self._group == group
 
     def with_files(self, files: Mapping[str, Path], *, group: str | None) -> "ContainerTokenFiles":
-        """Return the tokens in *files*: of who is named there still, what is good now stays good
-        for a while; nobody else's is.
+        """Return the tokens in *files*.
+
+        For names that remain, tokens that are valid now stay so for a while; all others end.
 
         Raises:
             ValueError, OSError: As for the constructor.
@@ -158,14 +148,13 @@ class ContainerTokenFiles(ContainerTokens):
         return new
 
     def newest(self, name: str) -> str:
-        """Return the token that a client of that name is to be given."""
+        """Return the token to give to a client of that name."""
         return self._newest[name]
 
     def caller_name(self, presented: str) -> str | None:
-        """As `ContainerTokens.caller_name`; a token that was rotated out is good for so long."""
+        """Return as `ContainerTokens.caller_name`; drop tokens whose overlap has ended."""
         now = self._clock.now()
         if any(until <= now for older in self._older.values() for _, until in older):
-            # Nobody need touch a file again for the one before to end.
             super().__init__(self._accepted())
         return super().caller_name(presented)
 
@@ -173,7 +162,7 @@ class ContainerTokenFiles(ContainerTokens):
         return self._files.values()
 
     def reread(self) -> None:
-        """Take what the files hold now; trouble with one leaves its token as it was."""
+        """Read the files again; one that cannot be used leaves its token as it was."""
         for name, path in self._files.items():
             try:
                 token = container_token(path, self._group)

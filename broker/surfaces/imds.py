@@ -1,5 +1,4 @@
-"""EC2 instance metadata (IMDS), as a function of what is asked and who asks. Fetches nothing; knows
-no HTTP library."""
+"""Serve EC2 instance metadata (IMDS): session tokens, credentials and facts of the machine."""
 
 import re
 from collections.abc import Mapping
@@ -30,7 +29,7 @@ TTL_HEADER = "x-aws-ec2-metadata-token-ttl-seconds"
 
 
 class Imds:
-    """Session tokens for everybody, credentials for whom the rules name.
+    """Session tokens for every caller, credentials as the rules grant them.
 
     With *v1*, a request without a session token is answered too (C-33).
     """
@@ -65,22 +64,22 @@ class Imds:
             return self._issue(request, caller, now=now)
         if request.method not in ("GET", "HEAD"):
             return _not_allowed(route)
-        return self._gated(request, route, caller, now=now)
+        return self._with_session_token(request, route, caller, now=now)
 
     def nothing_to_serve(self) -> Answer:
-        """401: of all statuses the one that is harmless on the credentials path (C-57)."""
+        """Return 401, the only status that is harmless on the credentials path (C-57)."""
         return page(401)
 
     def bad_request(self) -> Answer:
         return page(400)
 
     def head_too_long(self) -> Answer:
-        """An over-long session token is a bad token, not a bad request (C-34)."""
+        """Return 401: an over-long session token is a bad token, not a bad request (C-34)."""
         return self.nothing_to_serve()
 
     def _issue(self, request: Request, caller: Caller, *, now: datetime) -> Answer:
-        """Issue a session token, whoever asks, whatever there is to serve (C-20 to C-30)."""
-        ttl_s = granted_ttl_s(request.all(TTL_HEADER))
+        """Issue a session token to any caller, whatever there is to serve (C-20 to C-30)."""
+        ttl_s = requested_ttl_s(request.all(TTL_HEADER))
         if ttl_s is None:
             return page(400, route="token")
         return Answer(
@@ -91,8 +90,10 @@ class Imds:
             route="token",
         )
 
-    def _gated(self, request: Request, route: Route, caller: Caller, *, now: datetime) -> Answer:
-        """Look at the session token before the path (C-31, C-32); the token path needs none."""
+    def _with_session_token(
+        self, request: Request, route: Route, caller: Caller, *, now: datetime
+    ) -> Answer:
+        """Check the session token before the path (C-31, C-32); the token path needs none."""
         presented = request.all(TOKEN_HEADER)
         if not presented:
             if route.label == "token":
@@ -129,8 +130,11 @@ class Imds:
         return replace(answer, rule=grant.rule)
 
     def _credentials(self, route: Route, grant: Grant, *, now: datetime) -> Answer:
-        """Answer one role by name. What a caller may not have is as what does not exist (404);
-        who may have nothing, or asks for what is not there now, gets the 401 of C-57."""
+        """Return the credentials of one role, by name.
+
+        A role that is not granted looks like one that does not exist (404). A caller without any
+        role, and one whose role has no lease now, gets the 401 of C-57.
+        """
         role = route.role if route.role in self._keepers else "none"
         if not grant.roles:
             return page(401, route=route.label, role=role, refusal="not-granted")
@@ -151,24 +155,26 @@ class Imds:
         )
 
     def _default_role(self, route: Route, grant: Grant, *, now: datetime) -> Answer:
-        """Answer the role list, exactly one name (C-37), or ``iam/info``; 404 while there is
-        nothing to serve (C-56, C-60)."""
-        held = self._held_by_default(grant, now=now)
-        if held is None:
+        """Return the role list, exactly one name (C-37), or ``iam/info``.
+
+        404 while there is nothing to serve (C-56, C-60).
+        """
+        default = self._default_lease(grant, now=now)
+        if default is None:
             refusal = None if grant.roles else "not-granted"
             return page(404, route=_shown(route), refusal=refusal)
-        role, lease = held
+        role, lease = default
         info = route.label == "iam-info"
         body = iam_info(lease, role=role, now=now) if info else role
         return self._found(body, route, role=role, changed_at=min(lease.issued_at, now))
 
     def _metadata(self, route: Route, grant: Grant, *, now: datetime) -> Answer:
-        # Only who finds a role there sees iam/ in a listing: every entry listed answers (C-15).
-        with_iam = self._held_by_default(grant, now=now) is not None
+        # List iam/ only where a role is found below it: every listed entry must answer (C-15).
+        with_iam = self._default_lease(grant, now=now) is not None
         text = text_at(self._tree_with_iam if with_iam else self._tree, route.segments)
         return page(404, route=route.label) if text is None else self._found(text, route)
 
-    def _held_by_default(
+    def _default_lease(
         self, grant: Grant, *, now: datetime
     ) -> tuple[str, Lease[AwsCredentials]] | None:
         role = grant.default_role
@@ -186,7 +192,7 @@ class Imds:
         changed_at: datetime | None = None,
         issued: Issued | None = None,
     ) -> Answer:
-        """Return 200, with the headers that the real service sets (C-36)."""
+        """Return 200 with the headers that the real service sets (C-36)."""
         return Answer(
             status=200,
             body=body if isinstance(body, bytes) else body.encode(),
@@ -202,20 +208,21 @@ class Imds:
         )
 
 
-def granted_ttl_s(asked: tuple[str, ...]) -> int | None:
-    """Return the life that a token PUT asks for, in seconds; None unless it is exactly one decimal
-    integer from 1 to 21600.
+def requested_ttl_s(headers: tuple[str, ...]) -> int | None:
+    """Return the life in seconds that a token PUT requests.
+
+    None unless there is exactly one header, a decimal integer from 1 to 21600.
 
     Source: sdk-client-contract C-22, C-23.
     """
-    if len(asked) != 1 or not re.fullmatch(r"[0-9]{1,20}", asked[0]):
+    if len(headers) != 1 or not re.fullmatch(r"[0-9]{1,20}", headers[0]):
         return None
-    ttl_s = int(asked[0])
+    ttl_s = int(headers[0])
     return ttl_s if 1 <= ttl_s <= LONGEST_TTL_S else None
 
 
 def http_date(instant: datetime) -> str:
-    """Return *instant* (UTC) as HTTP writes it, whatever the locale."""
+    """Return *instant* (UTC) in HTTP's format, independent of the locale."""
     day = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")[instant.weekday()]
     month = (
         *("Jan", "Feb", "Mar", "Apr", "May", "Jun"),
@@ -225,8 +232,10 @@ def http_date(instant: datetime) -> str:
 
 
 def _objected(request: Request, route: Route, objection: str) -> Answer:
-    """Refuse a browser's or a proxy's request; 401 on the credentials path, since any other status
-    than 200 and 401 there aborts awscrt."""
+    """Refuse a browser's or a proxy's request.
+
+    On the credentials path with 401: awscrt aborts on any status but 200 and 401 there.
+    """
     reading = request.method in ("GET", "HEAD")
     status = 401 if reading and route.label == "credentials" else 403
     return page(status, route=_shown(route), refusal=objection)

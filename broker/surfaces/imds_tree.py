@@ -1,5 +1,4 @@
-"""The metadata tree of IMDS: what a path means, where this machine says it is, and the listings.
-Pure; knows no caller and no credential."""
+"""Build the metadata tree of IMDS and find the entry or listing of a path."""
 
 import re
 from collections.abc import Mapping
@@ -33,9 +32,9 @@ LISTED_VERSIONS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
-    """What IMDS says of the machine. What is None is absent (404), never empty or guessed (C-18).
+    """The machine as IMDS describes it. What is None is absent (404), never empty (C-18).
 
-    ``read_at`` is when these facts were established: ``pendingTime``, ``Last-Modified``.
+    ``read_at`` is when these facts were read: ``pendingTime``, ``Last-Modified``.
     ``availability_zone`` defaults to the region and the letter a.
     """
 
@@ -48,7 +47,7 @@ class Instance:
     local_ipv4: str | None = None
     mac: str | None = None
     architecture: str | None = None
-    # No EC2 instance, so neither type nor image is true; these have the right form.
+    # This is no EC2 instance, so neither is true; both have the right form.
     instance_type: str = "namespace.instance"
     image_id: str = "ami-00000000000000000"
 
@@ -61,9 +60,9 @@ class Instance:
 
 
 def instance_id_from(machine_id: str) -> str:
-    """Return an instance id that stays with the machine: ``i-`` and 17 hex digits.
+    """Return a stable instance id for the machine: ``i-`` and 17 hex digits.
 
-    Hashed, since a machine id is not to be shown to the network (machine-id(5)).
+    Hashed, since a machine id must not be shown to the network (machine-id(5)).
 
     Source: sdk-client-contract C-16.
     """
@@ -93,8 +92,9 @@ Tree = Mapping[str, "Tree | str"]
 
 
 def tree_of(instance: Instance, *, with_iam: bool) -> Tree:
-    """Return what stands below a version: texts as leaves. *with_iam* where a crawler would find a
-    role; its own paths are not answered from here.
+    """Return the tree below a version, with texts as leaves.
+
+    *with_iam* lists ``iam/``, whose own paths are answered elsewhere.
 
     Source: sdk-client-contract C-15 to C-19.
     """
@@ -137,7 +137,7 @@ def _regional(instance: Instance) -> Tree:
 
 
 def identity_document(instance: Instance) -> str | None:
-    """Return the instance identity document; None without a region. It cannot be signed honestly.
+    """Return the instance identity document, which has no signature; None without a region.
 
     Source: sdk-client-contract C-17, C-18.
     """
@@ -165,7 +165,7 @@ def identity_document(instance: Instance) -> str | None:
 
 
 def text_at(tree: Tree, segments: tuple[str, ...]) -> str | None:
-    """Return the leaf's text or the directory's listing, without a newline at the end; or None."""
+    """Return the leaf's text or the directory's listing, without a final newline, or None."""
     node: Tree | str = tree
     for segment in segments:
         if isinstance(node, str) or segment not in node:
@@ -178,8 +178,11 @@ def text_at(tree: Tree, segments: tuple[str, ...]) -> str | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """What a path asks for. ``label`` is fixed, for metrics; ``segments`` stand below the version;
-    ``role`` is the name asked for on the credentials path, ``extended`` with the account."""
+    """What a path requests.
+
+    ``label`` is one of a fixed set, for metrics; ``segments`` are those below the version;
+    ``role`` is the name on the credentials path, ``extended`` if the account is included.
+    """
 
     label: str
     segments: tuple[str, ...] = ()
@@ -188,11 +191,11 @@ class Route:
 
 
 LISTS = {"security-credentials": False, "security-credentials-extended": True}
-"""The two lists of roles, and whether what stands below has the account (C-39)."""
+"""The two lists of roles, and whether the documents below have the account (C-39)."""
 
 
 def route_of(path: str) -> Route:
-    """Return what *path* asks for: slashes collapsed, one at the end optional, any version.
+    """Return what *path* requests: slashes collapsed, a final one optional, any version.
 
     Source: sdk-client-contract C-12, C-13, C-14.
     """

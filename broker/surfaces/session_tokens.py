@@ -1,5 +1,7 @@
-"""IMDS session tokens that nobody keeps: an expiry and a MAC by a key that outlives the process.
-Knows no path and no header."""
+"""Issue and verify IMDS session tokens without storing any.
+
+A token is an expiry and a MAC by a key that survives the process.
+"""
 
 import hmac
 import json
@@ -17,11 +19,11 @@ LONGEST_TTL_S = 21600
 """Source: sdk-client-contract C-22."""
 
 OVERLAP = timedelta(hours=12)
-"""How long a key is kept after a newer one took its place: at least the longest life of a token,
-6 h (C-24), and as much again for a clock that moves."""
+"""How long a key is kept after a newer one replaced it: the longest life of a token, 6 h (C-24),
+and as much again in case the clock moves."""
 
 MOST_KEYS = 1024
-"""A clock that keeps jumping makes a key each time; beyond this the oldest go."""
+"""Each jump of the clock makes a key; beyond this many the oldest are dropped."""
 
 STATE_FILE_LIMIT = 1 << 20
 
@@ -33,7 +35,7 @@ TOKEN = re.compile(r"[A-Za-z0-9_-]{56}", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionKey:
-    """One key: its id is public, as it stands in each token."""
+    """One key; its id is public, since each token contains it."""
 
     key_id: bytes
     secret: bytes = field(repr=False)
@@ -41,10 +43,10 @@ class SessionKey:
 
 
 class SessionKeys:
-    """The keys of session tokens, the newest first; in memory only, or also in a state file.
+    """The keys of session tokens, the newest first, in memory and optionally in a state file.
 
-    Trouble with the file costs old tokens their life after a restart, never the daemon its own:
-    it is told to *warn*.
+    If the file cannot be used, old tokens end with a restart; *warn* is called and the daemon goes
+    on.
     """
 
     def __init__(
@@ -57,7 +59,7 @@ class SessionKeys:
         random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self.made_on = made_on
-        """Which machine, and boot of it, the newest key was made on."""
+        """The machine and boot on which the newest key was made."""
         self._keys = tuple(keys)
         self._path = path
         self._warn = warn
@@ -65,7 +67,7 @@ class SessionKeys:
 
     @classmethod
     def in_memory(cls, *, now: datetime, on: str = "") -> "SessionKeys":
-        """Return one new key that ends with this process."""
+        """Return one new key that is lost with this process."""
         keys = cls(())
         keys.add_key(now, on=on)
         return keys
@@ -79,10 +81,10 @@ class SessionKeys:
         on: str = "",
         warn: Callable[[str], None] = lambda _: None,
     ) -> "SessionKeys":
-        """Return the keys in *path*, with a new one, written there, where there are none or the
-        newest was made on another machine, or boot, than *on*: a clone has a key of its own.
+        """Return the keys in *path*, after adding one if needed.
 
-        A file that cannot be understood is set aside, beside where it was.
+        One is added where there are none, or the newest was made on another machine or boot than
+        *on*: a clone needs a key of its own. A file that cannot be parsed is renamed and kept.
 
         Source: sdk-client-contract C-24.
         """
@@ -94,14 +96,14 @@ class SessionKeys:
 
     @property
     def all(self) -> tuple[SessionKey, ...]:
-        """Every key that tokens are checked by; the first one signs new ones."""
+        """Every key that verifies tokens; the first one signs new ones."""
         return self._keys
 
     def add_key(self, now: datetime, *, on: str | None = None) -> None:
-        """Sign with a new key from here on; tokens of the old ones stay good for all their life.
+        """Sign with a new key from now on; tokens of the old keys stay valid until their end.
 
-        For a clone of a machine, which woke up with its twin's keys. *on*: as ``made_on``, where
-        that is another now.
+        A cloned machine needs this, since it resumes with the original's keys. *on* is the new
+        ``made_on``, if that has changed.
         """
         if on is not None:
             self.made_on = on
@@ -126,8 +128,10 @@ class SessionKeys:
 def _needed(
     new: SessionKey, old: tuple[SessionKey, ...], *, now: datetime
 ) -> tuple[SessionKey, ...]:
-    """Return those of *old* that a living token may be signed by; each was replaced when the one
-    before it in the row was made."""
+    """Return those of *old* that may have signed a live token.
+
+    Each was replaced when the one before it in the row was made.
+    """
     replaced_at = (new.made_at, *(key.made_at for key in old))
     return tuple(key for key, end in zip(old, replaced_at, strict=False) if now < end + OVERLAP)
 
@@ -142,7 +146,7 @@ def _as_json(keys: tuple[SessionKey, ...], *, made_on: str) -> bytes:
 
 
 def _read(path: Path, *, warn: Callable[[str], None]) -> tuple[tuple[SessionKey, ...], str]:
-    """Return the keys in *path*, and what the newest was made on: "" where that was not noted."""
+    """Return the keys in *path*, and what the newest was made on, "" if not recorded."""
     try:
         content = read_private(path, max_mode=0o600, max_bytes=STATE_FILE_LIMIT)
         document = json.loads(content)
@@ -153,7 +157,7 @@ def _read(path: Path, *, warn: Callable[[str], None]) -> tuple[tuple[SessionKey,
     except OSError as error:
         warn(f"{path} cannot be read ({error.strerror}), so older IMDS session tokens are void")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        # What exactly is wrong may quote the content, so it is not told.
+        # The error itself may quote the content, so it is not reported.
         _set_aside(path, warn=warn)
     return (), ""
 
@@ -162,7 +166,7 @@ def _key(row: dict[str, str]) -> SessionKey:
     """Return the key of that row.
 
     Raises:
-        ValueError, KeyError, TypeError, AttributeError: It is none.
+        ValueError, KeyError, TypeError, AttributeError: It is not a key.
     """
     key = SessionKey(
         key_id=bytes.fromhex(row["id"]),
@@ -188,8 +192,9 @@ def _set_aside(path: Path, *, warn: Callable[[str], None]) -> None:
 
 
 class SessionTokens:
-    """Issues and checks session tokens of 56 characters. Nothing is remembered, so none is ever
-    evicted, and any process with the keys can check them.
+    """Issue and verify session tokens of 56 characters.
+
+    Nothing is stored, so none is ever evicted, and any process with the keys can verify them.
 
     Source: sdk-client-contract C-21, C-24, C-25.
     """
@@ -201,7 +206,7 @@ class SessionTokens:
         self._random_bytes = random_bytes
 
     def issue(self, ttl_s: int, binding: str, now: datetime) -> str:
-        """Return a token good for *ttl_s* seconds (1 to 21600) for whoever has that *binding*."""
+        """Return a token valid for *ttl_s* seconds (1 to 21600) for callers with that *binding*."""
         key = self._keys.all[0]
         expiry_ms = _milliseconds(now) + ttl_s * 1000
         signed = (
@@ -210,9 +215,11 @@ class SessionTokens:
         return urlsafe_b64encode(signed + _mac(key, signed, binding)).decode("ascii")
 
     def seconds_left(self, token: str, binding: str, now: datetime) -> int | None:
-        """Return the whole seconds that *token* is good for, 0 in its last one; None when it is
-        not ours, was issued to another binding, or has ended."""
-        # The decoder skips what is not in its alphabet, so that is ruled out before.
+        """Return the whole seconds for which *token* is still valid, 0 in its last one.
+
+        None when it is not ours, was issued to another binding, or has ended.
+        """
+        # The decoder skips characters outside its alphabet, so reject them first.
         if not TOKEN.fullmatch(token):
             return None
         raw = urlsafe_b64decode(token)

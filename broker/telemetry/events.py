@@ -75,7 +75,7 @@ class Telemetry:
                     "file.short_lived",
                     file=str(event.file),
                     life_s=round(event.life_s),
-                    wanted_s=round(event.wanted_s),
+                    wanted_s=round(event.needed_s),
                 )
 
     def on_audit(self, event: AuditEvent) -> None:

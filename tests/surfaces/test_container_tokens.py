@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.access.users import gid_of
 from broker.surfaces.container_tokens import (
     ContainerTokens,
     container_token,
-    gid_of,
     new_container_token,
 )
 
@@ -115,7 +115,7 @@ def test_a_token_file_wider_than_0640_is_refused(tmp_path: Path, mode: int) -> N
         ("a token with spaces of 32 characters", "visible ASCII"),
         ("a\ntoken-with-a-newline-of-32-characters", "visible ASCII"),
         ("a-t\u00f6ken-that-is-not-ascii-of-32-characters", "visible ASCII"),
-        ("a-token-of-31-characters-0123456"[:31], "holds 31 characters; 32"),
+        ("a-token-of-31-characters-0123456"[:31], "holds 31 characters; write 32"),
         ("x" * 5000, "larger than 4096 bytes"),
     ],
 )

@@ -112,7 +112,7 @@ async def kept(
     file = TokenFileWriter(
         path,
         keeper=keeper,
-        form=TokenJson(),
+        file_format=TokenJson(),
         clock=clock,
         group=group,
         on_event=world.told.append,
@@ -138,7 +138,7 @@ def a_file(
     path: Path, clock: FakeClock, *, group: str | None = None
 ) -> TokenFileWriter[NamespaceToken]:
     keeper = Keeper("identity/default", hourly(clock), clock=clock)
-    return TokenFileWriter(path, keeper=keeper, form=TokenJson(), clock=clock, group=group)
+    return TokenFileWriter(path, keeper=keeper, file_format=TokenJson(), clock=clock, group=group)
 
 
 def names_in(directory: Path) -> list[str]:
@@ -335,7 +335,7 @@ def test_a_file_that_is_no_token_file_is_not_overwritten(
     place.parent.mkdir(mode=0o700)
     place.write_text(content)
 
-    with pytest.raises(ValueError, match="holds something else than a token; move it away"):
+    with pytest.raises(ValueError, match="holds something other than a token; move it away"):
         a_file(place, clock)
 
     assert place.read_text() == content
@@ -435,7 +435,7 @@ async def test_tokens_too_short_for_20_minutes_to_be_left_are_told_of_once(
             await clock.advance(minutes=10)
         assert world.is_equal
 
-    warning = TokenTooShortLived(file=place, life_s=39 * 60, wanted_s=40 * 60)
+    warning = TokenTooShortLived(file=place, life_s=39 * 60, needed_s=40 * 60)
     assert world.told == ([warning] if told else [])
 
 
@@ -458,7 +458,7 @@ async def test_an_id_token_is_written_bare_for_aws_to_read(
     tmp_path.chmod(0o700)
     lease = id_token_lease(clock.now())
     keeper = Keeper("id-token/other", ScriptedSource(lease), clock=clock)
-    file = TokenFileWriter(place, keeper=keeper, form=BareJwt(), clock=clock)
+    file = TokenFileWriter(place, keeper=keeper, file_format=BareJwt(), clock=clock)
     asyncio.get_running_loop().set_default_executor(AtOnce())
     async with running(keeper):
         keeping = asyncio.create_task(file.keep())
@@ -479,8 +479,8 @@ def test_only_a_jwt_is_overwritten_by_an_id_token(
     place.write_text(content)
     keeper = Keeper("id-token/other", ScriptedSource(id_token_lease(clock.now())), clock=clock)
 
-    with pytest.raises(ValueError, match="holds something else than a JWT"):
-        TokenFileWriter(place, keeper=keeper, form=BareJwt(), clock=clock)
+    with pytest.raises(ValueError, match="holds something other than a JWT"):
+        TokenFileWriter(place, keeper=keeper, file_format=BareJwt(), clock=clock)
 
 
 def test_when_a_token_ends_is_read_from_it_and_anything_else_has_no_end() -> None:
