@@ -1,4 +1,4 @@
-"""The values that pass through here: tokens, keys, roles. Pure; secrets stay out of their repr."""
+"""The values that leases hold: tokens, keys and roles. Secrets stay out of their repr."""
 
 import re
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from broker import aws
 class NamespaceToken:
     """A bearer token for Namespace's APIs, with its prefix (``nsct_``, ``nscw_``, ``nsrt_``).
 
-    The claims are None where the token is opaque (``nsrt_``) or does not carry them.
+    A claim is None if the token is opaque (``nsrt_``) or does not carry it.
     """
 
     bearer: str = field(repr=False)
@@ -22,7 +22,7 @@ class NamespaceToken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdToken:
-    """An OIDC ID token that Namespace issued, and what it says of us."""
+    """An OIDC ID token that Namespace issued, and its claims."""
 
     jwt: str = field(repr=False)
     issuer: str
@@ -49,7 +49,7 @@ class AwsCredentials:
 class Role:
     """A role to assume, with every parameter of the call; two that differ never share a session.
 
-    ``duration_s`` is None for the longest the role allows, learned by trying.
+    ``duration_s`` is None for the longest that the role allows, found by trying.
     """
 
     name: str
@@ -62,8 +62,7 @@ class Role:
 
 
 def session_name_for(*, instance_id: str | None, tenant_id: str | None) -> str:
-    """Return the session name that the vendor's own tools would use: the instance, where the
-    identity is one, else the workspace.
+    """Return the session name that Namespace's own tools use: the instance, else the workspace.
 
     Source: namespace-api 7.
     """
@@ -74,16 +73,16 @@ def session_name_for(*, instance_id: str | None, tenant_id: str | None) -> str:
     return "namespace-broker"
 
 
-def legal_session_name(wanted: str) -> str:
-    """Return *wanted* as a role session name: AWS's characters only, 2 to 64 of them.
+def legal_session_name(text: str) -> str:
+    """Return *text* as a role session name: 2 to 64 of the characters that AWS allows.
 
-    One that is too long ends in a hash of the whole, so that two long ones stay two.
+    A name that is too long ends in a hash of the whole, so that two of them stay different.
 
     Source: aws-api 3; namespace-api 7 (trimming).
     """
-    name = re.sub(r"[^\w+=,.@-]", "-", wanted, flags=re.ASCII)
+    name = re.sub(r"[^\w+=,.@-]", "-", text, flags=re.ASCII)
     if len(name) > aws.SESSION_NAME_MAX:
-        mark = f"-{_short_hash(wanted)}"
+        mark = f"-{_short_hash(text)}"
         return name[: aws.SESSION_NAME_MAX - len(mark)] + mark
     return name.ljust(2, "-")
 

@@ -1,4 +1,4 @@
-"""A value with an end, who issues one, and when to replace it. Pure: no clock, no network."""
+"""A lease, the errors of the sources that issue one, and when to renew it."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,7 +10,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease(Generic[T_co]):
-    """A value and the time it is good for; without ``expires_at`` it ends by revocation."""
+    """A value and when it expires; without ``expires_at`` it ends only by revocation."""
 
     value: T_co = field(repr=False)
     issued_at: datetime
@@ -23,8 +23,7 @@ class Lease(Generic[T_co]):
 class SourceError(Exception):
     """A source could not issue a lease. The text is for the operator and names the next step.
 
-    ``word`` is the fixed class word that may be shown to anybody (``/readyz``): it never carries
-    text from upstream.
+    ``word`` is a fixed class word that may be shown to anybody (``/readyz``), never upstream text.
     """
 
     word = "error"
@@ -36,9 +35,9 @@ class SourceError(Exception):
 
 
 class Unavailable(SourceError):
-    """No proper answer: a passing fault. Asking again later, unchanged, may work.
+    """A passing fault, such as no answer: the same request may work later.
 
-    ``retry_after_s`` is the pause that upstream asked for, where it did.
+    ``retry_after_s`` is the pause that upstream asked for, if any.
     """
 
     word = "unavailable"
@@ -51,38 +50,38 @@ class Unavailable(SourceError):
 
 
 class Refused(SourceError):
-    """A proper no: asking again does not help until somebody changes something."""
+    """A refusal: asking again does not help until somebody changes something."""
 
     word = "refused"
 
 
 class Stale(SourceError):
-    """Upstream did not take the input (an ended token): renew the input once and ask again.
+    """Upstream refused the input, as an expired token: renew the input once and ask again.
 
-    Never leaves a source: a source that has asked twice raises `Refused`.
+    It never leaves a source, which raises `Refused` after the second time.
     """
 
     word = "stale-input"
 
 
 class NotReady(Exception):
-    """There is no live lease to hand out; the text says why."""
+    """There is no live lease; the text says why."""
 
 
 class Source(Protocol[T_co]):
-    """Issues one lease when asked. Knows no cache, retry, log or metric."""
+    """Issues one lease when asked; caching, retries, log and metrics are the keeper's."""
 
     async def fetch(self) -> Lease[T_co]:
         """Issue a lease.
 
         Raises:
-            Unavailable: No proper answer; worth asking again later.
-            Refused: A proper no.
+            Unavailable: A passing fault; ask again later.
+            Refused: A refusal.
         """
 
 
 class Renewable(Source[T_co], Protocol[T_co]):
-    """A source that keeps its lease and can be told that it is no good any more."""
+    """A source that holds a lease and can replace one that was found stale."""
 
     async def newer_than(self, lease: Lease[object]) -> Lease[T_co]:
         """Issue a lease other than *lease*, which was found stale.
@@ -93,11 +92,11 @@ class Renewable(Source[T_co], Protocol[T_co]):
 
 
 def renew_at(lease: Lease[object], *, jitter: float) -> datetime | None:
-    """Return when to replace *lease*: halfway through its life, or up to a tenth of its life
-    earlier, by *jitter* (0 to 1), so that a fleet does not ask at once. None: never by itself.
+    """Return when to renew *lease*, or None if it does not expire.
 
-    Never later: a one-hour lease then always has 30 minutes left while all is well, and botocore
-    over IMDS stretches what has less than 25.
+    That is halfway through its life, or up to a tenth of its life earlier, by *jitter* (0 to 1), so
+    that a fleet does not ask at once. Never later: a one-hour lease then always has 30 minutes left
+    while all is well, and botocore over IMDS stretches what has less than 25.
 
     Source: sdk-client-contract C-50, C-51.
     """
@@ -110,7 +109,7 @@ def renew_at(lease: Lease[object], *, jitter: float) -> datetime | None:
 def backoff_s(failures: int, *, jitter: float, first_s: float, longest_s: float) -> float:
     """Return the pause after that many failures in a row (1 or more), in seconds.
 
-    Doubles from *first_s* up to *longest_s*, then less up to half of it, by *jitter* (0 to 1).
+    It doubles from *first_s* up to *longest_s*, less up to half of it by *jitter* (0 to 1).
     """
     pause_s = min(longest_s, first_s * 2.0 ** min(failures - 1, 30))
     return pause_s * (1.0 - 0.5 * jitter)
