@@ -1,4 +1,4 @@
-"""Put the broker on a host as a service of systemd, and take it away again. Serves nothing.
+"""Install the broker as a systemd service, and uninstall it.
 
 Nothing is imported here: a unit of root's imports two of these modules at each boot.
 """

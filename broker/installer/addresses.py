@@ -1,5 +1,4 @@
-"""EC2's metadata addresses on the loopback device: put there where nobody answers at them, taken
-away where we put them. Serves nothing.
+"""Add EC2's metadata addresses to the loopback device, and remove them.
 
 A service of root's runs this at each boot, so it imports little.
 """
@@ -25,29 +24,29 @@ LEAVE_IT: Final = "leave it to that one; `namespace-broker run` serves the conta
 
 @dataclass(frozen=True, slots=True)
 class MetadataAddress:
-    """An address, and how ``ip address add`` takes it. *wanted*: nothing works without it."""
+    """An address as ``ip address add`` takes it; without a *required* one nothing works."""
 
     host: str
     words: tuple[str, ...]
-    wanted: bool
+    required: bool
 
 
-# Neither must become the source of what this host sends elsewhere: the one by its scope, the other
-# by being deprecated from its first moment.
+# Neither may become the source address of what this host sends elsewhere: the scope prevents it for
+# the first, being deprecated from the start for the second.
 ADDRESSES: Final = (
-    MetadataAddress(METADATA_HOST, (f"{METADATA_HOST}/32", "scope", "host"), wanted=True),
+    MetadataAddress(METADATA_HOST, (f"{METADATA_HOST}/32", "scope", "host"), required=True),
     MetadataAddress(
-        METADATA_HOST_V6, (f"{METADATA_HOST_V6}/128", "preferred_lft", "0"), wanted=False
+        METADATA_HOST_V6, (f"{METADATA_HOST_V6}/128", "preferred_lft", "0"), required=False
     ),
 )
 
 
 class CannotAdd(Exception):
-    """An address cannot be put on the loopback device; the text says which and why."""
+    """An address cannot be added to the loopback device; the text says which and why."""
 
 
 def answers(host: str, *, port: int = PORT) -> bool:
-    """Say whether something takes connections at *host* within a second."""
+    """Return whether something accepts connections at *host* within a second."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -59,7 +58,7 @@ def answers(host: str, *, port: int = PORT) -> bool:
 
 
 def ip(words: Sequence[str]) -> str | None:
-    """Run ``ip`` and return its complaint, None for none."""
+    """Run ``ip`` and return its error, None where it succeeded."""
     try:
         done = subprocess.run(  # noqa: S603 - no shell, and every word is ours
             ["ip", *words],  # noqa: S607 - where it is differs between systems
@@ -75,11 +74,11 @@ def ip(words: Sequence[str]) -> str | None:
 def add(
     folder: Path, *, run: Callable[[Sequence[str]], str | None] = ip, warn: Callable[[str], None]
 ) -> None:
-    """Put the addresses on the loopback device, and note in *folder* which were not there.
+    """Add the addresses to the loopback device, and record in *folder* which were not there.
 
     Raises:
-        CannotAdd: The first of them cannot be had.
-        OSError: The note cannot be written.
+        CannotAdd: The required one cannot be added.
+        OSError: The record cannot be written.
     """
     for address in ADDRESSES:
         complaint = run(("address", "add", *address.words, "dev", "lo"))
@@ -87,18 +86,18 @@ def add(
             with (folder / RECORD).open("a") as record:
                 record.write(f"{address.words[0]}\n")
         elif "File exists" in complaint or "already assigned" in complaint:
-            continue  # somebody else's, who takes it away again
-        elif address.wanted:
+            continue  # somebody else's, who also removes it
+        elif address.required:
             raise CannotAdd(f"{address.host}: {complaint}")
         else:
             warn(f"{address.host} is not served: {complaint}")
 
 
 def remove(folder: Path, *, run: Callable[[Sequence[str]], str | None] = ip) -> None:
-    """Take away what `add` noted in *folder*.
+    """Remove the addresses that `add` recorded in *folder*.
 
     Raises:
-        CannotAdd: One cannot be taken away, and is there.
+        CannotAdd: One is there and cannot be removed.
     """
     try:
         added = (folder / RECORD).read_text().split()

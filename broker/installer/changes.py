@@ -1,4 +1,4 @@
-"""Files that are written and removed, and put back as they were when the whole thing fails."""
+"""Write and remove files so that all of it can be undone."""
 
 import os
 from contextlib import suppress
@@ -8,7 +8,7 @@ from broker.files.private import write_private
 
 
 class Changes:
-    """What was done to files below *root*, so that it can be undone."""
+    """The changes made to files below *root*, for `undo`."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -19,7 +19,7 @@ class Changes:
         self.removed: list[Path] = []
 
     def content(self, path: Path) -> str | None:
-        """Return the text of a file of the host, None where there is none.
+        """Return the text of a file of the host, None where it does not exist.
 
         Raises:
             OSError: It cannot be read.
@@ -30,7 +30,7 @@ class Changes:
             return None
 
     def write(self, path: Path, text: str) -> None:
-        """Put *text* at *path* at once, 0644, unless it is there already.
+        """Write *text* to *path* atomically, 0644, unless the file already has it.
 
         Raises:
             OSError: It cannot be written.
@@ -44,7 +44,7 @@ class Changes:
         self.written.append(path)
 
     def remove(self, path: Path) -> None:
-        """Remove a file, where it is there, and its directory when that was the last in it.
+        """Remove a file where it exists, and its drop-in directory when that is then empty.
 
         Raises:
             OSError: It cannot be removed.
@@ -60,7 +60,7 @@ class Changes:
                 place.parent.rmdir()
 
     def undo(self) -> None:
-        """Put every file back as it was."""
+        """Restore every file."""
         for place, before in reversed(self._before.items()):
             if before is None:
                 place.unlink(missing_ok=True)
@@ -69,7 +69,7 @@ class Changes:
                 place.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
                 write_private(place, content, mode=mode)
         for folder in reversed(self._made):
-            with suppress(OSError):  # somebody put something else there meanwhile
+            with suppress(OSError):  # somebody else has put something there since
                 folder.rmdir()
         self._before, self._made, self.written, self.removed = {}, [], [], []
 

@@ -1,5 +1,4 @@
-"""What an installation needs to know of the host, and why one may not be made there. Changes
-nothing."""
+"""The host to install on, and the checks that must pass before anything is changed."""
 
 import re
 import stat
@@ -7,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from broker.installer import places
+from broker.installer import units
 from broker.installer.addresses import ADDRESSES, LEAVE_IT, TAKEN
 from broker.installer.systemctl import Systemctl
 
@@ -21,8 +20,10 @@ HIDDEN = (Path("/home"), Path("/root"), Path("/run/user"), Path("/tmp"), Path("/
 
 
 class Refusal(Exception):
-    """It is not to be done here: about *place*, with what is to be done next. *misuse*: what was
-    asked for is wrong; else this host is."""
+    """The installation is refused: *place* is the flag or path at fault.
+
+    *misuse* means that the request is wrong; otherwise the host is.
+    """
 
     def __init__(self, place: str, what: str, next_step: str, *, misuse: bool = False) -> None:
         super().__init__(f"{place}: {what}; {next_step}")
@@ -34,9 +35,12 @@ class Refusal(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """A host, as one is found. *root* is where its files are; *program* and *interpreter* are how
-    we are started there; *answers* tells whether something answers at a metadata address;
-    *why_not_ready* waits for the broker, and tells what it lacks then, None for nothing."""
+    """The host to install on.
+
+    *root* is the top of its file system; *program* and *interpreter* are what a unit starts;
+    *answers* says whether something answers at a metadata address; *why_not_ready* waits for the
+    broker and returns what it lacks, None where it is ready.
+    """
 
     uid: int
     program: Path
@@ -52,12 +56,12 @@ class Host:
 
     @property
     def roots_uid(self) -> int:
-        """Whose the top of the tree is: 0, but for a tree in a directory of somebody's."""
+        """Return the owner of the root directory: 0, except in a tree made for a test."""
         return self.on_disk(Path("/")).stat().st_uid
 
     def is_packaged(self) -> bool:
-        """Say whether a package of the system's brought the units."""
-        return any(self.on_disk(each / places.SERVICE).exists() for each in places.UNITS_PACKAGED)
+        """Return whether a distribution package installed the units."""
+        return any(self.on_disk(each / units.SERVICE).exists() for each in units.UNITS_PACKAGED)
 
 
 def require_powers(host: Host) -> None:
@@ -67,8 +71,8 @@ def require_powers(host: Host) -> None:
     if not host.on_disk(Path("/run/systemd/system")).is_dir():
         raise Refusal(
             "systemd",
-            "does not run this host",
-            "start `namespace-broker run` by what does; see docs/operations.md",
+            "does not run on this host",
+            "start `namespace-broker run` with what does; see docs/operations.md",
         )
     version = host.systemctl.version()
     if version is None:
@@ -76,24 +80,26 @@ def require_powers(host: Host) -> None:
     if version < OLDEST_SYSTEMD:
         raise Refusal(
             "systemd",
-            f"is {version}, and LoadCredential= came with {OLDEST_SYSTEMD}",
-            "take a newer system, or run `namespace-broker run` in a unit of your own",
+            f"is version {version}; LoadCredential= needs {OLDEST_SYSTEMD}",
+            "use a newer system, or run `namespace-broker run` in a unit of your own",
         )
 
 
 def require_reachable(host: Host) -> None:
-    """Raise `Refusal` unless a service can run us, and nobody but root can change what it runs."""
+    """Raise `Refusal` unless a service can run the program and only root can change it."""
     if not host.on_disk(host.program).is_file():
         raise Refusal(
-            str(host.program), "is not there", "install the package, or by pip below /opt"
+            str(host.program), "does not exist", "install the package, or use pip below /opt"
         )
     for path in (host.program, host.interpreter):
         if any(path.is_relative_to(hidden) for hidden in HIDDEN):
             raise Refusal(
-                str(path), "cannot be seen by a service", "install it below /opt or /usr/local"
+                str(path), "is hidden from services", "install it below /opt or /usr/local"
             )
         if not re.fullmatch(r"[\w./@+-]+", str(path)):
-            raise Refusal(str(path), "is no path for a unit", "install it where there is no blank")
+            raise Refusal(
+                str(path), "cannot be written in a unit file", "use a path without blanks"
+            )
         for step in (path, *path.parents):
             found = host.on_disk(step).stat()
             mode = stat.S_IMODE(found.st_mode)
@@ -101,39 +107,39 @@ def require_reachable(host: Host) -> None:
                 raise Refusal(
                     str(step),
                     f"can be changed by others than root (uid {found.st_uid}, mode {mode:04o})",
-                    "install it as root, or a service of root's runs what they put there",
+                    "install it as root: a service must not run what others can change",
                 )
             if not mode & stat.S_IXOTH:
                 raise Refusal(
-                    str(step), f"is closed to others (mode {mode:04o})", f"chmod o+rx {step}"
+                    str(step), f"is not readable by others (mode {mode:04o})", f"chmod o+rx {step}"
                 )
 
 
 def require_free_addresses(host: Host) -> None:
-    """Raise `Refusal` where somebody else's metadata service answers."""
-    if host.systemctl.is_active(places.ADDRESS):
-        return  # it is ours
+    """Raise `Refusal` where another metadata service answers."""
+    if host.systemctl.is_active(units.ADDRESS):
+        return  # we answer there ourselves
     for address in ADDRESSES:
         if host.answers(address.host):
             raise Refusal(address.host, TAKEN, LEAVE_IT)
 
 
 def require_readable_by_root(host: Host, path: Path, *, place: str) -> None:
-    """Raise `Refusal` unless root's services may read that file, or it is yet to come."""
+    """Raise `Refusal` unless root's services may read the file, or it does not exist yet."""
     try:
         found = host.on_disk(path).lstat()
     except FileNotFoundError:
         return
     except OSError as error:
         raise Refusal(
-            place, f"{path} cannot be looked at ({error.strerror})", "name another", misuse=True
+            place, f"{path} cannot be read ({error.strerror})", "name another", misuse=True
         ) from error
     for step in path.parents:
         above = host.on_disk(step).stat()
         if above.st_uid != host.roots_uid and not above.st_mode & stat.S_IXOTH:
             raise Refusal(
                 place,
-                f"{path} is in {step}, which uid {above.st_uid} keeps to itself",
+                f"{path} is in {step}, which only uid {above.st_uid} can read",
                 "name one in a directory of root's",
                 misuse=True,
             )

@@ -1,4 +1,4 @@
-"""systemd, as far as an installation asks it, by its own programs. Decides nothing."""
+"""systemctl and journalctl, as far as an installation needs them."""
 
 import re
 import subprocess
@@ -14,7 +14,7 @@ class SystemdFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a program ended, and what it said."""
+    """The exit code and the output of a program."""
 
     code: int
     output: str
@@ -25,7 +25,7 @@ def ran(argv: Sequence[str]) -> Ended:
     """Run a program to its end.
 
     Raises:
-        SystemdFailed: It cannot be run, or does not end.
+        SystemdFailed: It cannot be run, or does not end in time.
     """
     try:
         done = subprocess.run(  # noqa: S603 - no shell, and every word is ours
@@ -45,12 +45,12 @@ class Systemctl:
         self._run = run
 
     def version(self) -> int | None:
-        """Return systemd's version, None where its programs are not there."""
+        """Return systemd's version, None where it is not installed."""
         try:
-            said = self._run(["systemctl", "--version"])
+            done = self._run(["systemctl", "--version"])
         except SystemdFailed:
             return None
-        found = re.match(r"systemd (\d+)", said.output)
+        found = re.match(r"systemd (\d+)", done.output)
         return int(found[1]) if found else None
 
     def is_enabled(self, unit: str) -> bool:
@@ -59,8 +59,8 @@ class Systemctl:
     def is_active(self, unit: str) -> bool:
         return self._run(["systemctl", "is-active", "--quiet", unit]).code == 0
 
-    def look_again(self) -> None:
-        """Have systemd read its unit files again."""
+    def reload(self) -> None:
+        """Make systemd read its unit files again."""
         self._do("daemon-reload")
 
     def enable(self, *units: str) -> None:
@@ -84,9 +84,9 @@ class Systemctl:
     def last_words(self, unit: str) -> str | None:
         """Return the last line that *unit*'s own program wrote lately, where there is one."""
         how = ["--quiet", "--output=cat", "--lines=1", "--since=-2min"]
-        wanted = ["journalctl", *how, f"_SYSTEMD_UNIT={unit}"]
+        command = ["journalctl", *how, f"_SYSTEMD_UNIT={unit}"]
         try:
-            lines = self._run(wanted).output.strip().splitlines()
+            lines = self._run(command).output.strip().splitlines()
         except SystemdFailed:
             return None
         return lines[-1] if lines else None
@@ -95,6 +95,6 @@ class Systemctl:
         """Raises: SystemdFailed."""
         done = self._run(["systemctl", *words])
         if done.code != 0:
-            said = done.errors.strip().splitlines()
-            reason = said[0] if said else f"exit code {done.code}"
+            lines = done.errors.strip().splitlines()
+            reason = lines[0] if lines else f"exit code {done.code}"
             raise SystemdFailed(f"systemctl {' '.join(words)}: {reason}")

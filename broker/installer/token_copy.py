@@ -1,6 +1,6 @@
-"""Keep a copy of a token file that only root may read. Knows no service and no lease.
+"""Keep a copy of a token file that only root may read.
 
-Root runs this, so what it reads is looked at with suspicion, and what it writes is whole.
+Root runs this, so it distrusts what it reads, and replaces the copy atomically.
 """
 
 import json
@@ -11,17 +11,17 @@ from pathlib import Path
 from broker.files.private import read_private, write_private
 
 SETTLED_S = 1.0
-"""How long the file is looked at after its last change."""
+"""How long the file is watched after its last change."""
 LOOK_S = 0.02
 LARGEST_BYTES = 1 << 20
 MODE = 0o404
-"""Whoever gets to it may read it: the broker alone does, and is in no group of root's."""
+"""Readable by others: only the broker can reach it, and it is in none of root's groups."""
 
 Stamp = tuple[int, int, int] | None
 
 
 class NotCopied(Exception):
-    """What is there was not copied, and the copy before is as it was; the text says why."""
+    """The file was not copied and the previous copy is unchanged; the text says why."""
 
 
 def keep_copy(
@@ -33,12 +33,13 @@ def keep_copy(
     now: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Copy *source* over *target*, again upon each change, until it has been quiet for *settled_s*
-    seconds: systemd does not notice what changes while it runs us. A file that is gone by then
-    has its copy removed. *on_first* is called after the first look.
+    """Copy *source* to *target* at each change, until nothing has changed for *settled_s* seconds.
+
+    systemd does not notice a change while it runs us. The copy of a file that is gone by the end is
+    removed. *on_first* is called after the first look.
 
     Raises:
-        NotCopied: In the end there is something that is not to be copied.
+        NotCopied: In the end the file has something that must not be copied.
         OSError: The copy cannot be written.
     """
     target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -62,7 +63,7 @@ def keep_copy(
 
 
 def copied(source: Path, target: Path) -> NotCopied | None:
-    """Copy once, and return why not, where it must not be."""
+    """Copy once; return the reason where the content must not be copied."""
     try:
         content = read_private(source, max_mode=0o7777, max_bytes=LARGEST_BYTES)
         if not isinstance(json.loads(content), dict):
@@ -70,9 +71,9 @@ def copied(source: Path, target: Path) -> NotCopied | None:
     except FileNotFoundError:
         return None
     except (json.JSONDecodeError, UnicodeDecodeError):
-        return NotCopied(f"{source} holds no JSON; is its writer still running?")
+        return NotCopied(f"{source} is not JSON; is its writer still running?")
     except ValueError as error:
-        return NotCopied(str(error) or f"{source} holds no JSON object; is it a token file?")
+        return NotCopied(str(error) or f"{source} is not a JSON object; is it a token file?")
     except OSError as error:
         return NotCopied(f"{source} cannot be read ({error.strerror}); who wrote it?")
     write_private(target, content, mode=MODE)

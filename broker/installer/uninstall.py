@@ -1,38 +1,38 @@
-"""Take back what an installation made."""
+"""Remove what an installation created."""
 
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from broker.installer import host as hosts
-from broker.installer import places
+from broker.installer import units
 from broker.installer.changes import Changes
 from broker.installer.host import Host, Refusal
 from broker.installer.install import ours_on
 from broker.installer.systemctl import SystemdFailed
 
-KEPT = (places.STATE, places.STATE.parent / "private" / places.STATE.name)
-LOGGED = (places.LOGS, places.LOGS.parent / "private" / places.LOGS.name)
-FLEETING = (places.RUNTIME, places.PRIVATE)
+KEPT = (units.STATE, units.STATE.parent / "private" / units.STATE.name)
+LOGGED = (units.LOGS, units.LOGS.parent / "private" / units.LOGS.name)
+FLEETING = (units.RUNTIME, units.PRIVATE)
 
 
 def uninstall(host: Host, *, purge: bool, say: Callable[[str], None]) -> list[Path]:
-    """Stop and disable the units, remove those that we wrote, and return what is left on purpose.
+    """Stop and disable the units, remove our files, and return the paths that are kept.
 
     *purge* removes configuration, state and logs too.
 
     Raises:
-        Refusal: It cannot be done here, or systemd cannot stop what runs.
+        Refusal: It cannot be done here, or systemd cannot stop a unit.
     """
     hosts.require_powers(host)
     systemctl = host.systemctl
     try:
-        if running := [unit for unit in places.UNITS if systemctl.is_active(unit)]:
+        if running := [unit for unit in units.UNITS if systemctl.is_active(unit)]:
             systemctl.stop(*running)
             say(f"stopped {', '.join(running)}")
         enabled = [
             unit
-            for unit in (places.SERVICE, places.SOCKET, places.TOKEN_PATH)
+            for unit in (units.SERVICE, units.SOCKET, units.TOKEN_PATH)
             if systemctl.is_enabled(unit)
         ]
         if enabled:
@@ -43,14 +43,14 @@ def uninstall(host: Host, *, purge: bool, say: Callable[[str], None]) -> list[Pa
             changes.remove(path)
             say(f"removed {path}")
         if changes.removed:
-            systemctl.look_again()
-        systemctl.forget_failures(*places.UNITS)
-        for path in (*FLEETING, *((*KEPT, *LOGGED, places.CONFIG.parent) if purge else ())):
+            systemctl.reload()
+        systemctl.forget_failures(*units.UNITS)
+        for path in (*FLEETING, *((*KEPT, *LOGGED, units.CONFIG.parent) if purge else ())):
             if _removed(host.on_disk(path)):
                 say(f"removed {path}")
     except (SystemdFailed, OSError) as error:
         raise Refusal("uninstall", str(error), "see systemctl status namespace-broker") from error
-    left = (places.CONFIG, places.STATE, places.LOGS)
+    left = (units.CONFIG, units.STATE, units.LOGS)
     return [path for path in left if host.on_disk(path).exists()]
 
 

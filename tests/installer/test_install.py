@@ -1,4 +1,4 @@
-"""Installing on a host in a folder: what is written, what is started, and how it is taken back."""
+"""Installing on a host in a folder: what is written, what is started, and how it is undone."""
 
 import tomllib
 from pathlib import Path
@@ -8,7 +8,8 @@ import pytest
 from broker.installer.config_text import Identity
 from broker.installer.host import Host, Refusal
 from broker.installer.install import install, planned
-from broker.installer.places import (
+from broker.installer.uninstall import uninstall
+from broker.installer.units import (
     ADDRESS,
     CONFIG,
     SERVICE,
@@ -17,7 +18,6 @@ from broker.installer.places import (
     TOKEN_SERVICE,
     UNITS,
 )
-from broker.installer.uninstall import uninstall
 from tests.support.installer import ARN, PROGRAM, FakeSystemd, host_in, installed, tree, wanted
 
 WRITTEN = "etc/systemd/system"
@@ -194,7 +194,7 @@ def test_a_token_file_elsewhere_is_watched_and_forgotten_again(host: Host) -> No
     [
         ("token-file", lambda place: place.symlink_to("/etc/passwd"), "is no regular file"),
         ("token-file", lambda place: place.mkdir(), "is no regular file"),
-        ("token-spec", lambda place: None, "is not there"),
+        ("token-spec", lambda place: None, "does not exist"),
     ],
 )
 def test_an_identity_that_cannot_be_handed_over_is_refused(
@@ -218,7 +218,7 @@ def test_a_start_that_fails_takes_everything_back_and_says_why(
     systemd.fails[SERVICE] = "namespace-broker: container.listen: 127.0.0.1:8170 is in use; stop it"
     before = tree(host.root)
 
-    with pytest.raises(Refusal, match=r"is taken back: container\.listen: 127\.0\.0\.1:8170"):
+    with pytest.raises(Refusal, match=r"failed and was undone: container\.listen: 127"):
         installed(host)
 
     assert tree(host.root) == before
@@ -231,7 +231,7 @@ def test_a_change_that_fails_leaves_what_ran_before(host: Host, systemd: FakeSys
     before, enabled = tree(host.root), set(systemd.enabled)
     systemd.fails[SERVICE] = ""
 
-    with pytest.raises(Refusal, match="is taken back"):
+    with pytest.raises(Refusal, match="failed and was undone"):
         installed(host, wanted("root"))
 
     assert tree(host.root) == before
@@ -276,13 +276,13 @@ def test_an_ordinary_user_is_told_of_sudo(tmp_path: Path, systemd: FakeSystemd) 
 def test_a_host_without_systemd_is_told_of_run(host: Host, systemd: FakeSystemd) -> None:
     (host.root / "run/systemd/system").rmdir()
 
-    assert "systemd: does not run this host" in str(refused_before_anything(host, systemd))
+    assert "systemd: does not run on this host" in str(refused_before_anything(host, systemd))
 
 
 def test_a_systemd_that_is_too_old_is_named(host: Host, systemd: FakeSystemd) -> None:
     systemd.version = 245
 
-    assert "systemd: is 245, and LoadCredential= came with 247" in str(
+    assert "systemd: is version 245; LoadCredential= needs 247" in str(
         refused_before_anything(host, systemd)
     )
 
@@ -330,7 +330,7 @@ def test_a_program_that_a_service_cannot_see_is_named(host: Host, systemd: FakeS
 def test_a_program_that_is_not_there_is_named(host: Host, systemd: FakeSystemd) -> None:
     (host.root / PROGRAM.relative_to("/")).unlink()
 
-    assert str(refused_before_anything(host, systemd)).startswith(f"{PROGRAM}: is not there")
+    assert str(refused_before_anything(host, systemd)).startswith(f"{PROGRAM}: does not exist")
 
 
 def test_uninstall_takes_back_what_was_made_and_keeps_what_is_not_its_own(

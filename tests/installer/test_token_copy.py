@@ -123,9 +123,9 @@ def test_a_file_that_is_gone_for_a_moment_does_not(
     [
         (lambda place: place.symlink_to("/etc/passwd"), "is a link"),
         (lambda place: place.mkdir(), "is not a regular file"),
-        (lambda place: place.write_text("[1]"), "holds no JSON object"),
-        (lambda place: place.write_bytes(b"\xff\xfe"), "holds no JSON"),
-        (lambda place: place.write_text(""), "holds no JSON"),
+        (lambda place: place.write_text("[1]"), "is not a JSON object"),
+        (lambda place: place.write_bytes(b"\xff\xfe"), "is not JSON"),
+        (lambda place: place.write_text(""), "is not JSON"),
         (lambda place: place.write_text('"' + "x" * (1 << 20) + '"'), "is larger than"),
     ],
     ids=["link", "directory", "list", "bytes", "empty", "huge"],

@@ -2,7 +2,7 @@
 
 import pytest
 
-from broker.installer import places, units
+from broker.installer import units
 from broker.systemd.listen_fds import SURFACES
 
 
@@ -23,28 +23,28 @@ def value(name: str, key: str) -> str:
 
 
 def test_each_socket_has_a_name_that_the_broker_knows() -> None:
-    names = [value(each, "Socket.FileDescriptorName") for each in places.SOCKETS]
+    names = [value(each, "Socket.FileDescriptorName") for each in units.SOCKETS]
 
     assert len(set(names)) == len(names)
     assert set(names) <= set(SURFACES)
 
 
-@pytest.mark.parametrize("socket", places.SOCKETS)
+@pytest.mark.parametrize("socket", units.SOCKETS)
 def test_the_service_has_every_socket(socket: str) -> None:
-    assert socket in value(places.SERVICE, "Unit.Requires").split()
-    assert socket in value(places.SERVICE, "Unit.After").split()
+    assert socket in value(units.SERVICE, "Unit.Requires").split()
+    assert socket in value(units.SERVICE, "Unit.After").split()
 
 
 def test_the_metadata_addresses_are_kept_to_this_host() -> None:
-    listened = [text for key, text in unit(places.SOCKET) if key == "Socket.ListenStream"]
+    listened = [text for key, text in unit(units.SOCKET) if key == "Socket.ListenStream"]
 
     assert listened == ["169.254.169.254:80", "[fd00:ec2::254]:80"]
-    assert value(places.SOCKET, "Socket.BindToDevice") == "lo"
-    assert value(places.SOCKET, "Unit.Requires") == places.ADDRESS
+    assert value(units.SOCKET, "Socket.BindToDevice") == "lo"
+    assert value(units.SOCKET, "Unit.Requires") == units.ADDRESS
 
 
 def test_callers_are_known_in_the_sandbox() -> None:
-    settings = dict(unit(places.SERVICE))
+    settings = dict(unit(units.SERVICE))
 
     assert settings["Service.PrivateUsers"] == "no"
     assert "AF_NETLINK" in settings["Service.RestrictAddressFamilies"]
@@ -52,8 +52,8 @@ def test_callers_are_known_in_the_sandbox() -> None:
 
 
 def test_the_copy_of_the_token_is_where_the_service_looks_for_it() -> None:
-    source, _, target = value(places.SERVICE, "Service.BindReadOnlyPaths").partition(":")
-    command = value(places.TOKEN_SERVICE, "Service.ExecStart")
+    source, _, target = value(units.SERVICE, "Service.BindReadOnlyPaths").partition(":")
+    command = value(units.TOKEN_SERVICE, "Service.ExecStart")
 
-    assert command.endswith(f" --to {source.removeprefix('-')}/{places.TOKEN_COPY.name}")
-    assert target.replace("/private/", "/") == str(places.TOKEN_COPY.parent)
+    assert command.endswith(f" --to {source.removeprefix('-')}/{units.TOKEN_COPY.name}")
+    assert target.replace("/private/", "/") == str(units.TOKEN_COPY.parent)

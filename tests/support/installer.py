@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from broker.installer.config_text import Allowed, Identity, Wanted
+from broker.installer.config_text import Allowed, Desired, Identity
 from broker.installer.host import Host
 from broker.installer.install import Installed, install, planned
-from broker.installer.places import SERVICE, SOCKETS, TOKEN_SOURCE
 from broker.installer.systemctl import Ended, Systemctl
+from broker.installer.units import SERVICE, SOCKETS, TOKEN_SOURCE
 
 PROGRAM = Path("/opt/namespace-broker/bin/namespace-broker")
 ARN = "arn:aws:iam::123456789012:role/deploy"
@@ -90,9 +90,9 @@ def host_in(
 
 def wanted(
     *users: str, region: str | None = "eu-central-1", identity: Identity | None = None
-) -> Wanted:
+) -> Desired:
     """Return what flags want that allow *users*; every user, where none is named."""
-    return Wanted(
+    return Desired(
         roles={"deploy": ARN},
         allowed=Allowed(users=users, any_local=not users),
         identity=identity or Identity(kind="token-file", path=TOKEN_SOURCE),
@@ -100,7 +100,7 @@ def wanted(
     )
 
 
-def installed(host: Host, what: Wanted | None = None) -> Installed:
+def installed(host: Host, what: Desired | None = None) -> Installed:
     return install(planned(what or wanted(), host), host, say=lambda _: None)
 
 

@@ -190,7 +190,7 @@ def test_a_start_that_fails_is_taken_back(machine: Machine) -> None:
     done = install(machine, check=False)
 
     assert done.returncode == 1
-    assert "is taken back" in done.stderr.splitlines()[-1]
+    assert "failed and was undone" in done.stderr.splitlines()[-1]
     assert files_of(machine) == before
     assert "169.254.169.254" not in machine.run("ip", "address").stdout
     machine.systemctl("stop", "other")

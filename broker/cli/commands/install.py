@@ -13,8 +13,8 @@ from broker.cli.parser import MANY, REGION, SWITCH, Flag, Options
 from broker.config import Config, ConfigError
 from broker.config.roles import flag_roles
 from broker.config.validate import region as checked_region
-from broker.installer import addresses, places
-from broker.installer.config_text import Allowed, Identity, Wanted
+from broker.installer import addresses, units
+from broker.installer.config_text import Allowed, Desired, Identity
 from broker.installer.host import Host, Refusal
 from broker.installer.install import Installed, Planned, install, planned
 from broker.installer.systemctl import Systemctl
@@ -66,7 +66,7 @@ USER = "user:"
 def run(options: Options) -> int:
     host = this_host()
     try:
-        plan = planned(wanted_of(options, host), host)
+        plan = planned(desired_of(options, host), host)
     except ConfigError as error:
         raise misuse(error) from error
     except Refusal as refusal:
@@ -123,7 +123,7 @@ def is_user(name: str) -> bool:
     return True
 
 
-def wanted_of(options: Options, host: Host) -> Wanted | None:
+def desired_of(options: Options, host: Host) -> Desired | None:
     """Return what the flags want; None where they name no role.
 
     Raises:
@@ -139,7 +139,7 @@ def wanted_of(options: Options, host: Host) -> Wanted | None:
     region = options.text("region")
     if region is None:
         region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or None
-    return Wanted(
+    return Desired(
         roles={role.name: role.arn for role in flag_roles(said).values()},
         allowed=allowed(options.many("allow"), host),
         identity=identity(options, host),
@@ -179,11 +179,11 @@ def identity(options: Options, host: Host) -> Identity:
     if file is not None:
         return Identity(kind="token-file", path=Path(file).absolute())
     has_token, has_spec = (
-        host.on_disk(place).exists() for place in (places.TOKEN_SOURCE, places.SPEC_SOURCE)
+        host.on_disk(place).exists() for place in (units.TOKEN_SOURCE, units.SPEC_SOURCE)
     )
     if has_spec and not has_token:
-        return Identity(kind="token-spec", path=places.SPEC_SOURCE)
-    return Identity(kind="token-file", path=places.TOKEN_SOURCE)
+        return Identity(kind="token-spec", path=units.SPEC_SOURCE)
+    return Identity(kind="token-file", path=units.TOKEN_SOURCE)
 
 
 def why_not_ready() -> str | None:
@@ -194,7 +194,7 @@ def why_not_ready() -> str | None:
     deadline = time.monotonic() + READY_WITHIN_S
     while True:
         try:
-            reply = control_client.ask("/v1/ready", str(places.RUNTIME), {})
+            reply = control_client.ask("/v1/ready", str(units.RUNTIME), {})
             reason = None if reply.status == 200 else waiting_for(reply)
         except Failure as failure:
             reason = failure.line
@@ -218,10 +218,10 @@ def tell(plan: Planned, done: Installed) -> None:
     for note in done.notes:
         warn([note])
     if plan.keeps_edited:
-        say(f"{places.CONFIG} was edited, and stays as it is")
+        say(f"{units.CONFIG} was edited, and stays as it is")
     if not done.changed:
         say("everything was as it should be; nothing was changed")
-    print(f"Who may ask, by {places.CONFIG}:\n")
+    print(f"Who may ask, by {units.CONFIG}:\n")
     print(rules_of(plan.config_text))
     if done.why_not_ready is None:
         region = "" if plan.config.region is None else f" --region {plan.config.region}"
