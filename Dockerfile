@@ -1,6 +1,8 @@
-# The broker as a sidecar: docs/sidecar.md. No shell and no package manager in it, not root.
+# The broker as a sidecar: docs/sidecar.md. No shell, no package manager, no root.
 
-FROM debian:bookworm-slim AS build
+# `make image` pins it by digest.
+ARG BASE=debian:bookworm-slim
+FROM ${BASE} AS build
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends ca-certificates python3 python3-venv tini
 WORKDIR /src
@@ -16,7 +18,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY broker broker
 COPY systemd systemd
 COPY deploy/prune.py deploy/image_root.py deploy/
-# Byte code that does not look at its source's time: a layer changes those.
+# Byte code that is not checked against its source's time: a layer changes that.
 RUN /opt/build/bin/python -m hatchling build --target wheel \
  && /opt/namespace-broker/bin/pip install --no-index --no-deps dist/*.whl \
  && python3 deploy/prune.py /opt/namespace-broker/lib/python3*/site-packages \
@@ -25,15 +27,17 @@ RUN /opt/build/bin/python -m hatchling build --target wheel \
  && python3 -m compileall -q -f --invalidation-mode unchecked-hash /opt/namespace-broker/lib \
  && python3 -m compileall -q -f --invalidation-mode unchecked-hash \
         -s /root-of-image /root-of-image/usr/lib/python3*
-# What the broker writes: its runtime directory, and one for the token, which others may enter.
+# What the broker writes to: its runtime directory, and one for the token that its group may enter.
 RUN mkdir --parents /own/namespace-broker /own/namespace-broker-token \
  && chmod 0700 /own/namespace-broker && chmod 0750 /own/namespace-broker-token
 
 FROM scratch
 ARG VERSION=0.1.0
+ARG BASE=debian:bookworm-slim
 LABEL org.opencontainers.image.title="namespace-broker" \
       org.opencontainers.image.description="Short-lived AWS and Namespace credentials for the containers beside it" \
       org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.base.name="${BASE}" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /root-of-image/ /
 COPY --from=build --chown=65532:65532 /own/ /run/
@@ -44,7 +48,7 @@ ENV PATH=/opt/namespace-broker/bin:/usr/bin \
 USER 65532:65532
 HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=3 \
     CMD ["namespace-broker", "wait", "--timeout", "0"]
-# The kernel gives a process 1 no default for signals: without tini, a SIGTERM would be lost that
-# comes before Python has a handler for it.
+# Process 1 has no default action for signals: without tini, a SIGTERM that comes before Python has a
+# handler for it would be lost.
 ENTRYPOINT ["tini", "--", "namespace-broker"]
 CMD ["run"]

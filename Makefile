@@ -10,7 +10,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 PYTEST := $(VENV)/bin/python -m pytest
 WORKERS ?= 2
 
-.PHONY: help demo test lint types coverage bench wheel deb lock clean
+.PHONY: help demo test lint types coverage bench wheel deb image lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,9 @@ wheel: $(TOOLS)/.done ## dist/: wheel and sdist
 
 deb: ## dist/: a Debian package for this machine's system Python
 	@$(SYSTEM_PYTHON) -B deploy/debian/build.py
+
+image: ## the container image namespace-broker:VERSION, its base pinned by digest
+	@deploy/build_image.sh
 
 lock: $(TOOLS)/.done ## the lock files of image and Debian package, anew from constraints.txt
 	@$(TOOLS)/bin/python deploy/lock.py

@@ -1,3 +1,3 @@
-"""Short-lived credentials for everybody on this host, kept fresh by one local daemon."""
+"""Short-lived AWS and Namespace credentials for every program on a host."""
 
 __version__ = "0.1.0"

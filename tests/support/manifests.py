@@ -8,6 +8,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
+BASE = DEPLOY / "kubernetes/base"
 yaml: Any = import_module("yaml")  # it ships no types
 
 
@@ -16,14 +17,13 @@ def compose_services() -> dict[str, Any]:
     return services
 
 
-def of_kind(kind: str) -> dict[str, Any]:
-    documents = yaml.safe_load_all((DEPLOY / "kubernetes/app.yaml").read_text())
-    (found,) = (document for document in documents if document["kind"] == kind)
-    return dict(found)
+def in_base(name: str) -> dict[str, Any]:
+    """Return the one object of a file of the Kustomize base."""
+    return dict(yaml.safe_load((BASE / name).read_text()))
 
 
 def pod() -> dict[str, Any]:
-    spec: dict[str, Any] = of_kind("Deployment")["spec"]["template"]["spec"]
+    spec: dict[str, Any] = in_base("deployment.yaml")["spec"]["template"]["spec"]
     return spec
 
 

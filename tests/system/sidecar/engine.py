@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from broker import __version__
 from tests.support.broker_process import until
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
-COMPOSE_MODULE = HERE / "compose_v2"
 
-IMAGE = "namespace-broker"
+IMAGE = f"namespace-broker:{__version__}"
 APP_IMAGE = "proof-app"
 BASE = "debian:bookworm-slim"
 """What the Dockerfile starts from. Where no registry can be reached, the same packages are put
@@ -165,7 +165,8 @@ def engine_with_images(folder: Path) -> Iterator[Engine]:
     touches nothing in it.
     """
     compose = folder / "docker-compose"
-    build_compose(compose)
+    # Debian has only v1, which is another program.
+    build_go_tool("compose_v2", "github.com/docker/compose/v2/cmd", compose)
     with engine_in(folder, network=(), options=NOTHING_OF_THE_HOSTS) as building:
         building.import_tree(base_tree(folder / "base"), tag=BASE)
         building.build(ROOT, tag=IMAGE)
@@ -174,14 +175,14 @@ def engine_with_images(folder: Path) -> Iterator[Engine]:
         yield engine
 
 
-def build_compose(program: Path) -> None:
-    """Build Compose v2, of the version in go.mod: Debian has only v1, which is another program."""
+def build_go_tool(module: str, package: str, program: Path) -> None:
+    """Build *package* as *program*, of the version in the module's go.mod."""
     go = shutil.which("go", path=f"{os.environ['PATH']}:/usr/local/go/bin")
     assert go, "go is needed here, and not installed"
     build = (go, "build", "-trimpath", "-ldflags=-s -w", "-o", str(program))
     subprocess.run(
-        (*build, "github.com/docker/compose/v2/cmd"),
-        cwd=COMPOSE_MODULE,
+        (*build, package),
+        cwd=HERE / module,
         check=True,
         timeout=BUILD_LIMIT_S,
     )

@@ -1,38 +1,27 @@
-"""Do what a kubelet does with deploy/kubernetes/app.yaml, as far as Docker can.
+"""Do what a kubelet does with deploy/kubernetes/base, as far as Docker can.
 
 The pod's network, its volumes with their links and groups, and each container's own.
 """
 
 import os
 from collections.abc import Iterator, Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from tests.system.sidecar.engine import ROOT
-
-MANIFEST = ROOT / "deploy/kubernetes/app.yaml"
-
-
-def documents() -> list[dict[str, Any]]:
-    yaml: Any = import_module("yaml")  # it ships no types
-    return list(yaml.safe_load_all(MANIFEST.read_text()))
-
-
-def pod_spec() -> dict[str, Any]:
-    (deployment,) = (each for each in documents() if each["kind"] == "Deployment")
-    spec: dict[str, Any] = deployment["spec"]["template"]["spec"]
-    return spec
+from tests.support.manifests import BASE, in_base, pod
 
 
 def config_maps() -> dict[str, dict[str, str]]:
-    maps = (each for each in documents() if each["kind"] == "ConfigMap")
-    return {each["metadata"]["name"]: each["data"] for each in maps}
+    """Return what Kustomize generates, but for the hash in its name."""
+    maps = in_base("kustomization.yaml")["configMapGenerator"]
+    return {
+        each["name"]: {name: (BASE / name).read_text() for name in each["files"]} for each in maps
+    }
 
 
 def make_volumes(folder: Path, *, secrets: Mapping[str, Mapping[str, str]]) -> None:
     """Make each volume of the pod a directory by its name in *folder*."""
-    spec = pod_spec()
+    spec = pod()
     group = spec["securityContext"]["fsGroup"]
     for volume in spec["volumes"]:
         place = folder / volume["name"]
@@ -63,7 +52,7 @@ def project(place: Path, data: Mapping[str, str], *, mode: int, group: int) -> N
 
 def change_secret(folder: Path, name: str, data: Mapping[str, str]) -> None:
     """Write a Secret anew, as the kubelet does some time after it was changed."""
-    spec = pod_spec()
+    spec = pod()
     (volume,) = (
         each for each in spec["volumes"] if each.get("secret", {}).get("secretName") == name
     )
@@ -81,7 +70,7 @@ def flags_of(container: Mapping[str, Any], *, volumes: Path) -> Iterator[str]:
     assert not confined["allowPrivilegeEscalation"]
     yield "--security-opt=no-new-privileges"
     yield f"--user={confined['runAsUser']}:{confined['runAsGroup']}"
-    yield f"--group-add={pod_spec()['securityContext']['fsGroup']}"
+    yield f"--group-add={pod()['securityContext']['fsGroup']}"
     if confined["readOnlyRootFilesystem"]:
         yield "--read-only"
     for capability in confined["capabilities"]["drop"]:

@@ -45,11 +45,14 @@ def test_an_unmodified_sdk_in_the_app_has_the_role(project: Project) -> None:
     assert {line["arn"].split("/")[1] for line in said} == {"deploy"}
 
 
-def test_the_app_is_told_the_url_and_the_token_file_and_no_more(project: Project) -> None:
+def test_the_app_is_told_the_region_the_url_and_the_token_file_and_no_more(
+    project: Project,
+) -> None:
     told = environment_of(project.inspect("app"))
 
     of_the_proof = {"AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION"}
     assert {name for name in told if name.startswith(("AWS_", "NSC_"))} - of_the_proof == {
+        "AWS_REGION",
         "AWS_CONTAINER_CREDENTIALS_FULL_URI",
         "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
     }

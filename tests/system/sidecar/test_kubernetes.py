@@ -6,18 +6,23 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.broker_process import until
-from tests.system.sidecar.engine import APP_IMAGE, IMAGE, ROOT
-from tests.system.sidecar.pod import change_secret, flags_of, make_volumes, pod_spec
+from tests.support.manifests import DEPLOY, yaml
+from tests.support.manifests import pod as pod_spec
+from tests.system.sidecar.engine import APP_IMAGE, IMAGE, build_go_tool
+from tests.system.sidecar.pod import change_secret, flags_of, make_volumes
 from tests.system.sidecar.project import NAME, UID, Project
 
-KUBERNETES = ROOT / "deploy/kubernetes"
+KUBERNETES = DEPLOY / "kubernetes"
+KUSTOMIZATIONS = ("base", "overlays/example")
 # The oldest that has sidecar containers by default, and the newest that the schemas know.
 VERSIONS = ("1.29", "1.37")
 INSTALL_LIMIT_S = 240
+LIMIT_S = 60
 SECRET = "namespace-token"
 
 
@@ -34,24 +39,60 @@ def validator(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder / "bin/kubernetes-validate")
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-def test_each_file_is_what_kubernetes_takes(validator: str, version: str) -> None:
-    files = sorted(map(str, KUBERNETES.glob("*.yaml")))
+@pytest.fixture(scope="module")
+def kustomize(tmp_path_factory: pytest.TempPathFactory) -> str:
+    program = tmp_path_factory.mktemp("kustomize") / "kustomize"
+    build_go_tool("kustomize_v5", "sigs.k8s.io/kustomize/kustomize/v5", program)
+    return str(program)
 
+
+@pytest.fixture(scope="module", params=KUSTOMIZATIONS)
+def built(request: pytest.FixtureRequest, kustomize: str, tmp_path_factory: Any) -> Path:
+    """What `kubectl apply --kustomize` would send."""
+    command = (kustomize, "build", KUBERNETES / request.param)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=LIMIT_S)
+    assert done.stderr == ""
+    file: Path = tmp_path_factory.mktemp("built") / "all.yaml"
+    file.write_text(done.stdout)
+    return file
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_what_is_built_is_what_kubernetes_takes(built: Path, validator: str, version: str) -> None:
     done = subprocess.run(
-        [validator, "--strict", "--kubernetes-version", version, *files],
+        [validator, "--strict", "--kubernetes-version", version, str(built)],
         capture_output=True,
         text=True,
         check=False,
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("passed") >= 2, done.stdout
+    assert done.stdout.count("passed") >= 3, done.stdout
+
+
+def test_the_overlay_changes_namespace_images_configuration_and_app(kustomize: str) -> None:
+    command = (kustomize, "build", KUBERNETES / "overlays/example")
+
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=LIMIT_S)
+
+    objects = list(yaml.safe_load_all(done.stdout))
+    (deployment,) = (each for each in objects if each["kind"] == "Deployment")
+    (config,) = (each for each in objects if each["kind"] == "ConfigMap")
+    spec = deployment["spec"]["template"]["spec"]
+    assert {each["metadata"]["namespace"] for each in objects} == {"example"}
+    assert "role/reports" in config["data"]["config.toml"]
+    assert [container["image"] for container in (*spec["initContainers"], *spec["containers"])] == [
+        "registry.example/namespace-broker:0.1.0",
+        "registry.example/reports:1.0",
+    ]
+    assert {"name": "AWS_REGION", "value": "us-east-1"} in spec["containers"][0]["env"]
+    (mounted,) = (each for each in spec["volumes"] if each["name"] == "config")
+    assert mounted["configMap"]["name"] == config["metadata"]["name"]
 
 
 def test_the_schemas_would_tell(validator: str, tmp_path: Path) -> None:
-    wrong = (KUBERNETES / "app.yaml").read_text().replace("startupProbe:", "startProbe:")
-    (tmp_path / "wrong.yaml").write_text(wrong)
+    right = (KUBERNETES / "base/deployment.yaml").read_text()
+    (tmp_path / "wrong.yaml").write_text(right.replace("startupProbe:", "startProbe:"))
 
     done = subprocess.run(
         [validator, "--strict", str(tmp_path / "wrong.yaml")],
@@ -102,10 +143,14 @@ def ask_as_app(pod: Pod) -> subprocess.CompletedProcess[str]:
 
 
 def probe(pod: Pod, name: str) -> int:
-    """Return how that probe of the sidecar ends."""
+    """Return how that probe of the sidecar ends: asked, as by a kubelet, at the pod's address."""
     (sidecar,) = pod_spec()["initContainers"]
-    command = sidecar[name]["exec"]["command"]
-    return pod.project.engine.docker("exec", pod.broker, *command).returncode
+    (port,) = sidecar["ports"]
+    networks = pod.project.engine.inspect(pod.broker)["NetworkSettings"]["Networks"]
+    address = networks[f"{NAME}_default"]["IPAddress"]
+    url = f"http://{address}:{port['containerPort']}{sidecar[name]['httpGet']['path']}"
+    ask = f"import urllib.request; urllib.request.urlopen({url!r}, timeout=5)"
+    return pod.project.engine.docker("exec", pod.broker, "python", "-c", ask).returncode
 
 
 def test_an_app_in_the_pod_has_the_role_once_the_startup_probe_is_content(pod: Pod) -> None:
