@@ -1,5 +1,4 @@
-"""JSON documents of IAM: their statements, how two differ, and which one does as well as another.
-Pure."""
+"""IAM policy documents: their statements, how two differ, and which admits as much as another."""
 
 from __future__ import annotations
 
@@ -8,7 +7,8 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from broker.setup.wanted import Document
+Document = Mapping[str, object]
+"""A JSON object, such as an IAM policy."""
 
 VERSION = "2012-10-17"
 
@@ -16,7 +16,7 @@ _OPERATOR = re.compile(
     r"(?:(?:ForAllValues|ForAnyValue):)?(?P<base>StringEquals|StringLike)(?:IfExists)?",
     re.IGNORECASE,
 )
-"""The operators that a wanted condition can be held against."""
+"""The operators that a desired condition is compared with."""
 
 
 def policy_of(*statements: Document) -> Document:
@@ -57,61 +57,63 @@ def _lines(document: Document | None) -> list[str]:
 # Whether one statement admits all that another does.
 
 
-def admits_as_much(statement: object, wanted: Document) -> bool:
-    """Does *statement* allow everything that the trust statement *wanted* does?
+def admits_as_much(statement: object, desired: Document) -> bool:
+    """Does *statement* allow everything that the trust statement *desired* does?
 
-    What is not understood does not count: then *wanted* is added, which harms nothing.
+    One that is not understood does not: then *desired* is added, which does no harm.
     """
     if not isinstance(statement, Mapping) or statement.get("Effect") != "Allow":
         return False
     return (
-        _covers_action(statement, wanted)
-        and _covers_principal(statement, wanted)
-        and _asks_no_more(statement.get("Condition"), wanted.get("Condition"))
+        _covers_action(statement, desired)
+        and _covers_principal(statement, desired)
+        and _asks_no_more(statement.get("Condition"), desired.get("Condition"))
     )
 
 
-def wider_patterns(statement: object, wanted: Document) -> tuple[str, ...]:
-    """Return the values of *statement*'s conditions that admit more than *wanted* asks for."""
+def wider_patterns(statement: object, desired: Document) -> tuple[str, ...]:
+    """Return the values of *statement*'s conditions that admit more than *desired* asks for."""
     if not isinstance(statement, Mapping):
         return ()
-    asked = {value for _, _, value in _tests(wanted.get("Condition"))}
-    said = [value for _, _, value in _tests(statement.get("Condition"))]
-    return tuple(dict.fromkeys(value for value in said if value not in asked))
+    narrow = {value for _, _, value in _tests(desired.get("Condition"))}
+    actual = [value for _, _, value in _tests(statement.get("Condition"))]
+    return tuple(dict.fromkeys(value for value in actual if value not in narrow))
 
 
-def _covers_action(statement: Mapping[str, object], wanted: Document) -> bool:
+def _covers_action(statement: Mapping[str, object], desired: Document) -> bool:
     patterns = [pattern.lower() for pattern in texts(statement.get("Action"))]
     return all(
         any(contains(pattern, action.lower()) for pattern in patterns)
-        for action in texts(wanted.get("Action"))
+        for action in texts(desired.get("Action"))
     )
 
 
-def _covers_principal(statement: Mapping[str, object], wanted: Document) -> bool:
-    has, wants = statement.get("Principal"), wanted.get("Principal")
-    if not isinstance(has, Mapping) or not isinstance(wants, Mapping):
+def _covers_principal(statement: Mapping[str, object], desired: Document) -> bool:
+    actual, principal = statement.get("Principal"), desired.get("Principal")
+    if not isinstance(actual, Mapping) or not isinstance(principal, Mapping):
         return False
-    return all(set(texts(wants[kind])) <= set(texts(has.get(kind))) for kind in wants)
+    return all(set(texts(principal[kind])) <= set(texts(actual.get(kind))) for kind in principal)
 
 
-def _asks_no_more(has: object, wants: object) -> bool:
-    """Does every condition of *has* hold for whatever fulfils those of *wants*?"""
-    if has is None:
+def _asks_no_more(actual: object, desired: object) -> bool:
+    """Does every condition of *actual* hold for whatever fulfils those of *desired*?"""
+    if actual is None:
         return True
-    if not isinstance(has, Mapping):
+    if not isinstance(actual, Mapping):
         return False
     promised: dict[str, list[str]] = {}
-    for _, key, value in _tests(wants):
+    for _, key, value in _tests(desired):
         promised.setdefault(key, []).append(value)
-    for name, tests in has.items():
+    for name, tests in actual.items():
         operator = _OPERATOR.fullmatch(str(name))
         if operator is None or not isinstance(tests, Mapping):
             return False
         literal = operator["base"].lower() == "stringequals"
         for key, values in tests.items():
-            given = promised.get(str(key).lower(), [])
-            if not given or not all(_taken(one, texts(values), literal=literal) for one in given):
+            promised_values = promised.get(str(key).lower(), [])
+            if not promised_values or not all(
+                _taken(one, texts(values), literal=literal) for one in promised_values
+            ):
                 return False
     return True
 

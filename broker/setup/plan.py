@@ -1,85 +1,135 @@
-"""Hold what is wanted against what stands, and say what is to be done. Pure: reads no cloud."""
+"""Compare desired resources with what exists, and carry out the difference step by step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from broker.setup import (
-    policies,
-    providers,
-    roles,
-    to_namespace_federation,
-    to_namespace_pool_trust,
-    to_namespace_pools,
-    to_namespace_relationships,
-)
-from broker.setup.steps import Plan, Standing, Step
-from broker.setup.wanted import (
-    AttachedPolicy,
-    CognitoTrust,
-    IdentityPool,
-    InlinePolicy,
-    Known,
-    OidcProvider,
-    OutboundFederation,
-    Role,
-    StsTrust,
-    Wanted,
-)
+from broker.lease import Refused
+from broker.setup.resource import AnyResource, CloudAccess, Outputs, ResourceState, Step, resolve
+
+OnDone = Callable[[Step], None]
+"""Called after each step, those that change nothing included."""
+
+State = ResourceState[Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """How one kind of thing is compared. Each takes what is wanted and what was found.
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Steps in the order in which they are carried out."""
 
-    ``step`` says what makes it so, ``removal`` (told also everything that is taken back with it)
-    what takes it back, ``known`` (of what was found alone) what others have to know of it.
+    steps: tuple[Step, ...]
+
+    @property
+    def pending(self) -> tuple[Step, ...]:
+        return tuple(step for step in self.steps if step.changes_something)
+
+    def as_json(self) -> list[dict[str, object]]:
+        """Return the steps as `--json` shows them."""
+        return [
+            {"do": step.kind, "what": step.title, "diff": list(step.diff), "note": step.note}
+            for step in self.steps
+        ]
+
+
+async def read_states(
+    clouds: CloudAccess, desired: Sequence[AnyResource], *, deep: bool = False
+) -> tuple[State, ...]:
+    """Read each resource in order; the outputs of one (its issuer, its id) are known to the next.
+
+    Raises:
+        SourceError: One could not be read.
     """
-
-    step: Callable[[Any, Any], Step]
-    removal: Callable[[Any, Any, Sequence[Standing]], Step]
-    known: Callable[[Any], Known] = lambda _: Known()
-
-
-RULES: Mapping[type, Rules] = {
-    OidcProvider: Rules(step=providers.step, removal=providers.removal),
-    Role: Rules(step=roles.step, removal=roles.removal),
-    AttachedPolicy: Rules(step=policies.attached_step, removal=policies.attached_removal),
-    InlinePolicy: Rules(step=policies.inline_step, removal=policies.inline_removal),
-    OutboundFederation: Rules(
-        step=to_namespace_federation.step,
-        removal=to_namespace_federation.removal,
-        known=to_namespace_federation.known,
-    ),
-    IdentityPool: Rules(
-        step=to_namespace_pools.step,
-        removal=to_namespace_pools.removal,
-        known=to_namespace_pools.known,
-    ),
-    StsTrust: Rules(
-        step=to_namespace_relationships.step, removal=to_namespace_relationships.removal
-    ),
-    CognitoTrust: Rules(step=to_namespace_pool_trust.step, removal=to_namespace_pool_trust.removal),
-}
-"""By the type of what is wanted."""
+    outputs, states = Outputs(), []
+    for each in desired:
+        resource = resolve(each, outputs)
+        actual = await resource.read(clouds, deep=deep)
+        if actual is not None:
+            outputs = outputs.updated(resource.outputs(actual))
+        states.append(ResourceState(desired=resource, actual=actual))
+    return tuple(states)
 
 
-def rules_of(wanted: Wanted) -> Rules:
-    return RULES[type(wanted)]
+def plan_changes(states: Sequence[State]) -> Plan:
+    """Return what makes every resource as desired. Pure."""
+    return Plan(tuple(each.desired.diff(each.actual) for each in states))
 
 
-def plan(standing: Sequence[Standing]) -> Plan:
-    """Return what makes everything stand as it is wanted, in the order in which it is done."""
-    return Plan(tuple(rules_of(each.wanted).step(each.wanted, each.found) for each in standing))
+def plan_removal(states: Sequence[State]) -> Plan:
+    """Return what removes everything that `plan_changes` would have made, the last first. Pure."""
+    return Plan(tuple(each.desired.removal(each.actual, states) for each in reversed(states)))
 
 
-def removal(standing: Sequence[Standing]) -> Plan:
-    """Return what takes back what `plan` would have made: the last made goes first."""
-    return Plan(
-        tuple(
-            rules_of(each.wanted).removal(each.wanted, each.found, standing)
-            for each in reversed(standing)
+async def apply(
+    plan: Plan, states: Sequence[State], clouds: CloudAccess, on_done: OnDone
+) -> Outputs:
+    """Carry out *plan*, made of *states*, and return all outputs.
+
+    Each resource is read again just before it is changed.
+
+    Raises:
+        SourceError: A step failed, or is no longer what was planned; those before it are done.
+    """
+    outputs = Outputs()
+    for step, state in zip(plan.steps, states, strict=True):
+        actual = state.actual
+        if step.changes_something:
+            actual, outputs = await _apply(step, clouds, outputs)
+        if actual is not None:
+            outputs = outputs.updated(step.resource.outputs(actual))
+        on_done(step)
+    return outputs
+
+
+async def _apply(step: Step, clouds: CloudAccess, outputs: Outputs) -> tuple[Any, Outputs]:
+    """Carry out one step; return what existed before it, and all outputs after it."""
+    desired = resolve(step.resource, outputs)
+    actual = await desired.read(clouds)
+    current = desired.diff(actual)
+    _require_as_planned(replace(step, diff=resolve(step.diff, outputs)), current)
+    if current.kind == "create":
+        outputs = outputs.updated(await desired.create(clouds))
+    elif current.kind == "change":
+        await desired.update(clouds, actual)
+    return actual, outputs
+
+
+async def revert(plan: Plan, states: Sequence[State], clouds: CloudAccess, on_done: OnDone) -> None:
+    """Carry out *plan*, a removal made of *states*, as carefully as `apply`.
+
+    Raises:
+        SourceError: As `apply`.
+    """
+    remaining = list(states)
+    for step in plan.steps:
+        desired = step.resource
+        if step.changes_something:
+            actual = await desired.read(clouds, deep=True)
+            at = next(i for i, each in enumerate(remaining) if each.desired == desired)
+            remaining[at] = replace(remaining[at], actual=actual)
+            current = desired.removal(actual, remaining)
+            _require_as_planned(step, current)
+            if current.kind == "remove":
+                await desired.delete(clouds, actual)
+                remaining[at] = replace(remaining[at], actual=None)
+            elif current.kind == "change":
+                await desired.revert(clouds, actual)
+        on_done(step)
+
+
+def _require_as_planned(planned: Step, current: Step) -> None:
+    """Raise where a step is not what was shown. That nothing is left to do is fine."""
+    if current.kind != "keep" and (current.kind, _shown(current)) != (
+        planned.kind,
+        _shown(planned),
+    ):
+        raise Refused(
+            f"{planned.title} was changed since the plan was made; run the command again",
+            word="conflict",
         )
-    )
+
+
+def _shown(step: Step) -> list[str]:
+    """Return the difference as shown, without the command that does the step by hand."""
+    return [line for line in step.diff if not line.lstrip().startswith("by hand:")]

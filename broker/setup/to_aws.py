@@ -1,5 +1,4 @@
-"""What programs on Namespace need to use AWS: as it was asked for, as what is to stand, and what
-the broker is then told. Pure.
+"""What programs on Namespace need to use AWS: the request, its resources, and the configuration.
 
 Source: guide-flows.md, third table; aws-api 6.2, 6.3.
 """
@@ -12,15 +11,12 @@ from dataclasses import dataclass, field
 from broker.config.file import below
 from broker.credentials import IdToken
 from broker.setup import documents
-from broker.setup.wanted import (
-    AttachedPolicy,
-    Document,
-    InlinePolicy,
-    OidcProvider,
-    Place,
-    Role,
-    Wanted,
-)
+from broker.setup.aws import Target
+from broker.setup.documents import Document
+from broker.setup.resources import DesiredResource
+from broker.setup.resources.oidc_provider import OidcProvider
+from broker.setup.resources.policies import AttachedPolicy, InlinePolicy
+from broker.setup.resources.role import IamRole
 
 ISSUER = "https://federation.namespaceapis.com"
 AUDIENCE = "sts.amazonaws.com"
@@ -30,8 +26,8 @@ DESCRIPTION = "For programs on Namespace"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ToAws:
-    """What was asked for. ``subject`` None is every identity of the workspace."""
+class ToAwsRequest:
+    """What the flags ask for. ``subject`` None is every identity of the workspace."""
 
     role_name: str
     issuer: str = ISSUER
@@ -41,52 +37,52 @@ class ToAws:
     max_session_duration_s: int | None = None
 
 
-def wanted_of(asked: ToAws, place: Place) -> tuple[Wanted, ...]:
-    """Return what is to stand, in the order in which it is made."""
+def desired_resources(request: ToAwsRequest, target: Target) -> tuple[DesiredResource, ...]:
+    """Return the desired resources, in the order in which they are made."""
     provider = OidcProvider(
-        arn=place.provider_arn(asked.issuer),
-        url=asked.issuer,
+        arn=target.provider_arn(request.issuer),
+        url=request.issuer,
         audiences=(AUDIENCE,),
         thumbprints=(THUMBPRINT,),
     )
-    role = Role(
-        arn=place.role_arn(asked.role_name),
-        name=asked.role_name,
-        trust_statement=trust_statement(asked, place),
-        max_session_duration_s=asked.max_session_duration_s,
+    role = IamRole(
+        arn=target.role_arn(request.role_name),
+        name=request.role_name,
+        trust_statement=trust_statement(request, target),
+        max_session_duration_s=request.max_session_duration_s,
         description=DESCRIPTION,
     )
-    attached = [AttachedPolicy(role=role.name, arn=arn) for arn in asked.policy_arns]
+    attached = [AttachedPolicy(role=role.name, arn=arn) for arn in request.policy_arns]
     inline = [
         InlinePolicy(role=role.name, name=name, document=document)
-        for name, document in asked.policies.items()
+        for name, document in request.policies.items()
     ]
     return (provider, role, *attached, *inline)
 
 
-def trust_statement(asked: ToAws, place: Place) -> Document:
+def trust_statement(request: ToAwsRequest, target: Target) -> Document:
     """Return the guide's statement, word for word."""
-    host = asked.issuer.removeprefix("https://")
+    host = request.issuer.removeprefix("https://")
     return {
         "Effect": "Allow",
-        "Principal": {"Federated": place.provider_arn(asked.issuer)},
+        "Principal": {"Federated": target.provider_arn(request.issuer)},
         "Action": "sts:AssumeRoleWithWebIdentity",
         "Condition": {
             "StringLike": {
                 f"{host}:aud": AUDIENCE,
-                f"{host}:sub": asked.subject or f"{place.workspace}/*",
+                f"{host}:sub": request.subject or f"{target.workspace}/*",
             }
         },
     }
 
 
-def is_meant_for(asked: ToAws, place: Place, token: IdToken) -> bool:
-    """Is the identity of *token* one of those that are to be admitted?"""
-    pattern = asked.subject or f"{place.workspace}/*"
-    return token.issuer == asked.issuer and documents.contains(pattern, token.subject)
+def is_meant_for(request: ToAwsRequest, target: Target, token: IdToken) -> bool:
+    """Is the identity of *token* one of those to admit?"""
+    pattern = request.subject or f"{target.workspace}/*"
+    return token.issuer == request.issuer and documents.contains(pattern, token.subject)
 
 
-def subject_in(role: Role) -> str:
+def subject_in(role: IamRole) -> str:
     """Return the pattern in a role's trust statement."""
     conditions = role.trust_statement["Condition"]
     assert isinstance(conditions, dict)
@@ -95,17 +91,14 @@ def subject_in(role: Role) -> str:
     )
 
 
-# What the broker is told.
-
-
 def role_key(name: str) -> str:
-    """Return what the configuration calls the role: its own name, where that is long enough."""
+    """Return the role's name in the configuration: its own, where that is long enough."""
     return name if len(name) > 1 else f"role-{name}"
 
 
-def snippet(asked: ToAws, place: Place, *, role_arn: str) -> str:
+def snippet(request: ToAwsRequest, target: Target, *, role_arn: str) -> str:
     """Return the lines for the configuration file."""
-    lines = [f"[{below('roles', role_key(asked.role_name))}]", f'arn = "{role_arn}"']
-    if asked.max_session_duration_s is not None:
-        lines.append(f"duration_s = {asked.max_session_duration_s}")
-    return "\n".join([f'region = "{place.region}"', "", *lines, ""])
+    lines = [f"[{below('roles', role_key(request.role_name))}]", f'arn = "{role_arn}"']
+    if request.max_session_duration_s is not None:
+        lines.append(f"duration_s = {request.max_session_duration_s}")
+    return "\n".join([f'region = "{target.region}"', "", *lines, ""])

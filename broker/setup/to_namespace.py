@@ -1,49 +1,45 @@
-"""What AWS workloads need to use Namespace, by STS or by Cognito: as it was asked for, as what is
-to stand in both clouds. Pure.
+"""What AWS workloads need to use Namespace, by STS or by Cognito: the request, its resources in
+both clouds, and the configuration.
 
 Source: guide-flows.md, first two tables; aws-api.md 5 and 7.
 """
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from broker import policy
 from broker.config.errors import ConfigError
-from broker.setup.documents import policy_of
-from broker.setup.wanted import (
-    GUID_OF_THE_POOL,
-    ISSUER_OF_THE_ACCOUNT,
-    POOL_ID,
-    Allowance,
-    CognitoTrust,
-    Document,
+from broker.setup.aws import Target
+from broker.setup.documents import Document, policy_of
+from broker.setup.resource import Placeholder
+from broker.setup.resources import DesiredResource
+from broker.setup.resources.federation import OutboundFederation
+from broker.setup.resources.identity_pool import (
+    DEFAULT_POOL_NAME,
+    POOL_POLICY_NAME,
     IdentityPool,
-    InlinePolicy,
-    OutboundFederation,
-    Place,
-    StsTrust,
-    Wanted,
 )
+from broker.setup.resources.policies import InlinePolicy, RequiredPermission
+from broker.setup.resources.pool_trust import PoolTrust
+from broker.setup.resources.trust_relationship import TrustRelationship
 from broker.sources.aws.web_identity import ALGORITHM, AUDIENCE, DEVELOPER_PROVIDER, DURATION_S
 
 STS_POLICY_NAME = "allow-get-web-identity-token"
 """The guide's, so that one made by hand is recognised."""
 
-COGNITO_POLICY_NAME = f"allow-developer-tokens-{GUID_OF_THE_POOL}"
-"""One for each pool: a role may use several."""
-
-POOL_NAME = "namespace"
 GET_WEB_IDENTITY_TOKEN = "sts:GetWebIdentityToken"  # noqa: S105 - an action
 GET_DEVELOPER_TOKEN = "cognito-identity:GetOpenIdTokenForDeveloperIdentity"  # noqa: S105
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BySts:
-    """What was asked for. ``issuer`` None is the one that AWS tells, ``subject_match`` None the
-    role itself; ``duration_s`` is the most that one of STS's tokens lives, ``token_duration_s``
-    what Namespace's then do."""
+class StsRequest:
+    """What the flags ask for. ``issuer`` None is the account's own, ``subject_match`` None the
+    role itself; ``duration_s`` is the longest life of a token of STS, ``token_duration_s`` the
+    life of Namespace's."""
 
     role_name: str
     issuer: str | None = None
@@ -57,86 +53,88 @@ class BySts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ByCognito:
-    """What was asked for. ``pool_id`` is ``region:guid``; without one a pool is looked up by its
-    name and provider, and made where there is none."""
+class CognitoRequest:
+    """What the flags ask for. ``pool_id`` is ``region:guid``; without one a pool is looked up by
+    its name and provider, and made where there is none."""
 
     role_name: str
     pool_id: str | None = None
-    pool_name: str = POOL_NAME
+    pool_name: str = DEFAULT_POOL_NAME
 
 
-def wanted_by_sts(asked: BySts, place: Place, *, role_arn: str) -> tuple[Wanted, ...]:
-    """Return what is to stand. *role_arn* is the role's own, with its path: what AWS says of it.
+def desired_by_sts(
+    request: StsRequest, target: Target, *, role_arn: str
+) -> tuple[DesiredResource, ...]:
+    """Return the desired resources. *role_arn* is the role's own, with its path, as AWS has it.
 
     Raises:
         ConfigError: The subject match does not match the role.
     """
-    subject_match = asked.subject_match or role_arn
+    subject_match = request.subject_match or role_arn
     check_matches(subject_match, role_arn=role_arn)
     return (
-        OutboundFederation(account=place.account),
+        OutboundFederation(account=target.account),
         InlinePolicy(
-            role=asked.role_name,
+            role=request.role_name,
             name=STS_POLICY_NAME,
-            document=policy_of(web_identity_statement(asked)),
-            allowances=_allowances(asked),
+            document=policy_of(web_identity_statement(request)),
+            required=_required_permissions(request),
         ),
-        StsTrust(
-            workspace=place.workspace,
-            issuer=asked.issuer or ISSUER_OF_THE_ACCOUNT,
+        TrustRelationship(
+            workspace=target.workspace,
+            issuer=request.issuer or Placeholder.ISSUER.value,
             subject_match=subject_match,
-            audience=asked.audience,
-            grants=asked.grants,
-            token_duration_s=asked.token_duration_s,
+            audience=request.audience,
+            grants=request.grants,
+            token_duration_s=request.token_duration_s,
         ),
     )
 
 
-def wanted_by_cognito(asked: ByCognito, place: Place) -> tuple[Wanted, ...]:
-    """Return what is to stand. There is no role of the pool's: this way never uses one."""
-    pool_id = asked.pool_id or POOL_ID
-    region, _, guid = asked.pool_id.partition(":") if asked.pool_id else (place.region, "", "")
-    guid = guid or GUID_OF_THE_POOL
-    pool_arn = place.pool_arn(pool_id)
+def desired_by_cognito(request: CognitoRequest, target: Target) -> tuple[DesiredResource, ...]:
+    """Return the desired resources. The pool gets no role: none is used."""
+    pool_id = request.pool_id or Placeholder.POOL_ID.value
+    region, _, guid = request.pool_id.partition(":") if request.pool_id else (target.region, "", "")
+    guid = guid or Placeholder.POOL_GUID.value
+    pool_arn = target.pool_arn(pool_id)
     statement = {"Effect": "Allow", "Action": GET_DEVELOPER_TOKEN, "Resource": pool_arn}
     return (
         IdentityPool(
-            name=asked.pool_name,
+            name=request.pool_name,
             region=region,
             developer_provider=DEVELOPER_PROVIDER,
-            pool_id=asked.pool_id,
+            pool_id=request.pool_id,
         ),
         InlinePolicy(
-            role=asked.role_name,
-            name=COGNITO_POLICY_NAME.replace(GUID_OF_THE_POOL, guid),
+            role=request.role_name,
+            name=POOL_POLICY_NAME.replace(Placeholder.POOL_GUID.value, guid),
             document=policy_of(statement),
-            allowances=(Allowance(action=GET_DEVELOPER_TOKEN, resource=pool_arn),),
+            required=(RequiredPermission(action=GET_DEVELOPER_TOKEN, resource=pool_arn),),
         ),
-        CognitoTrust(workspace=place.workspace, region=region, guid=guid),
+        PoolTrust(workspace=target.workspace, region=region, guid=guid),
     )
 
 
-def web_identity_statement(asked: BySts) -> Document:
-    """Return what lets a role have the tokens that we ask for, and unless *unconditional* no
-    others: for no other audience, and no longer. Source: aws-api.md 5."""
+def web_identity_statement(request: StsRequest) -> Document:
+    """Return the statement that lets a role have the tokens that we ask for and, unless
+    *unconditional*, no others: for no other audience, and no longer. Source: aws-api.md 5."""
     statement: dict[str, object] = {
         "Effect": "Allow",
         "Action": GET_WEB_IDENTITY_TOKEN,
         "Resource": "*",
     }
-    if not asked.unconditional:
+    if not request.unconditional:
         statement["Condition"] = {
-            "ForAllValues:StringEquals": {"sts:IdentityTokenAudience": [asked.audience]},
-            "StringEquals": {"sts:SigningAlgorithm": asked.algorithm},
-            "NumericLessThanEquals": {"sts:DurationSeconds": asked.duration_s},
+            "ForAllValues:StringEquals": {"sts:IdentityTokenAudience": [request.audience]},
+            "StringEquals": {"sts:SigningAlgorithm": request.algorithm},
+            "NumericLessThanEquals": {"sts:DurationSeconds": request.duration_s},
         }
     return statement
 
 
-def context_of(asked: BySts) -> Mapping[str, object]:
-    """Return the condition keys of the very call that the daemon makes."""
-    return _context(asked.audience, asked.algorithm, asked.duration_s)
+def context_of(request: StsRequest) -> Mapping[str, object]:
+    """Return the condition keys of the call that the daemon makes."""
+    return _context(request.audience, request.algorithm, request.duration_s)
 
 
 def _context(audience: str, algorithm: str, duration_s: int) -> Mapping[str, object]:
@@ -147,17 +145,19 @@ def _context(audience: str, algorithm: str, duration_s: int) -> Mapping[str, obj
     }
 
 
-def _allowances(asked: BySts) -> tuple[Allowance, ...]:
-    """Return what a policy has to allow that is to do as well as ours: the daemon's call; of the
-    plain form any other call too, such as one that differs from it in everything."""
-    contexts = [context_of(asked)]
-    if asked.unconditional:
-        other = "RS256" if asked.algorithm == "ES384" else "ES384"
+def _required_permissions(request: StsRequest) -> tuple[RequiredPermission, ...]:
+    """Return what another policy has to allow to be as good as ours: the daemon's call; if
+    *unconditional*, also calls that differ from it in everything."""
+    contexts = [context_of(request)]
+    if request.unconditional:
+        other = "RS256" if request.algorithm == "ES384" else "ES384"
         contexts += [
             _context("https://example.com", other, 3600),
             _context("https://example.com", other, 60),
         ]
-    return tuple(Allowance(action=GET_WEB_IDENTITY_TOKEN, context=each) for each in contexts)
+    return tuple(
+        RequiredPermission(action=GET_WEB_IDENTITY_TOKEN, context=each) for each in contexts
+    )
 
 
 def check_matches(subject_match: str, *, role_arn: str) -> None:
@@ -169,3 +169,46 @@ def check_matches(subject_match: str, *, role_arn: str) -> None:
             f"is {subject_match}, which does not match the role {role_arn}",
             "leave it out for this role alone, or give a pattern that does",
         )
+
+
+def snippet(
+    request: StsRequest | CognitoRequest, target: Target, *, pool_id: str | None = None
+) -> str:
+    """Return the lines for the configuration file of a broker that runs as the workload.
+    *pool_id* is Cognito's."""
+    keys: dict[str, object] = {
+        "source": "cognito" if isinstance(request, CognitoRequest) else "sts",
+        "workspace": target.workspace,
+        "region": target.region,
+    }
+    if isinstance(request, CognitoRequest):
+        keys["region"] = (pool_id or target.region).partition(":")[0]
+        keys["identity_pool"] = pool_id
+    else:
+        options = {
+            "audience": (request.audience, AUDIENCE),
+            "algorithm": (request.algorithm, ALGORITHM),
+            "duration_s": (request.duration_s, DURATION_S),
+        }
+        keys |= {name: value for name, (value, default) in options.items() if value != default}
+    # All of these were checked to be visible ASCII, which TOML and JSON quote alike.
+    lines = [f"{name} = {json.dumps(value)}" for name, value in keys.items()]
+    return "\n".join(
+        ["[identities.default]", *lines, "", "[namespace_tokens.default]", "http = true", ""]
+    )
+
+
+def login_line(
+    request: StsRequest | CognitoRequest, target: Target, *, pool_id: str | None = None
+) -> str:
+    """Return the command that signs in once, where the workload runs."""
+    words = ["namespace-broker", "login", "--via"]
+    if isinstance(request, CognitoRequest):
+        words += ["cognito", "--workspace", target.workspace, "--identity-pool", pool_id or ""]
+        return shlex.join(words)
+    words += ["sts", "--workspace", target.workspace, "--region", target.region]
+    if request.audience != AUDIENCE:
+        words += ["--audience", request.audience]
+    if request.algorithm != ALGORITHM:
+        words += ["--algorithm", request.algorithm]
+    return shlex.join(words)

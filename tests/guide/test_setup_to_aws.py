@@ -346,7 +346,7 @@ def test_with_json_plan_and_outcome_are_one_document(sandbox: Sandbox, admin: Ma
 def test_another_account_than_was_said_is_not_worked_in(sandbox: Sandbox, admin: Machine) -> None:
     complaint = admin.does_here(*SETUP, "--yes", "--account", "999999999999").complaint(2)
 
-    assert "--account: is 999999999999, and this AWS identity is of 123456789012" in complaint
+    assert "--account: is 999999999999, and this AWS identity belongs to 123456789012" in complaint
     assert changes(sandbox) == []
 
 

@@ -7,8 +7,7 @@ import pytest
 
 from broker.clock import Clock, SystemClock
 from broker.sandbox import Sandbox, sandbox_in_thread
-from broker.setup.aws_api import Endpoints
-from broker.setup.clouds import Aws, OpenedAws, opened_aws
+from broker.setup.aws import AwsAccount, AwsEndpoints, AwsSettings, open_aws
 from tests.support.setup import Open
 
 
@@ -29,11 +28,11 @@ def opened(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Open:
     @asynccontextmanager
     async def opening(
         clock: Clock | None = None, *, account: str | None = None, region: str = "eu-central-1"
-    ) -> AsyncIterator[OpenedAws]:
+    ) -> AsyncIterator[AwsAccount]:
         url = sandbox.aws.url
-        endpoints = Endpoints(iam=url, sts=url, cognito=url)
-        said = Aws(region=region, account=account, endpoints=endpoints)
-        async with opened_aws(said, clock=clock or SystemClock()) as aws:
+        endpoints = AwsEndpoints(iam=url, sts=url, cognito=url)
+        said = AwsSettings(region=region, account=account, endpoints=endpoints)
+        async with open_aws(said, clock=clock or SystemClock()) as aws:
             yield aws
 
     return opening

@@ -10,15 +10,11 @@ from hypothesis import strategies as st
 
 from broker.policy import role_admits_web_identity
 from broker.setup import to_aws
-from broker.setup.apply import make, take_back
-from broker.setup.cloud import standing_in
-from broker.setup.documents import statements_of
-from broker.setup.plan import plan, removal
-from broker.setup.providers import FoundProvider
-from broker.setup.roles import FoundRole
-from broker.setup.steps import Plan
-from broker.setup.to_aws import ToAws
-from broker.setup.wanted import Document
+from broker.setup.documents import Document, statements_of
+from broker.setup.plan import Plan, apply, plan_changes, plan_removal, read_states, revert
+from broker.setup.resources.oidc_provider import ActualProvider
+from broker.setup.resources.role import ActualRole
+from broker.setup.to_aws import ToAwsRequest
 from tests.support.setup import FOREIGN, HOST, PLACE, PROVIDER, READ_ONLY, Account, statement
 
 OTHER = "arn:aws:iam::123456789012:policy/theirs"
@@ -42,14 +38,14 @@ trusts = st.lists(statements, min_size=1, max_size=4).map(
     lambda listed: {"Version": "2012-10-17", "Statement": listed}
 )
 roles = st.builds(
-    FoundRole,
+    ActualRole,
     arn=st.just(PLACE.role_arn("deploy")),
     trust_policy=trusts,
     max_session_duration_s=st.sampled_from([3600, 7200, 43200]),
     is_ours=st.booleans(),
 )
 providers = st.builds(
-    FoundProvider,
+    ActualProvider,
     audiences=st.sampled_from([(), ("other",), ("sts.amazonaws.com",), ("a", "sts.amazonaws.com")]),
     is_ours=st.booleans(),
 )
@@ -72,7 +68,7 @@ def accounts(draw: st.DrawFn) -> Account:
 
 
 asked = st.builds(
-    ToAws,
+    ToAwsRequest,
     role_name=st.just("deploy"),
     subject=st.sampled_from([None, "ws_1/i-abc", "ws_1/*"]),
     policy_arns=st.sampled_from([(), (READ_ONLY,)]),
@@ -81,25 +77,25 @@ asked = st.builds(
 )
 
 
-def planned(account: Account, wanted: ToAws) -> Plan:
-    standing = standing_in(account.cloud(), to_aws.wanted_of(wanted, PLACE))
-    return plan(asyncio.run(standing))
+def planned(account: Account, wanted: ToAwsRequest) -> Plan:
+    standing = read_states(account.access(), to_aws.desired_resources(wanted, PLACE))
+    return plan_changes(asyncio.run(standing))
 
 
-def made(account: Account, wanted: ToAws) -> None:
+def made(account: Account, wanted: ToAwsRequest) -> None:
     async def make_it() -> None:
-        cloud = account.cloud()
-        standing = await standing_in(cloud, to_aws.wanted_of(wanted, PLACE))
-        await make(plan(standing), standing, cloud, lambda _: None)
+        cloud = account.access()
+        standing = await read_states(cloud, to_aws.desired_resources(wanted, PLACE))
+        await apply(plan_changes(standing), standing, cloud, lambda _: None)
 
     asyncio.run(make_it())
 
 
-def unmade(account: Account, wanted: ToAws) -> None:
+def unmade(account: Account, wanted: ToAwsRequest) -> None:
     async def unmake_it() -> None:
-        cloud = account.cloud()
-        standing = await standing_in(cloud, to_aws.wanted_of(wanted, PLACE), deeply=True)
-        await take_back(removal(standing), standing, cloud, lambda _: None)
+        cloud = account.access()
+        standing = await read_states(cloud, to_aws.desired_resources(wanted, PLACE), deep=True)
+        await revert(plan_removal(standing), standing, cloud, lambda _: None)
 
     asyncio.run(unmake_it())
 
@@ -117,11 +113,11 @@ def is_in_order(part: Sequence[object], whole: Sequence[object]) -> bool:
 
 @given(account=accounts(), wanted=asked)
 def test_what_is_made_is_as_it_is_wanted_and_planned_again_is_empty(
-    account: Account, wanted: ToAws
+    account: Account, wanted: ToAwsRequest
 ) -> None:
     made(account, wanted)
 
-    assert planned(account, wanted).to_do == ()
+    assert planned(account, wanted).pending == ()
     assert account.provider is not None
     assert "sts.amazonaws.com" in account.provider.audiences
     assert admits(account, "ws_1/i-abc")
@@ -133,7 +129,7 @@ def test_what_is_made_is_as_it_is_wanted_and_planned_again_is_empty(
 
 @given(account=accounts(), wanted=asked)
 def test_what_stood_in_a_trust_policy_stands_there_still_and_in_order(
-    account: Account, wanted: ToAws
+    account: Account, wanted: ToAwsRequest
 ) -> None:
     before = copy.deepcopy(account)
 
@@ -156,7 +152,7 @@ def test_what_stood_in_a_trust_policy_stands_there_still_and_in_order(
 
 @given(account=accounts(), wanted=asked)
 def test_taking_back_takes_nothing_of_others_and_taken_back_again_nothing_at_all(
-    account: Account, wanted: ToAws
+    account: Account, wanted: ToAwsRequest
 ) -> None:
     made(account, wanted)
     stood = copy.deepcopy(account)
@@ -184,7 +180,9 @@ def test_taking_back_takes_nothing_of_others_and_taken_back_again_nothing_at_all
 
 
 @given(wanted=asked)
-def test_what_was_made_in_an_empty_account_is_taken_back_to_an_empty_one(wanted: ToAws) -> None:
+def test_what_was_made_in_an_empty_account_is_taken_back_to_an_empty_one(
+    wanted: ToAwsRequest,
+) -> None:
     account = Account()
 
     made(account, wanted)

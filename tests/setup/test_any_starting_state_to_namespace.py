@@ -13,24 +13,21 @@ from hypothesis import strategies as st
 
 from broker import policy
 from broker.lease import Refused, SourceError
-from broker.setup.apply import make, take_back
-from broker.setup.cloud import standing_in
-from broker.setup.documents import policy_of, statements_of
-from broker.setup.plan import plan, removal
-from broker.setup.steps import Plan
+from broker.setup.documents import Document, policy_of, statements_of
+from broker.setup.plan import Plan, apply, plan_changes, plan_removal, read_states, revert
+from broker.setup.resources import DesiredResource
+from broker.setup.resources.trust_relationship import in_our_spelling
 from broker.setup.to_namespace import (
     GET_DEVELOPER_TOKEN,
     GET_WEB_IDENTITY_TOKEN,
     STS_POLICY_NAME,
-    ByCognito,
-    BySts,
+    CognitoRequest,
+    StsRequest,
     context_of,
-    wanted_by_cognito,
-    wanted_by_sts,
+    desired_by_cognito,
+    desired_by_sts,
     web_identity_statement,
 )
-from broker.setup.to_namespace_relationships import in_our_spelling
-from broker.setup.wanted import Document, Wanted
 from tests.support.setup import PLACE
 from tests.support.setup_clouds import ISSUER, BothClouds
 
@@ -44,8 +41,8 @@ TAGGING = {"Effect": "Allow", "Action": "sts:TagSession", "Resource": "*"}
 NOWHERE = {**GUIDES, "Condition": {"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}}}
 DENIED = {**GUIDES, "Effect": "Deny", "Condition": {"Bool": {"aws:SecureTransport": "false"}}}
 
-asked_by_sts = st.builds(
-    BySts,
+by_sts = st.builds(
+    StsRequest,
     role_name=st.just("builder"),
     subject_match=st.sampled_from([None, ANY_ROLE]),
     audience=st.sampled_from([AUDIENCE, "https://example.com"]),
@@ -54,14 +51,14 @@ asked_by_sts = st.builds(
     grants=st.sampled_from([(), (GRANT,)]),
     token_duration_s=st.sampled_from([None, 1800]),
 )
-asked_by_cognito = st.builds(
-    ByCognito,
+by_cognito = st.builds(
+    CognitoRequest,
     role_name=st.just("builder"),
     pool_name=st.sampled_from(["namespace", "another"]),
     pool_id=st.sampled_from([None, POOL_ID]),
 )
-asked = asked_by_sts | asked_by_cognito
-own_statements = asked_by_sts.map(web_identity_statement)
+asked = by_sts | by_cognito
+own_statements = by_sts.map(web_identity_statement)
 foreign_statements: st.SearchStrategy[Document] = st.sampled_from(
     [TAGGING, NOWHERE, {**GUIDES, "Sid": "Theirs"}]
 )
@@ -112,26 +109,26 @@ def worlds(draw: st.DrawFn) -> BothClouds:
     return world
 
 
-def wanted_of(wanted: BySts | ByCognito) -> tuple[Wanted, ...]:
-    if isinstance(wanted, ByCognito):
-        return wanted_by_cognito(wanted, PLACE)
-    return wanted_by_sts(wanted, PLACE, role_arn=ROLE)
+def wanted_of(wanted: StsRequest | CognitoRequest) -> tuple[DesiredResource, ...]:
+    if isinstance(wanted, CognitoRequest):
+        return desired_by_cognito(wanted, PLACE)
+    return desired_by_sts(wanted, PLACE, role_arn=ROLE)
 
 
-def planned(world: BothClouds, wanted: BySts | ByCognito) -> Plan:
-    return plan(asyncio.run(standing_in(world.cloud(), wanted_of(wanted))))
+def planned(world: BothClouds, wanted: StsRequest | CognitoRequest) -> Plan:
+    return plan_changes(asyncio.run(read_states(world.access(), wanted_of(wanted))))
 
 
-def made(world: BothClouds, wanted: BySts | ByCognito) -> None:
+def made(world: BothClouds, wanted: StsRequest | CognitoRequest) -> None:
     async def make_it() -> None:
-        cloud = world.cloud()
-        standing = await standing_in(cloud, wanted_of(wanted))
-        await make(plan(standing), standing, cloud, lambda _: None)
+        cloud = world.access()
+        standing = await read_states(cloud, wanted_of(wanted))
+        await apply(plan_changes(standing), standing, cloud, lambda _: None)
 
     asyncio.run(make_it())
 
 
-def is_made(world: BothClouds, wanted: BySts | ByCognito) -> bool:
+def is_made(world: BothClouds, wanted: StsRequest | CognitoRequest) -> bool:
     """Make it; False where it is refused before anything is done: which pool is meant cannot be
     told, or it is none of Namespace's. What stands for an issuer that was not known when the plan
     was shown is shown first: then it takes two."""
@@ -139,26 +136,26 @@ def is_made(world: BothClouds, wanted: BySts | ByCognito) -> bool:
     try:
         made(world, wanted)
     except Refused:
-        if isinstance(wanted, ByCognito):
+        if isinstance(wanted, CognitoRequest):
             assert world.state() == before
             return False
         made(world, wanted)
     return True
 
 
-def unmade(world: BothClouds, wanted: BySts | ByCognito) -> None:
+def unmade(world: BothClouds, wanted: StsRequest | CognitoRequest) -> None:
     async def unmake_it() -> None:
-        cloud = world.cloud()
-        standing = await standing_in(cloud, wanted_of(wanted), deeply=True)
-        await take_back(removal(standing), standing, cloud, lambda _: None)
+        cloud = world.access()
+        standing = await read_states(cloud, wanted_of(wanted), deep=True)
+        await revert(plan_removal(standing), standing, cloud, lambda _: None)
 
     asyncio.run(unmake_it())
 
 
-def gets_in(world: BothClouds, wanted: BySts | ByCognito) -> bool:
+def gets_in(world: BothClouds, wanted: StsRequest | CognitoRequest) -> bool:
     """Would a workload that runs as the role get in, as far as that can be said of what stands?"""
     policies = world.policies["builder"]
-    if isinstance(wanted, BySts):
+    if isinstance(wanted, StsRequest):
         claims = {"iss": ISSUER, "sub": ROLE, "aud": wanted.audience}
         may = policy.identity_may(
             policies, action=GET_WEB_IDENTITY_TOKEN, context=context_of(wanted)
@@ -188,17 +185,17 @@ def is_in_order(part: Sequence[object], whole: Sequence[object]) -> bool:
 
 @given(world=worlds(), wanted=asked)
 def test_what_is_made_lets_the_workload_in_and_planned_again_is_empty(
-    world: BothClouds, wanted: BySts | ByCognito
+    world: BothClouds, wanted: StsRequest | CognitoRequest
 ) -> None:
     assume(is_made(world, wanted))
 
-    assert planned(world, wanted).to_do == ()
+    assert planned(world, wanted).pending == ()
     assert gets_in(world, wanted)
 
 
 @given(world=worlds(), wanted=asked)
 def test_what_stood_of_others_stands_there_still_as_it_was_and_in_order(
-    world: BothClouds, wanted: BySts | ByCognito
+    world: BothClouds, wanted: StsRequest | CognitoRequest
 ) -> None:
     before = copy.deepcopy(world)
     assume(is_made(world, wanted))
@@ -214,7 +211,7 @@ def test_what_stood_of_others_stands_there_still_as_it_was_and_in_order(
         changed = {name for name in {*old, *new} if old.get(name) != new.get(name)}
         assert changed <= {"default_permissions", "default_token_duration"}
         if changed:
-            assert (old["issuer"], isinstance(wanted, BySts)) == (ISSUER, True)
+            assert (old["issuer"], isinstance(wanted, StsRequest)) == (ISSUER, True)
             assert "subject_match" in old
             assert old["subject_match"] != "repo:x/*"
         else:
@@ -223,7 +220,7 @@ def test_what_stood_of_others_stands_there_still_as_it_was_and_in_order(
 
 @given(world=worlds(), wanted=asked)
 def test_at_most_one_relationship_is_changed_or_added(
-    world: BothClouds, wanted: BySts | ByCognito
+    world: BothClouds, wanted: StsRequest | CognitoRequest
 ) -> None:
     before = copy.deepcopy(world.relationships)
     assume(is_made(world, wanted))
@@ -236,7 +233,7 @@ def test_at_most_one_relationship_is_changed_or_added(
 
 @given(world=worlds(), wanted=asked, lost=st.integers(0, 2), unheard=st.booleans())
 def test_whatever_call_fails_the_same_command_finishes_it(
-    world: BothClouds, wanted: BySts | ByCognito, lost: int, unheard: bool
+    world: BothClouds, wanted: StsRequest | CognitoRequest, lost: int, unheard: bool
 ) -> None:
     whole = copy.deepcopy(world)
     assume(is_made(whole, wanted))
@@ -247,7 +244,7 @@ def test_whatever_call_fails_the_same_command_finishes_it(
 
     assert is_made(world, wanted)
 
-    assert planned(world, wanted).to_do == ()
+    assert planned(world, wanted).pending == ()
     assert gets_in(world, wanted)
     assert len(world.pools) == len(whole.pools)
     assert len(world.relationships) == len(whole.relationships)
@@ -255,7 +252,7 @@ def test_whatever_call_fails_the_same_command_finishes_it(
 
 @given(world=worlds(), wanted=asked)
 def test_taking_back_takes_nothing_of_others_and_taken_back_again_nothing_at_all(
-    world: BothClouds, wanted: BySts | ByCognito
+    world: BothClouds, wanted: StsRequest | CognitoRequest
 ) -> None:
     assume(is_made(world, wanted))
     stood = copy.deepcopy(world)
@@ -277,7 +274,7 @@ def test_taking_back_takes_nothing_of_others_and_taken_back_again_nothing_at_all
 
 @given(wanted=asked)
 def test_what_was_made_in_two_empty_clouds_is_taken_back_to_empty_ones(
-    wanted: BySts | ByCognito,
+    wanted: StsRequest | CognitoRequest,
 ) -> None:
     world = BothClouds()
     assume(is_made(world, wanted))

@@ -4,17 +4,15 @@ from dataclasses import replace
 
 import pytest
 
+from broker.clock import Clock
 from broker.lease import Refused, Unavailable
 from broker.sandbox import Sandbox
 from broker.setup import to_aws
-from broker.setup.apply import make, take_back
-from broker.setup.cloud import standing_in
-from broker.setup.clouds import OpenedAws
-from broker.setup.iam import iam_hands
-from broker.setup.plan import plan, removal
-from broker.setup.steps import Plan
-from broker.setup.to_aws import ToAws
-from broker.setup.wanted import AttachedPolicy, InlinePolicy, OidcProvider, Role
+from broker.setup.aws import AwsAccount
+from broker.setup.plan import Plan, apply, plan_changes, plan_removal, read_states, revert
+from broker.setup.resource import CloudAccess
+from broker.setup.resources import AttachedPolicy, InlinePolicy
+from broker.setup.to_aws import ToAwsRequest
 from tests.support.setup import (
     FOREIGN,
     PLACE,
@@ -31,7 +29,7 @@ DOCUMENT = {
     "Version": "2012-10-17",
     "Statement": [{"Effect": "Allow", "Action": "s3:Get*", "Resource": "*"}],
 }
-ASKED = ToAws(
+ASKED = ToAwsRequest(
     role_name="deploy",
     policy_arns=(READ_ONLY,),
     policies={"mine": DOCUMENT},
@@ -40,19 +38,23 @@ ASKED = ToAws(
 TAG = {"managed-by": "namespace-broker"}
 
 
-async def made(aws: OpenedAws, asked: ToAws = ASKED) -> Plan:
-    cloud = iam_hands(aws.api, clock=Impatient())
-    standing = await standing_in(cloud, to_aws.wanted_of(asked, PLACE))
-    planned = plan(standing)
-    await make(planned, standing, cloud, lambda _: None)
+def access(aws: AwsAccount, clock: Clock | None = None) -> CloudAccess:
+    return CloudAccess(aws=aws.api, clock=clock or Impatient())
+
+
+async def made(aws: AwsAccount, asked: ToAwsRequest = ASKED) -> Plan:
+    cloud = access(aws)
+    standing = await read_states(cloud, to_aws.desired_resources(asked, PLACE))
+    planned = plan_changes(standing)
+    await apply(planned, standing, cloud, lambda _: None)
     return planned
 
 
-async def unmade(aws: OpenedAws, asked: ToAws = ASKED) -> Plan:
-    cloud = iam_hands(aws.api, clock=Impatient())
-    standing = await standing_in(cloud, to_aws.wanted_of(asked, PLACE), deeply=True)
-    planned = removal(standing)
-    await take_back(planned, standing, cloud, lambda _: None)
+async def unmade(aws: AwsAccount, asked: ToAwsRequest = ASKED) -> Plan:
+    cloud = access(aws)
+    standing = await read_states(cloud, to_aws.desired_resources(asked, PLACE), deep=True)
+    planned = plan_removal(standing)
+    await revert(planned, standing, cloud, lambda _: None)
     return planned
 
 
@@ -79,7 +81,7 @@ async def test_planned_again_there_is_nothing_to_do_and_nothing_is_called_but_re
         before = len(sandbox.aws.calls)
         again = await made(aws)
 
-    assert again.to_do == ()
+    assert again.pending == ()
     called = {call.operation for call in sandbox.aws.calls[before:]}
     assert all(name.startswith(("Get", "List")) for name in called)
 
@@ -102,7 +104,7 @@ async def test_a_role_made_by_hand_gets_our_statement_beside_its_own(
     arn = sandbox.aws.add_role("deploy", trust_policy=policy)
 
     async with opened() as aws:
-        await made(aws, ToAws(role_name="deploy", max_session_duration_s=7200))
+        await made(aws, ToAwsRequest(role_name="deploy", max_session_duration_s=7200))
 
     role = sandbox.aws.role(arn)
     assert role is not None
@@ -158,12 +160,12 @@ async def test_a_role_whose_making_was_answered_too_late_is_taken_for_made(
     sandbox: Sandbox, opened: Open
 ) -> None:
     async with opened(Impatient()) as aws:
-        hands = iam_hands(aws.api, clock=Impatient())
-        await hands[OidcProvider].create(wanted_provider())
-        await hands[Role].create(wanted_role())
+        clouds = access(aws, Impatient())
+        await wanted_provider().create(clouds)
+        await wanted_role().create(clouds)
 
-        await hands[OidcProvider].create(wanted_provider())
-        await hands[Role].create(wanted_role())
+        await wanted_provider().create(clouds)
+        await wanted_role().create(clouds)
 
     assert sandbox.aws.trust_of(sandbox.role_arn) == sandbox.guide_trust()
 
@@ -175,7 +177,7 @@ async def test_a_role_that_somebody_else_made_meanwhile_is_not_taken_for_ours(
         sandbox.aws.add_role("deploy", trust_policy={"Statement": [FOREIGN]})
 
         with pytest.raises(Refused, match="EntityAlreadyExists"):
-            await iam_hands(aws.api, clock=Impatient())[Role].create(wanted_role())
+            await wanted_role().create(access(aws, Impatient()))
 
 
 async def test_a_role_in_other_upper_and_lower_case_is_explained(
@@ -184,7 +186,7 @@ async def test_a_role_in_other_upper_and_lower_case_is_explained(
     sandbox.aws.add_role("Deploy", trust_policy=sandbox.guide_trust())
 
     async with opened() as aws:
-        with pytest.raises(Refused, match="a role deploy in other upper and lower case"):
+        with pytest.raises(Refused, match="differs only in upper and lower case"):
             await made(aws)
 
 
@@ -202,7 +204,7 @@ async def test_a_provider_that_iam_does_not_know_everywhere_yet_is_waited_for(
     clock = Impatient()
 
     async with opened() as aws:
-        await iam_hands(aws.api, clock=clock)[Role].create(wanted_role())
+        await wanted_role().create(access(aws, clock))
 
     assert clock.slept == [5.0, 10.0]
     assert sandbox.aws.has_role(sandbox.role_arn)
@@ -216,7 +218,7 @@ async def test_a_policy_document_that_iam_does_not_take_is_told_at_once(
 
     async with opened() as aws:
         with pytest.raises(Refused, match="Bad syntax; correct the policy"):
-            await iam_hands(aws.api, clock=clock)[Role].create(wanted_role())
+            await wanted_role().create(access(aws, clock))
 
     assert clock.slept == []
 
@@ -244,11 +246,9 @@ async def test_policies_of_a_role_that_iam_does_not_know_everywhere_yet_are_wait
     clock = Impatient()
 
     async with opened() as aws:
-        hands = iam_hands(aws.api, clock=clock)
-        await hands[AttachedPolicy].create(AttachedPolicy(role="deploy", arn=READ_ONLY))
-        await hands[InlinePolicy].create(
-            InlinePolicy(role="deploy", name="mine", document=DOCUMENT)
-        )
+        clouds = access(aws, clock)
+        await AttachedPolicy(role="deploy", arn=READ_ONLY).create(clouds)
+        await InlinePolicy(role="deploy", name="mine", document=DOCUMENT).create(clouds)
 
     role = sandbox.aws.role(sandbox.role_arn)
     assert role is not None

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from broker.setup.render import FORMS, rendered
 from broker.setup.render.draft import comment
-from broker.setup.to_namespace import BySts
+from broker.setup.to_namespace import StsRequest
 from tests.support.setup_drafts import DRAFTS, sts_draft, to_aws_draft
 
 EVERY_FORM = pytest.mark.parametrize("form", sorted(FORMS))
@@ -45,7 +45,7 @@ def test_what_a_form_cannot_make_stands_in_it_as_a_command(form: str) -> None:
 
 @EVERY_FORM
 def test_an_issuer_that_was_said_is_in_the_line_of_nscs(form: str) -> None:
-    asked = BySts(role_name="builder", issuer="https://issuer.example")
+    asked = StsRequest(role_name="builder", issuer="https://issuer.example")
 
     text = rendered(sts_draft(asked), form)
 

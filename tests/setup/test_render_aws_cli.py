@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.setup.render import Draft, rendered
-from broker.setup.render.draft import Blank, shell_word
-from broker.setup.to_namespace import ByCognito, BySts
+from broker.setup.render.draft import shell_word
+from broker.setup.resource import Placeholder
+from broker.setup.to_namespace import CognitoRequest, StsRequest
 from tests.support.clients import SCRIPTS
 from tests.support.setup import FOREIGN
 from tests.support.setup_drafts import DRAFTS, POOL_ID, cognito_draft, sts_draft, to_aws_draft
@@ -23,8 +24,8 @@ GRANT = {"resource_type": "instance", "resource_id": "it's $(reboot) `x`", "acti
 POLICY = {"Statement": [{**FOREIGN, "Sid": "it's", "Resource": "${aws:username}`x`$(reboot)"}]}
 ODD: Mapping[str, Draft] = {
     "policies": to_aws_draft(subject="ws_1/it's`x`$(reboot)", policies={"-x": POLICY}),
-    "grants": sts_draft(BySts(role_name="-builder", grants=(GRANT,), token_duration_s=1800)),
-    "pool": cognito_draft(ByCognito(role_name="builder", pool_name="two words\nand more")),
+    "grants": sts_draft(StsRequest(role_name="-builder", grants=(GRANT,), token_duration_s=1800)),
+    "pool": cognito_draft(CognitoRequest(role_name="builder", pool_name="two words\nand more")),
 }
 
 
@@ -57,7 +58,9 @@ def test_any_text_is_one_word_of_a_shell(texts: list[str]) -> None:
 
 @given(TEXTS, TEXTS)
 def test_what_is_filled_in_is_in_its_place_and_is_no_code(before: str, after: str) -> None:
-    word = shell_word(f"{before}{Blank.GUID.value}{after}", {Blank.GUID: '"$guid"'})
+    word = shell_word(
+        f"{before}{Placeholder.POOL_GUID.value}{after}", {Placeholder.POOL_GUID: '"$guid"'}
+    )
 
     said = subprocess.run(
         ["/bin/sh", "-c", f"guid='$(reboot) *'; printf '%s' {word}"],

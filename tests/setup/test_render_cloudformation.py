@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from broker.setup.documents import policy_of
 from broker.setup.render import rendered
 from broker.setup.render import yaml as our_yaml
-from broker.setup.wanted import InlinePolicy, OidcProvider, Role
+from broker.setup.resources import IamRole, InlinePolicy, OidcProvider
 from tests.support.clients import SCRIPTS
 from tests.support.setup import READ_ONLY
 from tests.support.setup_drafts import DRAFTS, READING, cognito_draft, to_aws_draft
@@ -84,7 +84,7 @@ def test_the_provider_is_the_plans() -> None:
 
 
 def test_the_role_is_the_plans_and_is_made_after_the_provider_that_it_names() -> None:
-    wanted = DRAFTS["to-aws"].one_of(Role)
+    wanted = DRAFTS["to-aws"].one_of(IamRole)
     assert wanted is not None
 
     assert resource("NamespaceRole", "to-aws") == (

@@ -5,7 +5,7 @@ from typing import Any
 
 from broker.setup.documents import policy_of
 from broker.setup.render import rendered
-from broker.setup.wanted import OidcProvider, Role
+from broker.setup.resources import IamRole, OidcProvider
 from tests.support.setup import PROVIDER, READ_ONLY
 from tests.support.setup_drafts import DRAFTS, READING
 
@@ -15,7 +15,7 @@ def told(name: str) -> Any:
 
 
 def test_each_thing_is_told_with_all_that_it_is_to_be() -> None:
-    provider, role = DRAFTS["to-aws"].one_of(OidcProvider), DRAFTS["to-aws"].one_of(Role)
+    provider, role = DRAFTS["to-aws"].one_of(OidcProvider), DRAFTS["to-aws"].one_of(IamRole)
     assert provider is not None
     assert role is not None
 

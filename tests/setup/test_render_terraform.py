@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from broker.setup.documents import policy_of
 from broker.setup.render import hcl, rendered
-from broker.setup.render.draft import Blank
-from broker.setup.wanted import InlinePolicy, OidcProvider, Role
+from broker.setup.resource import Placeholder
+from broker.setup.resources import IamRole, InlinePolicy, OidcProvider
 from tests.support.setup import READ_ONLY
 from tests.support.setup_drafts import DRAFTS, READING, to_aws_draft
 
@@ -96,7 +96,7 @@ def test_the_parser_takes_any_text_for_one_text(text: str) -> None:
 
 @given(TEXTS)
 def test_what_is_filled_in_is_no_part_of_what_stands_before_it(text: str) -> None:
-    filled = hcl.text(f"{text}{Blank.POOL.value}", {Blank.POOL: "x.id"})
+    filled = hcl.text(f"{text}{Placeholder.POOL_ID.value}", {Placeholder.POOL_ID: "x.id"})
 
     assert filled.endswith('${x.id}"')
     assert value_of(filled.removesuffix('${x.id}"') + '"') == text
@@ -121,7 +121,7 @@ def test_a_profile_that_was_said_is_terraforms() -> None:
 
 
 def test_resource_by_resource_it_is_the_plan_to_aws() -> None:
-    provider, role = DRAFTS["to-aws"].one_of(OidcProvider), DRAFTS["to-aws"].one_of(Role)
+    provider, role = DRAFTS["to-aws"].one_of(OidcProvider), DRAFTS["to-aws"].one_of(IamRole)
     assert provider is not None
     assert role is not None
 

@@ -4,18 +4,17 @@ from dataclasses import replace
 
 import pytest
 
-from broker.setup import roles
-from broker.setup.policies import FoundInline
-from broker.setup.steps import Standing
-from broker.setup.to_aws import ToAws
-from broker.setup.wanted import AttachedPolicy, InlinePolicy, Known, knowing
+from broker.setup.resource import Outputs, ResourceState, resolve
+from broker.setup.resources import AttachedPolicy, InlinePolicy
+from broker.setup.resources.policies import ActualInlinePolicy
+from broker.setup.to_aws import ToAwsRequest
 from tests.support.setup import FOREIGN, READ_ONLY, found_role, statement, wanted_role
 
 OURS = statement()
 
 
 def test_a_role_that_is_not_there_is_made() -> None:
-    step = roles.step(wanted_role(), None)
+    step = wanted_role().diff(None)
 
     assert (step.kind, step.title) == ("create", "role deploy")
     assert any("ws_1/*" in line for line in step.diff)
@@ -27,7 +26,7 @@ def test_the_trust_statement_is_the_guides_word_for_word() -> None:
 
 @pytest.mark.parametrize("effective", [OURS, statement(Sid="ByHand"), statement(sub=["ws_1/*"])])
 def test_a_role_made_by_hand_by_the_guide_is_kept(effective: object) -> None:
-    step = roles.step(wanted_role(), found_role(FOREIGN, effective))
+    step = wanted_role().diff(found_role(FOREIGN, effective))
 
     assert (step.kind, step.diff) == ("keep", ())
 
@@ -35,38 +34,36 @@ def test_a_role_made_by_hand_by_the_guide_is_kept(effective: object) -> None:
 def test_a_role_that_lacks_our_statement_gets_it_after_its_own() -> None:
     wanted, found = wanted_role(), found_role(FOREIGN, statement(sub="ws_2/*"))
 
-    step = roles.step(wanted, found)
+    step = wanted.diff(found)
 
     assert step.kind == "change"
     assert not [line for line in step.diff if line.startswith("-")]
-    assert roles.trust_wanted(wanted, found) == {
+    assert wanted.desired_trust(found) == {
         "Version": "2012-10-17",
         "Statement": [FOREIGN, statement(sub="ws_2/*"), OURS],
     }
 
 
 def test_what_stands_and_admits_more_is_kept_and_told() -> None:
-    step = roles.step(
-        wanted_role(ToAws(role_name="deploy", subject="ws_1/i-abc")), found_role(OURS)
+    step = wanted_role(ToAwsRequest(role_name="deploy", subject="ws_1/i-abc")).diff(
+        found_role(OURS)
     )
 
     assert step.kind == "keep"
-    assert "what stands admits more: ws_1/*" in step.note
+    assert "its trust policy admits more: ws_1/*" in step.note
 
 
 def test_a_denial_that_stands_against_it_is_told() -> None:
-    step = roles.step(
-        wanted_role(), found_role(statement(effect="Deny", sub="ws_1/*"), is_ours=True)
-    )
+    step = wanted_role().diff(found_role(statement(effect="Deny", sub="ws_1/*"), is_ours=True))
 
     assert step.kind == "change"
-    assert "will not be admitted all the same: statement 1 denies it" in step.note
+    assert "even so, access will be refused: statement 1 denies it" in step.note
 
 
 def test_the_session_duration_of_a_role_of_ours_is_set() -> None:
-    wanted = wanted_role(ToAws(role_name="deploy", max_session_duration_s=7200))
+    wanted = wanted_role(ToAwsRequest(role_name="deploy", max_session_duration_s=7200))
 
-    step = roles.step(wanted, found_role(OURS, is_ours=True))
+    step = wanted.diff(found_role(OURS, is_ours=True))
 
     assert step.kind == "change"
     assert step.diff == (
@@ -76,10 +73,10 @@ def test_the_session_duration_of_a_role_of_ours_is_set() -> None:
 
 
 def test_a_role_that_is_not_ours_is_changed_in_nothing_but_its_trust() -> None:
-    wanted = wanted_role(ToAws(role_name="deploy", max_session_duration_s=7200))
+    wanted = wanted_role(ToAwsRequest(role_name="deploy", max_session_duration_s=7200))
 
-    kept = roles.step(wanted, found_role(OURS))
-    changed = roles.step(wanted, found_role(FOREIGN))
+    kept = wanted.diff(found_role(OURS))
+    changed = wanted.diff(found_role(FOREIGN))
 
     assert kept.kind == "keep"
     assert "aws iam update-role --role-name deploy --max-session-duration 7200" in kept.note
@@ -92,7 +89,7 @@ def test_a_role_that_is_not_ours_is_changed_in_nothing_but_its_trust() -> None:
 def test_a_role_of_ours_goes_whole() -> None:
     found = found_role(OURS, is_ours=True, attached=(), inline=())
 
-    assert roles.removal(wanted_role(), found, ()).kind == "remove"
+    assert wanted_role().removal(found, ()).kind == "remove"
 
 
 def test_a_role_of_ours_goes_with_the_policies_that_are_taken_back_with_it() -> None:
@@ -100,21 +97,21 @@ def test_a_role_of_ours_goes_with_the_policies_that_are_taken_back_with_it() -> 
     document = {"Statement": [FOREIGN]}
     inline = InlinePolicy(role="deploy", name="mine", document=document)
     beside = (
-        Standing(wanted=AttachedPolicy(role="deploy", arn=READ_ONLY), found=None),
-        Standing(wanted=inline, found=FoundInline(document=document)),
+        ResourceState(desired=AttachedPolicy(role="deploy", arn=READ_ONLY), actual=None),
+        ResourceState(desired=inline, actual=ActualInlinePolicy(document=document)),
     )
 
-    assert roles.removal(wanted_role(), found, beside).kind == "remove"
-    assert roles.removal(wanted_role(), found, beside[1:]).kind == "keep"
-    assert READ_ONLY in roles.removal(wanted_role(), found, beside[1:]).note
+    assert wanted_role().removal(found, beside).kind == "remove"
+    assert wanted_role().removal(found, beside[1:]).kind == "keep"
+    assert READ_ONLY in wanted_role().removal(found, beside[1:]).note
 
 
 def test_an_inline_policy_that_somebody_changed_keeps_its_role() -> None:
     found = found_role(OURS, is_ours=True, attached=(), inline=("mine",))
     inline = InlinePolicy(role="deploy", name="mine", document={"Statement": [FOREIGN]})
-    beside = (Standing(wanted=inline, found=FoundInline(document={"Statement": []})),)
+    beside = (ResourceState(desired=inline, actual=ActualInlinePolicy(document={"Statement": []})),)
 
-    assert roles.removal(wanted_role(), found, beside).kind == "keep"
+    assert wanted_role().removal(found, beside).kind == "keep"
 
 
 @pytest.mark.parametrize("is_ours", [True, False])
@@ -122,29 +119,29 @@ def test_of_a_role_that_others_use_only_our_statement_goes(is_ours: bool) -> Non
     wanted = wanted_role()
     found = found_role(FOREIGN, OURS, statement(sub="ws_2/*"), is_ours=is_ours)
 
-    step = roles.removal(wanted, found, ())
+    step = wanted.removal(found, ())
 
     assert step.kind == "change"
-    assert roles.trust_without_us(wanted, found)["Statement"] == [FOREIGN, statement(sub="ws_2/*")]
+    assert wanted.trust_without_us(found)["Statement"] == [FOREIGN, statement(sub="ws_2/*")]
 
 
 def test_the_only_statement_of_a_role_that_is_not_ours_stays_and_is_explained() -> None:
-    step = roles.removal(wanted_role(), found_role(OURS), ())
+    step = wanted_role().removal(found_role(OURS), ())
 
     assert step.kind == "keep"
     assert "aws iam delete-role --role-name deploy" in step.note
 
 
 def test_a_statement_in_another_form_is_not_ours_to_take() -> None:
-    step = roles.removal(wanted_role(), found_role(FOREIGN, statement(Sid="ByHand")), ())
+    step = wanted_role().removal(found_role(FOREIGN, statement(Sid="ByHand")), ())
 
     assert step.kind == "keep"
 
 
 def test_what_is_not_there_needs_no_taking_back() -> None:
-    step = roles.removal(wanted_role(), None, ())
+    step = wanted_role().removal(None, ())
 
-    assert (step.kind, step.note) == ("keep", "is not there")
+    assert (step.kind, step.note) == ("keep", "does not exist")
 
 
 # What only AWS can say.
@@ -155,7 +152,7 @@ def test_what_is_known_later_is_filled_in_everywhere() -> None:
         wanted_role(), description="<issuer of the account>, <id of the pool>, <guid of the pool>"
     )
 
-    told = knowing(wanted, Known(issuer="https://issuer", pool_id="eu-central-1:guid"))
+    told = resolve(wanted, Outputs(issuer="https://issuer", pool_id="eu-central-1:guid"))
 
     assert told.description == "https://issuer, eu-central-1:guid, guid"
-    assert knowing(wanted, Known()) == wanted
+    assert resolve(wanted, Outputs()) == wanted

@@ -5,23 +5,18 @@ from typing import Any
 import pytest
 
 from broker.config.errors import ConfigError
-from broker.setup.to_namespace_asked import (
-    ToNamespaceFlags,
-    asked_by_cognito,
-    asked_by_sts,
-    region_in,
-)
+from broker.setup.arguments import ToNamespaceFlags, cognito_request, region_in, sts_request
 
 GUID = "6f0a1b2c-1111-2222-3333-444455556666"
 
 
 def by_sts(**said: Any) -> Any:
-    return asked_by_sts(ToNamespaceFlags(**({"role_name": "builder"} | said)))
+    return sts_request(ToNamespaceFlags(**({"role_name": "builder"} | said)))
 
 
 def by_cognito(*, found: str | None = "eu-central-1", **said: Any) -> Any:
     flags = ToNamespaceFlags(**({"role_name": "builder"} | said))
-    return asked_by_cognito(flags, region=found)
+    return cognito_request(flags, region=found)
 
 
 def test_what_is_not_said_is_the_guides() -> None:

@@ -8,19 +8,19 @@ import pytest
 
 from broker.credentials import NamespaceToken
 from broker.lease import Lease, Refused, SourceError, Unavailable
-from broker.setup.aws_api import Caller
-from broker.setup.to_namespace import ByCognito, BySts
-from broker.setup.to_namespace_admission import (
-    Permissions,
+from broker.setup.aws import CallerIdentity
+from broker.setup.documents import Document
+from broker.setup.resources.federation import ActualFederation
+from broker.setup.resources.identity_pool import ActualPool
+from broker.setup.resources.pool_trust import ActualPoolTrust
+from broker.setup.sign_in import is_admitted, is_role, sign_in
+from broker.setup.to_namespace import CognitoRequest, StsRequest
+from broker.setup.verify import (
+    RolePermissions,
     TrustList,
-    judged_by_cognito,
-    judged_by_sts,
+    requirements_by_cognito,
+    requirements_by_sts,
 )
-from broker.setup.to_namespace_federation import FoundFederation
-from broker.setup.to_namespace_pool_trust import FoundPoolTrust
-from broker.setup.to_namespace_pools import FoundPool
-from broker.setup.to_namespace_proof import is_admitted, is_role, signed_in
-from broker.setup.wanted import Document
 from broker.sources.namespace.api import Tenant
 from broker.sources.namespace.exchange import ExchangedToken
 from tests.support.fakes import FakeClock
@@ -70,7 +70,7 @@ async def test_what_may_be_for_want_of_propagation_is_waited_for(failure: Source
     exchange = Scripted(failure, failure, clock=clock)
 
     task = asyncio.create_task(
-        signed_in(exchange, clock=clock, waiting=lambda pause_s, _: told.append(pause_s))
+        sign_in(exchange, clock=clock, on_wait=lambda pause_s, _: told.append(pause_s))
     )
     await clock.advance(seconds=15)
 
@@ -83,7 +83,7 @@ async def test_that_there_is_no_aws_identity_is_not_waited_for() -> None:
     exchange = Scripted(Refused("there is no AWS identity", word="no-identity"), clock=clock)
 
     with pytest.raises(Refused, match="no AWS identity"):
-        await signed_in(exchange, clock=clock, waiting=lambda *_: None)
+        await sign_in(exchange, clock=clock, on_wait=lambda *_: None)
 
     assert exchange.attempts == 1
 
@@ -107,7 +107,7 @@ async def test_trying_out_waits_for_nothing() -> None:
     ],
 )
 def test_a_session_of_the_role_is_known_though_its_arn_has_no_path(arn: str, is_it: bool) -> None:
-    caller = Caller(account=arn.split(":")[4], partition="aws", arn=arn)
+    caller = CallerIdentity(account=arn.split(":")[4], partition="aws", arn=arn)
 
     assert is_role(caller, ROLE) is is_it
 
@@ -123,11 +123,13 @@ TRUSTED = {"issuer": ISSUER, "subjectMatch": ROLE}
 def judged(**said: Any) -> list[bool | None]:
     usual: dict[str, Any] = {
         "role_arn": ROLE,
-        "federation": FoundFederation(issuer=ISSUER),
-        "permissions": Permissions(inline={"guide": GUIDES}),
+        "federation": ActualFederation(issuer=ISSUER),
+        "permissions": RolePermissions(inline={"guide": GUIDES}),
         "trusted": TrustList(entries=[TRUSTED]),
     }
-    return [one.holds for one in judged_by_sts(BySts(role_name="builder"), **(usual | said))]
+    return [
+        one.holds for one in requirements_by_sts(StsRequest(role_name="builder"), **(usual | said))
+    ]
 
 
 def test_everything_that_the_guide_makes_lets_the_role_in() -> None:
@@ -138,21 +140,21 @@ def test_each_thing_that_is_wanting_is_found_by_itself() -> None:
     other = {"issuer": ISSUER, "subject_match": "arn:aws:iam::123456789012:role/other"}
 
     assert judged(federation=None)[0] is False
-    assert judged(permissions=Permissions())[1] is False
+    assert judged(permissions=RolePermissions())[1] is False
     assert judged(trusted=TrustList(entries=[other]))[2] is False
 
 
 def test_what_is_not_read_is_not_known() -> None:
-    managed = Permissions(managed=("arn:aws:iam::aws:policy/AdministratorAccess",))
+    managed = RolePermissions(managed=("arn:aws:iam::aws:policy/AdministratorAccess",))
 
     assert judged(permissions=managed)[1] is None
-    assert judged(trusted=TrustList(unread="there is no Namespace identity"))[2] is None
-    assert judged(trusted=TrustList(unread="not for us", proven=True))[2] is True
+    assert judged(trusted=TrustList(unreadable="there is no Namespace identity"))[2] is None
+    assert judged(trusted=TrustList(unreadable="not for us", proven=True))[2] is True
 
 
 def test_a_denial_counts_though_another_policy_may_allow() -> None:
     denial: Document = {"Statement": [{"Effect": "Deny", "Action": "sts:*", "Resource": "*"}]}
-    permissions = Permissions(
+    permissions = RolePermissions(
         inline={"never": denial}, managed=("arn:aws:iam::aws:policy/AdministratorAccess",)
     )
 
@@ -160,17 +162,17 @@ def test_a_denial_counts_though_another_policy_may_allow() -> None:
 
 
 def test_whether_a_pool_is_trusted_only_an_exchange_can_tell() -> None:
-    pool = FoundPool(pool_id="eu-central-1:6f0a", name="namespace")
+    pool = ActualPool(pool_id="eu-central-1:6f0a", name="namespace")
     statement = {
         "Effect": "Allow",
         "Action": "cognito-identity:GetOpenIdTokenForDeveloperIdentity",
         "Resource": PLACE.pool_arn(pool.pool_id),
     }
-    permissions = Permissions(inline={"pool": {"Statement": [statement]}})
+    permissions = RolePermissions(inline={"pool": {"Statement": [statement]}})
 
-    def holds(found: FoundPool | None, trusted: FoundPoolTrust) -> list[bool | None]:
-        things = judged_by_cognito(
-            ByCognito(role_name="builder"),
+    def holds(found: ActualPool | None, trusted: ActualPoolTrust) -> list[bool | None]:
+        things = requirements_by_cognito(
+            CognitoRequest(role_name="builder"),
             PLACE,
             pool=found,
             permissions=permissions,
@@ -178,6 +180,6 @@ def test_whether_a_pool_is_trusted_only_an_exchange_can_tell() -> None:
         )
         return [one.holds for one in things]
 
-    assert holds(pool, FoundPoolTrust(proven=True)) == [True, True, True]
-    assert holds(pool, FoundPoolTrust()) == [True, True, None]
-    assert holds(None, FoundPoolTrust()) == [False, None]
+    assert holds(pool, ActualPoolTrust(proven=True)) == [True, True, True]
+    assert holds(pool, ActualPoolTrust()) == [True, True, None]
+    assert holds(None, ActualPoolTrust()) == [False, None]

@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
+import copy
+import json
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
-from broker.setup import policies, providers, roles, to_aws
-from broker.setup.clouds import OpenedAws
-from broker.setup.documents import policy_of
-from broker.setup.policies import FoundAttached, FoundInline
-from broker.setup.providers import FoundProvider
-from broker.setup.roles import FoundRole
-from broker.setup.to_aws import ToAws
-from broker.setup.wanted import (
-    AttachedPolicy,
-    Document,
-    InlinePolicy,
-    Known,
-    OidcProvider,
-    Place,
-    Role,
-)
+from broker.lease import Unavailable
+from broker.setup import to_aws
+from broker.setup.aws import AwsAccount, AwsApi, AwsRefused, Target
+from broker.setup.documents import Document
+from broker.setup.resource import CloudAccess
+from broker.setup.resources import IamRole, OidcProvider
+from broker.setup.resources.oidc_provider import ActualProvider
+from broker.setup.resources.role import ActualRole
+from broker.setup.to_aws import ToAwsRequest
+from broker.sources.aws.errors import AwsError
 from tests.support.fakes import FakeClock
 
-Open = Callable[..., AbstractAsyncContextManager[OpenedAws]]
+Open = Callable[..., AbstractAsyncContextManager[AwsAccount]]
 """Opens the sandbox's AWS as its administrator; see the fixture `opened`."""
 
-PLACE = Place(account="123456789012", partition="aws", region="eu-central-1", workspace="ws_1")
+PLACE = Target(account="123456789012", partition="aws", region="eu-central-1", workspace="ws_1")
 HOST = "federation.namespaceapis.com"
 PROVIDER = f"arn:aws:iam::123456789012:oidc-provider/{HOST}"
 READ_ONLY = "arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess"
@@ -59,147 +55,24 @@ def statement(
     }
 
 
-def wanted_role(asked: ToAws | None = None) -> Role:
-    wanted = to_aws.wanted_of(asked or ToAws(role_name="deploy"), PLACE)[1]
-    assert isinstance(wanted, Role)
+def wanted_role(asked: ToAwsRequest | None = None) -> IamRole:
+    wanted = to_aws.desired_resources(asked or ToAwsRequest(role_name="deploy"), PLACE)[1]
+    assert isinstance(wanted, IamRole)
     return wanted
 
 
 def wanted_provider() -> OidcProvider:
-    wanted = to_aws.wanted_of(ToAws(role_name="deploy"), PLACE)[0]
+    wanted = to_aws.desired_resources(ToAwsRequest(role_name="deploy"), PLACE)[0]
     assert isinstance(wanted, OidcProvider)
     return wanted
 
 
-def found_role(*statements: object, **more: Any) -> FoundRole:
-    return FoundRole(
+def found_role(*statements: object, **more: Any) -> ActualRole:
+    return ActualRole(
         arn=PLACE.role_arn("deploy"),
         trust_policy={"Version": "2012-10-17", "Statement": list(statements)},
         **more,
     )
-
-
-@dataclass(kw_only=True)
-class Account:
-    """An account in memory, and what is done to it. ``roles`` are by name, policies by role."""
-
-    provider: FoundProvider | None = None
-    roles: dict[str, FoundRole] = field(default_factory=dict)
-    attached: dict[str, set[str]] = field(default_factory=dict)
-    inline: dict[str, dict[str, Document]] = field(default_factory=dict)
-
-    def cloud(self) -> Mapping[type, Any]:
-        return {
-            OidcProvider: _Providers(self),
-            Role: _Roles(self),
-            AttachedPolicy: _Attached(self),
-            InlinePolicy: _Inline(self),
-        }
-
-
-class _Hands:
-    def __init__(self, account: Account) -> None:
-        self.account = account
-
-
-class _Providers(_Hands):
-    async def read(self, wanted: OidcProvider, *, deeply: bool) -> FoundProvider | None:
-        found = self.account.provider
-        if found is None or not deeply:
-            return found
-        trusting = {
-            name: role.trust_policy
-            for name, role in self.account.roles.items()
-            if providers.names(role.trust_policy, wanted.arn)
-        }
-        return replace(found, trusted_by=trusting)
-
-    async def create(self, wanted: OidcProvider) -> Known:
-        self.account.provider = FoundProvider(audiences=wanted.audiences, is_ours=True)
-        return Known()
-
-    async def change(self, wanted: OidcProvider, found: FoundProvider) -> None:
-        lacking = providers.audiences_lacking(wanted, found)
-        self.account.provider = replace(found, audiences=(*found.audiences, *lacking))
-
-    async def remove(self, wanted: OidcProvider, found: FoundProvider) -> None:
-        self.account.provider = None
-
-
-class _Roles(_Hands):
-    async def read(self, wanted: Role, *, deeply: bool) -> FoundRole | None:
-        found = self.account.roles.get(wanted.name)
-        if found is None or not deeply:
-            return found
-        return replace(
-            found,
-            attached=tuple(sorted(self.account.attached.get(wanted.name, ()))),
-            inline=tuple(self.account.inline.get(wanted.name, {})),
-        )
-
-    async def create(self, wanted: Role) -> Known:
-        self.account.roles[wanted.name] = FoundRole(
-            arn=wanted.arn,
-            trust_policy=policy_of(wanted.trust_statement),
-            max_session_duration_s=wanted.max_session_duration_s or 3600,
-            is_ours=True,
-        )
-        return Known()
-
-    async def change(self, wanted: Role, found: FoundRole) -> None:
-        policy = roles.trust_wanted(wanted, found) or found.trust_policy
-        duration_s = roles.duration_wanted(wanted, found) or found.max_session_duration_s
-        self.account.roles[wanted.name] = replace(
-            found, trust_policy=policy, max_session_duration_s=duration_s
-        )
-
-    async def take_back(self, wanted: Role, found: FoundRole) -> None:
-        policy = roles.trust_without_us(wanted, found)
-        self.account.roles[wanted.name] = replace(
-            found, trust_policy=policy, attached=None, inline=None
-        )
-
-    async def remove(self, wanted: Role, found: FoundRole) -> None:
-        assert not self.account.attached.get(wanted.name), "IAM would say DeleteConflict"
-        assert not self.account.inline.get(wanted.name), "IAM would say DeleteConflict"
-        del self.account.roles[wanted.name]
-
-
-class _Attached(_Hands):
-    def _arns(self, wanted: AttachedPolicy) -> set[str]:
-        return self.account.attached.setdefault(wanted.role, set())
-
-    async def read(self, wanted: AttachedPolicy, *, deeply: bool) -> FoundAttached | None:
-        return FoundAttached() if wanted.arn in self._arns(wanted) else None
-
-    async def create(self, wanted: AttachedPolicy) -> Known:
-        self._arns(wanted).add(wanted.arn)
-        return Known()
-
-    async def remove(self, wanted: AttachedPolicy, found: FoundAttached) -> None:
-        self._arns(wanted).remove(wanted.arn)
-
-
-class _Inline(_Hands):
-    def _documents(self, wanted: InlinePolicy) -> dict[str, Document]:
-        return self.account.inline.setdefault(wanted.role, {})
-
-    async def read(self, wanted: InlinePolicy, *, deeply: bool) -> FoundInline | None:
-        document = self._documents(wanted).get(wanted.name)
-        return None if document is None else FoundInline(document=document)
-
-    async def create(self, wanted: InlinePolicy) -> Known:
-        self._documents(wanted)[wanted.name] = wanted.document
-        return Known()
-
-    async def change(self, wanted: InlinePolicy, found: FoundInline) -> None:
-        self._documents(wanted)[wanted.name] = policies.merged_with(wanted, found)
-
-    async def take_back(self, wanted: InlinePolicy, found: FoundInline) -> None:
-        self._documents(wanted)[wanted.name] = policies.document_without_us(wanted, found)
-
-    async def remove(self, wanted: InlinePolicy, found: FoundInline) -> None:
-        del self._documents(wanted)[wanted.name]
 
 
 class Impatient(FakeClock):
@@ -211,3 +84,135 @@ class Impatient(FakeClock):
 
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
+
+
+@dataclass(kw_only=True)
+class Account:
+    """An account in memory. ``roles`` are by name, policies by role; operations that are
+    ``failing`` are answered by nobody."""
+
+    provider: ActualProvider | None = None
+    roles: dict[str, ActualRole] = field(default_factory=dict)
+    attached: dict[str, set[str]] = field(default_factory=dict)
+    inline: dict[str, dict[str, Document]] = field(default_factory=dict)
+    failing: set[str] = field(default_factory=set)
+
+    def access(self) -> CloudAccess:
+        return CloudAccess(aws=cast(AwsApi, InMemoryIam(self)), clock=Impatient())
+
+
+TAGS = [{"Key": "managed-by", "Value": "namespace-broker"}]
+
+
+class InMemoryIam:
+    """IAM's answers, of the operations that `setup to-aws` calls."""
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
+
+    async def call(
+        self, service: str, operation: str, *, attempts: int = 1, **parameters: Any
+    ) -> Mapping[str, Any]:
+        if operation in self._account.failing:
+            raise Unavailable("IAM is down")
+        answer: Mapping[str, Any] | None = getattr(self, f"_{operation}")(parameters)
+        return copy.deepcopy(answer or {})
+
+    def _GetOpenIDConnectProvider(self, _: Mapping[str, Any]) -> Mapping[str, Any]:
+        provider = self._account.provider
+        if provider is None:
+            raise not_found("OpenIDConnect Provider not found")
+        return {"ClientIDList": provider.audiences, "Tags": TAGS if provider.is_ours else []}
+
+    def _CreateOpenIDConnectProvider(self, parameters: Mapping[str, Any]) -> None:
+        audiences = tuple(parameters["ClientIDList"])
+        self._account.provider = ActualProvider(audiences=audiences, is_ours=True)
+
+    def _AddClientIDToOpenIDConnectProvider(self, parameters: Mapping[str, Any]) -> None:
+        provider = self._account.provider
+        assert provider is not None
+        audiences = (*provider.audiences, parameters["ClientID"])
+        self._account.provider = replace(provider, audiences=audiences)
+
+    def _DeleteOpenIDConnectProvider(self, _: Mapping[str, Any]) -> None:
+        self._account.provider = None
+
+    def _ListRoles(self, _: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"Roles": [self._described(name) for name in self._account.roles]}
+
+    def _GetRole(self, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        if parameters["RoleName"] not in self._account.roles:
+            raise not_found("The role with name deploy cannot be found")
+        return {"Role": self._described(parameters["RoleName"])}
+
+    def _described(self, name: str) -> Mapping[str, Any]:
+        role = self._account.roles[name]
+        return {
+            "RoleName": name,
+            "Arn": role.arn,
+            "AssumeRolePolicyDocument": role.trust_policy,
+            "MaxSessionDuration": role.max_session_duration_s,
+            "Tags": TAGS if role.is_ours else [],
+        }
+
+    def _CreateRole(self, parameters: Mapping[str, Any]) -> None:
+        name = parameters["RoleName"]
+        self._account.roles[name] = ActualRole(
+            arn=PLACE.role_arn(name),
+            trust_policy=json.loads(parameters["AssumeRolePolicyDocument"]),
+            max_session_duration_s=parameters.get("MaxSessionDuration", 3600),
+            is_ours=True,
+        )
+
+    def _UpdateAssumeRolePolicy(self, parameters: Mapping[str, Any]) -> None:
+        self._change(parameters, trust_policy=json.loads(parameters["PolicyDocument"]))
+
+    def _UpdateRole(self, parameters: Mapping[str, Any]) -> None:
+        self._change(parameters, max_session_duration_s=parameters["MaxSessionDuration"])
+
+    def _change(self, parameters: Mapping[str, Any], **changes: Any) -> None:
+        name = parameters["RoleName"]
+        self._account.roles[name] = replace(self._account.roles[name], **changes)
+
+    def _DeleteRole(self, parameters: Mapping[str, Any]) -> None:
+        name = parameters["RoleName"]
+        assert not self._account.attached.get(name), "IAM would say DeleteConflict"
+        assert not self._account.inline.get(name), "IAM would say DeleteConflict"
+        del self._account.roles[name]
+
+    def _attached(self, parameters: Mapping[str, Any]) -> set[str]:
+        return self._account.attached.setdefault(parameters["RoleName"], set())
+
+    def _ListAttachedRolePolicies(self, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        arns = sorted(self._attached(parameters))
+        return {"AttachedPolicies": [{"PolicyArn": arn} for arn in arns]}
+
+    def _AttachRolePolicy(self, parameters: Mapping[str, Any]) -> None:
+        self._attached(parameters).add(parameters["PolicyArn"])
+
+    def _DetachRolePolicy(self, parameters: Mapping[str, Any]) -> None:
+        self._attached(parameters).remove(parameters["PolicyArn"])
+
+    def _inline(self, parameters: Mapping[str, Any]) -> dict[str, Document]:
+        return self._account.inline.setdefault(parameters["RoleName"], {})
+
+    def _ListRolePolicies(self, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"PolicyNames": list(self._inline(parameters))}
+
+    def _GetRolePolicy(self, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        document = self._inline(parameters).get(parameters["PolicyName"])
+        if document is None:
+            raise not_found("The role policy cannot be found")
+        return {"PolicyDocument": document}
+
+    def _PutRolePolicy(self, parameters: Mapping[str, Any]) -> None:
+        document = json.loads(parameters["PolicyDocument"])
+        self._inline(parameters)[parameters["PolicyName"]] = document
+
+    def _DeleteRolePolicy(self, parameters: Mapping[str, Any]) -> None:
+        del self._inline(parameters)[parameters["PolicyName"]]
+
+
+def not_found(message: str) -> AwsRefused:
+    fault = AwsError(code="NoSuchEntity", message=message, status=404)
+    return AwsRefused(message, fault=fault, word="not-found")

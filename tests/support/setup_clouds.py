@@ -10,13 +10,11 @@ from typing import Any, cast
 
 from broker.credentials import NamespaceToken
 from broker.lease import Lease, Refused, SourceError, Stale
-from broker.setup.aws_api import AwsApi
-from broker.setup.aws_errors import sorted_setup_fault
-from broker.setup.cloud import Cloud
-from broker.setup.iam import iam_hands
-from broker.setup.namespace_trust import CognitoTrustHands, NamespaceTrust, StsTrustHands
-from broker.setup.to_namespace_hands import IdentityPoolHands, OutboundFederationHands
-from broker.setup.wanted import CognitoTrust, Document, IdentityPool, OutboundFederation, StsTrust
+from broker.setup.aws import AwsApi, sorted_setup_fault
+from broker.setup.documents import Document
+from broker.setup.namespace import NamespaceTrust
+from broker.setup.resource import CloudAccess, Resource
+from broker.setup.resources import PoolTrust
 from broker.sources.aws.errors import AwsError
 from broker.sources.namespace.api import NamespaceIam, Tenant
 from tests.support.fakes import START
@@ -46,24 +44,19 @@ class BothClouds:
     unheard: bool = False
     calls: list[str] = field(default_factory=list)
 
-    def cloud(self) -> Cloud:
-        api, clock = cast(AwsApi, InMemoryAws(self)), Impatient()
+    def access(self) -> CloudAccess:
+        clock = Impatient()
         trust = NamespaceTrust(
             cast(NamespaceIam, InMemoryNamespace(self)),
             identity=_Identity(),
             workspace=PLACE.workspace,
             clock=clock,
         )
-        return {
-            **iam_hands(api, clock=clock),
-            OutboundFederation: OutboundFederationHands(api),
-            IdentityPool: IdentityPoolHands(api),
-            StsTrust: StsTrustHands(trust),
-            CognitoTrust: CognitoTrustHands(trust, is_admitted=self._admits),
-        }
+        aws = cast(AwsApi, InMemoryAws(self))
+        return CloudAccess(aws=aws, clock=clock, namespace=trust, admits=self._admits)
 
-    async def _admits(self, wanted: CognitoTrust) -> bool:
-        return f"{wanted.region}:{wanted.guid}" in self.trusted_pools
+    async def _admits(self, trust: Resource[Any]) -> bool:
+        return isinstance(trust, PoolTrust) and trust.pool_id in self.trusted_pools
 
     def state(self) -> object:
         """Return everything that stands."""

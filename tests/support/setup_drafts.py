@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from broker.setup import to_aws
+from broker.setup.aws import Target
+from broker.setup.documents import Document
 from broker.setup.render import Draft
-from broker.setup.to_aws import ToAws
-from broker.setup.to_namespace import ByCognito, BySts, wanted_by_cognito, wanted_by_sts
-from broker.setup.wanted import Document, Place, Wanted
+from broker.setup.resources import DesiredResource
+from broker.setup.to_aws import ToAwsRequest
+from broker.setup.to_namespace import CognitoRequest, StsRequest, desired_by_cognito, desired_by_sts
 from tests.support.setup import PLACE, READ_ONLY
 
 POOL_ID = "eu-central-1:6f0a1111-2222-3333-4444-555566667777"
@@ -28,11 +30,11 @@ READING: Document = {
 }
 
 
-def draft(*wanted: Wanted, place: Place = PLACE, profile: str | None = None) -> Draft:
+def draft(*wanted: DesiredResource, place: Target = PLACE, profile: str | None = None) -> Draft:
     return Draft(
         title="What is wanted",
-        wanted=wanted,
-        place=place,
+        desired=wanted,
+        target=place,
         command=("namespace-broker", "setup"),
         next_command=("namespace-broker", "run"),
         profile=profile,
@@ -43,31 +45,31 @@ def to_aws_draft(
     *,
     subject: str | None = None,
     policies: Mapping[str, Document] | None = None,
-    place: Place = PLACE,
+    place: Target = PLACE,
 ) -> Draft:
     """Everything that `setup to-aws` may be asked for."""
-    asked = ToAws(
+    asked = ToAwsRequest(
         role_name="deploy",
         subject=subject,
         policy_arns=(READ_ONLY,),
         policies={"reading": READING} if policies is None else policies,
         max_session_duration_s=7200,
     )
-    return draft(*to_aws.wanted_of(asked, place), place=place)
+    return draft(*to_aws.desired_resources(asked, place), place=place)
 
 
-def sts_draft(asked: BySts | None = None) -> Draft:
-    asked = asked or BySts(role_name="builder")
-    return draft(*wanted_by_sts(asked, PLACE, role_arn=PLACE.role_arn(asked.role_name)))
+def sts_draft(asked: StsRequest | None = None) -> Draft:
+    asked = asked or StsRequest(role_name="builder")
+    return draft(*desired_by_sts(asked, PLACE, role_arn=PLACE.role_arn(asked.role_name)))
 
 
-def cognito_draft(asked: ByCognito | None = None) -> Draft:
-    return draft(*wanted_by_cognito(asked or ByCognito(role_name="builder"), PLACE))
+def cognito_draft(asked: CognitoRequest | None = None) -> Draft:
+    return draft(*desired_by_cognito(asked or CognitoRequest(role_name="builder"), PLACE))
 
 
 DRAFTS: Mapping[str, Draft] = {
     "to-aws": to_aws_draft(),
     "sts": sts_draft(),
     "cognito": cognito_draft(),
-    "cognito-by-id": cognito_draft(ByCognito(role_name="builder", pool_id=POOL_ID)),
+    "cognito-by-id": cognito_draft(CognitoRequest(role_name="builder", pool_id=POOL_ID)),
 }

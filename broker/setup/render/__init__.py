@@ -1,4 +1,4 @@
-"""Write down as a file what is wanted, for people who let no tool touch IAM. Asks no cloud."""
+"""Write down as a file what is desired, for people who let no tool touch IAM. Asks no cloud."""
 
 from __future__ import annotations
 

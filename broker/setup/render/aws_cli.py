@@ -1,4 +1,4 @@
-"""What is wanted as a script for a plain shell with the AWS CLI in it."""
+"""What is desired as a script for a plain shell with the AWS CLI in it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ import shlex
 from collections.abc import Mapping
 
 from broker import aws
-from broker.setup.documents import policy_of
+from broker.setup.documents import Document, policy_of
 from broker.setup.render.draft import (
     ENABLING,
     READING_THE_ISSUER,
     TAGS,
-    Blank,
     Draft,
     comment,
     grants_note,
@@ -21,24 +20,23 @@ from broker.setup.render.draft import (
     shell_line,
     shell_word,
 )
-from broker.setup.to_namespace import POOL_NAME
-from broker.setup.wanted import (
+from broker.setup.resource import Placeholder
+from broker.setup.resources import (
     AttachedPolicy,
-    CognitoTrust,
-    Document,
-    IdentityPool,
+    DesiredResource,
+    IamRole,
     InlinePolicy,
     OidcProvider,
     OutboundFederation,
-    Role,
-    StsTrust,
-    Wanted,
+    PoolTrust,
+    TrustRelationship,
 )
+from broker.setup.resources.identity_pool import DEFAULT_POOL_NAME, IdentityPool
 
-_VARIABLES: Mapping[Blank, str] = {
-    Blank.ISSUER: '"$issuer"',
-    Blank.POOL: '"$pool_id"',
-    Blank.GUID: '"$guid"',
+_VARIABLES: Mapping[Placeholder, str] = {
+    Placeholder.ISSUER: '"$issuer"',
+    Placeholder.POOL_ID: '"$pool_id"',
+    Placeholder.POOL_GUID: '"$guid"',
 }
 
 # What looks like the shell's own in single quotes is a policy's, or JMESPath's.
@@ -74,7 +72,7 @@ def rendered(draft: Draft) -> str:
         _FUNCTIONS,
         _right_account(draft),
         *(_role_stands(name, draft) for name in roles_that_stand(draft)),
-        *(_step(wanted, draft) for wanted in draft.wanted),
+        *(_step(desired, draft) for desired in draft.desired),
         _next(draft),
     ]
     return "\n".join(parts)
@@ -94,8 +92,8 @@ def _head(draft: Draft) -> list[str]:
 
 def _surroundings(draft: Draft) -> str:
     # IAM is signed for one region, whichever is meant; that is said where it matters.
-    place = draft.place
-    region = shlex.quote(aws.IAM_REGIONS.get(place.partition, place.region))
+    target = draft.target
+    region = shlex.quote(aws.IAM_REGIONS.get(target.partition, target.region))
     lines = [f"export AWS_PAGER='' AWS_REGION={region} AWS_DEFAULT_REGION={region}"]
     if draft.profile is not None:
         # By a flag: keys in the environment would stand over AWS_PROFILE.
@@ -104,9 +102,9 @@ def _surroundings(draft: Draft) -> str:
 
 
 def _right_account(draft: Draft) -> str:
-    account = shlex.quote(draft.place.account)
-    reading = f"aws sts get-caller-identity {_option('region', draft.place.region)}"
-    complaint = f"of account $account, and this is for {draft.place.account}"
+    account = shlex.quote(draft.target.account)
+    reading = f"aws sts get-caller-identity {_option('region', draft.target.region)}"
+    complaint = f"of account $account, and this is for {draft.target.account}"
     return _text(
         f"account=$({reading} --query Account --output text)",
         f'[ "$account" = {account} ] || stop "This AWS identity is {complaint}."',
@@ -127,39 +125,39 @@ def _role_stands(name: str, draft: Draft) -> str:
 # One thing each.
 
 
-def _step(wanted: Wanted, draft: Draft) -> str:
-    match wanted:
+def _step(desired: DesiredResource, draft: Draft) -> str:
+    match desired:
         case OidcProvider():
-            return _provider(wanted)
-        case Role():
-            return _role(wanted)
+            return _provider(desired)
+        case IamRole():
+            return _role(desired)
         case AttachedPolicy():
-            return _attached(wanted)
+            return _attached(desired)
         case InlinePolicy():
-            return _kept_policy(wanted, draft) if wanted.allowances else _policy(wanted, draft)
+            return _kept_policy(desired, draft) if desired.required else _policy(desired, draft)
         case OutboundFederation():
             return _federation(draft)
         case IdentityPool():
-            return _new_pool(wanted) if wanted.pool_id is None else _standing_pool(wanted)
-        case StsTrust() | CognitoTrust():
-            return _namespace(wanted, draft)
+            return _new_pool(desired) if desired.pool_id is None else _standing_pool(desired)
+        case TrustRelationship() | PoolTrust():
+            return _namespace(desired, draft)
 
 
-def _provider(wanted: OidcProvider) -> str:
-    arn = _option("open-id-connect-provider-arn", wanted.arn)
+def _provider(desired: OidcProvider) -> str:
+    arn = _option("open-id-connect-provider-arn", desired.arn)
     adding = [
         f"    aws iam add-client-id-to-open-id-connect-provider {arn} {_option('client-id', one)}"
-        for one in wanted.audiences
+        for one in desired.audiences
     ]
     creating = _command(
         "aws iam create-open-id-connect-provider",
-        _option("url", wanted.url),
-        f"--client-id-list {shlex.join(wanted.audiences)}",
-        f"--thumbprint-list {shlex.join(wanted.thumbprints)}" if wanted.thumbprints else "",
+        _option("url", desired.url),
+        f"--client-id-list {shlex.join(desired.audiences)}",
+        f"--thumbprint-list {shlex.join(desired.thumbprints)}" if desired.thumbprints else "",
         _tags(),
     )
     return _text(
-        _saying(f"OIDC provider {wanted.url}"),
+        _saying(desired.title),
         f"if unless NoSuchEntity aws iam get-open-id-connect-provider {arn}; then",
         *adding,
         "else",
@@ -168,25 +166,25 @@ def _provider(wanted: OidcProvider) -> str:
     )
 
 
-def _role(wanted: Role) -> str:
-    name = _option("role-name", wanted.name)
-    duration_s = wanted.max_session_duration_s
+def _role(desired: IamRole) -> str:
+    name = _option("role-name", desired.name)
+    duration_s = desired.max_session_duration_s
     creating = _command(
         "aws iam create-role",
         name,
-        _document("assume-role-policy-document", policy_of(wanted.trust_statement)),
+        _document("assume-role-policy-document", policy_of(desired.trust_statement)),
         "" if duration_s is None else f"--max-session-duration={duration_s}",
-        _option("description", wanted.description) if wanted.description else "",
+        _option("description", desired.description) if desired.description else "",
         _tags(),
     )
     complaint = (
-        f"The role {wanted.name} stands, and its trust policy has not this very statement. It is "
+        f"The role {desired.name} stands, and its trust policy has not this very statement. It is "
         "not written over: namespace-broker setup to-aws, without --render, adds to it."
     )
     return _text(
-        _saying(f"role {wanted.name}"),
+        _saying(desired.title),
         f"if unless NoSuchEntity aws iam get-role {name}; then",
-        f"    trusted=$(aws iam get-role {name} {_option('query', _same(wanted.trust_statement))}"
+        f"    trusted=$(aws iam get-role {name} {_option('query', _same(desired.trust_statement))}"
         " --output text)",
         f"    case $trusted in *Allow*) ;; *) stop {shlex.quote(complaint)} ;; esac",
         "else",
@@ -202,38 +200,38 @@ def _same(statement: Document) -> str:
     return f"[Role.AssumeRolePolicyDocument.Statement][] | [?@ == `{literal}`].Effect"
 
 
-def _attached(wanted: AttachedPolicy) -> str:
-    name, arn = _option("role-name", wanted.role), _option("policy-arn", wanted.arn)
+def _attached(desired: AttachedPolicy) -> str:
+    name, arn = _option("role-name", desired.role), _option("policy-arn", desired.arn)
     return _text(
-        _saying(f"policy of {wanted.role}: {wanted.arn}"),
+        _saying(f"policy of {desired.role}: {desired.arn}"),
         f"aws iam attach-role-policy {name} {arn}",
     )
 
 
-def _policy(wanted: InlinePolicy, draft: Draft) -> str:
-    return _text(_saying(f"policy {wanted.name} of {wanted.role}", draft), _putting(wanted, draft))
+def _policy(desired: InlinePolicy, draft: Draft) -> str:
+    return _text(_saying(desired.title, draft), _putting(desired, draft))
 
 
-def _kept_policy(wanted: InlinePolicy, draft: Draft) -> str:
+def _kept_policy(desired: InlinePolicy, draft: Draft) -> str:
     """One that stands may allow more, and others may need that: it is left to a person."""
-    words = f"{_option('role-name', wanted.role)} {_option('policy-name', wanted.name, draft)}"
+    words = f"{_option('role-name', desired.role)} {_option('policy-name', desired.name, draft)}"
     note = "  it stands already, and is left as it is: look whether it allows what is needed"
     return _text(
-        _saying(f"policy {wanted.name} of {wanted.role}", draft),
+        _saying(desired.title, draft),
         f"if unless NoSuchEntity aws iam get-role-policy {words}; then",
         f"    say {shlex.quote(note)}",
         "else",
-        f"    {_putting(wanted, draft)}",
+        f"    {_putting(desired, draft)}",
         "fi",
     )
 
 
-def _putting(wanted: InlinePolicy, draft: Draft) -> str:
+def _putting(desired: InlinePolicy, draft: Draft) -> str:
     return _command(
         "aws iam put-role-policy",
-        _option("role-name", wanted.role),
-        _option("policy-name", wanted.name, draft),
-        _document("policy-document", wanted.document, draft),
+        _option("role-name", desired.role),
+        _option("policy-name", desired.name, draft),
+        _document("policy-document", desired.document, draft),
     )
 
 
@@ -242,35 +240,35 @@ def _federation(draft: Draft) -> str:
         _saying("outbound web identity federation"),
         f"unless FeatureEnabled {shlex.join(ENABLING)} || say '  it is on already'",
     ]
-    if Blank.ISSUER in draft.blanks:
+    if Placeholder.ISSUER in draft.placeholders:
         lines.append(f"issuer=$({shell_line(READING_THE_ISSUER, {})})")
     return _text(*lines)
 
 
-def _new_pool(wanted: IdentityPool) -> str:
+def _new_pool(desired: IdentityPool) -> str:
     """Names are not unique: it is looked for by name and provider, as the command does."""
     creating = _command(
-        f"aws cognito-identity create-identity-pool {_option('region', wanted.region)}",
-        _option("identity-pool-name", wanted.name),
+        f"aws cognito-identity create-identity-pool {_option('region', desired.region)}",
+        _option("identity-pool-name", desired.name),
         "--no-allow-unauthenticated-identities",
-        _option("developer-provider-name", wanted.developer_provider),
+        _option("developer-provider-name", desired.developer_provider),
         *(f"--identity-pool-tags {shlex.quote(f'{key}={value}')}" for key, value in TAGS.items()),
         "--query IdentityPoolId --output text",
     )
-    named = f"IdentityPools[?IdentityPoolName=='{wanted.name}'].IdentityPoolId"
+    named = f"IdentityPools[?IdentityPoolName=='{desired.name}'].IdentityPoolId"
     looking = [f"pools=$(pools_like {shlex.quote(named)})"]
-    if wanted.name == POOL_NAME:
+    if desired.name == DEFAULT_POOL_NAME:
         looking.append("[ -n \"$pools\" ] || pools=$(pools_like 'IdentityPools[].IdentityPoolId')")
     return _text(
-        _saying(f"identity pool {wanted.name}"),
+        _saying(f"identity pool {desired.name}"),
         "# The ids of the pools that have the developer provider, of those that JMESPath picks;",
         "# of all pages: told --max-results, the CLI reads only one.",
         "pools_like() {",
-        f"    listed=$(aws cognito-identity list-identity-pools {_option('region', wanted.region)}"
+        f"    listed=$(aws cognito-identity list-identity-pools {_option('region', desired.region)}"
         ' --cli-input-json \'{"MaxResults": 60}\' --query "$1" --output text) || exit 1',
         "    for one in $listed; do",
-        f"        provider=$({_reading_its_provider(wanted)}) || exit 1",
-        f'        if [ "$provider" = {shlex.quote(wanted.developer_provider)} ]; then'
+        f"        provider=$({_reading_its_provider(desired)}) || exit 1",
+        f'        if [ "$provider" = {shlex.quote(desired.developer_provider)} ]; then'
         " printf '%s ' \"$one\"; fi",
         "    done",
         "}",
@@ -293,14 +291,14 @@ def _reading_its_provider(pool: IdentityPool) -> str:
     )
 
 
-def _standing_pool(wanted: IdentityPool) -> str:
-    pool_id = str(wanted.pool_id)
-    complaint = f"The pool {pool_id} has not the developer provider {wanted.developer_provider}."
+def _standing_pool(desired: IdentityPool) -> str:
+    pool_id = str(desired.pool_id)
+    complaint = f"The pool {pool_id} has not the developer provider {desired.developer_provider}."
     return _text(
         _saying(f"identity pool {pool_id}"),
         f"one={shlex.quote(pool_id)}",
-        f"provider=$({_reading_its_provider(wanted)})",
-        f'[ "$provider" = {shlex.quote(wanted.developer_provider)} ] || '
+        f"provider=$({_reading_its_provider(desired)})",
+        f'[ "$provider" = {shlex.quote(desired.developer_provider)} ] || '
         f"stop {shlex.quote(complaint)}",
     )
 
@@ -308,13 +306,13 @@ def _standing_pool(wanted: IdentityPool) -> str:
 # Namespace's side, and the end.
 
 
-def _namespace(wanted: StsTrust | CognitoTrust, draft: Draft) -> str:
+def _namespace(desired: TrustRelationship | PoolTrust, draft: Draft) -> str:
     line = shell_line(draft.namespace_command or (), _variables(draft))
-    as_text = shell_line(draft.namespace_command or (), {one: one.value for one in draft.blanks})
+    as_text = shell_line(draft.namespace_command or (), draft.unfilled)
     doing = f"    {line}"
-    if isinstance(wanted, StsTrust):
+    if isinstance(desired, TrustRelationship):
         # A relationship may stand twice, and nsc adds what it is told to add.
-        subject = shlex.quote(json.dumps(wanted.subject_match))
+        subject = shlex.quote(json.dumps(desired.subject_match))
         doing = _text(
             "    listed=$(nsc auth trust-relationships list -o json)",
             "    case $listed in",
@@ -323,8 +321,8 @@ def _namespace(wanted: StsTrust | CognitoTrust, draft: Draft) -> str:
             "    esac",
         ).rstrip("\n")
     return _text(
-        comment([f"Namespace's side: the workspace {wanted.workspace}.", *grants_note(draft)[:1]])
-        + _saying(f"trust of workspace {wanted.workspace}"),
+        comment([f"Namespace's side: the workspace {desired.workspace}.", *grants_note(draft)[:1]])
+        + _saying(f"trust of workspace {desired.workspace}"),
         "if command -v nsc >/dev/null; then",
         doing,
         "else",
@@ -335,15 +333,15 @@ def _namespace(wanted: StsTrust | CognitoTrust, draft: Draft) -> str:
 
 
 def _next(draft: Draft) -> str:
-    as_text = shell_line(draft.next_command, {one: one.value for one in draft.blanks})
+    as_text = shell_line(draft.next_command, draft.unfilled)
     return _text(f"say 'Next:' {shell_word(as_text, _variables(draft))}")
 
 
 # How it is written.
 
 
-def _variables(draft: Draft) -> dict[Blank, str]:
-    return {blank: _VARIABLES[blank] for blank in draft.blanks}
+def _variables(draft: Draft) -> dict[Placeholder, str]:
+    return {placeholder: _VARIABLES[placeholder] for placeholder in draft.placeholders}
 
 
 def _text(*lines: str) -> str:

@@ -1,4 +1,4 @@
-"""What is wanted as a CloudFormation template."""
+"""What is desired as a CloudFormation template."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from broker.setup.documents import policy_of
 from broker.setup.render import yaml
 from broker.setup.render.draft import (
     TAGS,
-    Blank,
     Draft,
     cannot_keep,
     commands_left,
@@ -17,14 +16,15 @@ from broker.setup.render.draft import (
     pieces,
     shell_line,
 )
-from broker.setup.wanted import AttachedPolicy, IdentityPool, InlinePolicy, OidcProvider, Role
+from broker.setup.resource import Placeholder
+from broker.setup.resources import AttachedPolicy, IamRole, IdentityPool, InlinePolicy, OidcProvider
 
 PROVIDER, ROLE, POOL = "NamespaceProvider", "NamespaceRole", "NamespacePool"
 POLICY = "NamespacePolicy{number}"
 
 _POOL_ID = {"Ref": POOL}
 _GUID = {"Fn::Select": [1, {"Fn::Split": [":", _POOL_ID]}]}
-_FILLS: Mapping[Blank, object] = {Blank.POOL: _POOL_ID, Blank.GUID: _GUID}
+_FILLS: Mapping[Placeholder, object] = {Placeholder.POOL_ID: _POOL_ID, Placeholder.POOL_GUID: _GUID}
 
 
 def rendered(draft: Draft) -> str:
@@ -48,7 +48,7 @@ def _head(draft: Draft) -> list[str]:
         "To make it, in that account and region:",
         "",
         "    aws cloudformation deploy --stack-name namespace-trust --template-file FILE"
-        f" --capabilities CAPABILITY_NAMED_IAM --region {draft.place.region}",
+        f" --capabilities CAPABILITY_NAMED_IAM --region {draft.target.region}",
     ]
 
 
@@ -56,7 +56,7 @@ def _resources(draft: Draft) -> dict[str, object]:
     resources: dict[str, object] = {}
     for provider in draft.all_of(OidcProvider):
         resources[PROVIDER] = _resource("AWS::IAM::OIDCProvider", _provider(provider))
-    for role in draft.all_of(Role):
+    for role in draft.all_of(IamRole):
         resources[ROLE] = _resource(
             "AWS::IAM::Role", _role(role, draft), after=PROVIDER if PROVIDER in resources else None
         )
@@ -87,7 +87,7 @@ def _provider(provider: OidcProvider) -> dict[str, object]:
     }
 
 
-def _role(role: Role, draft: Draft) -> dict[str, object]:
+def _role(role: IamRole, draft: Draft) -> dict[str, object]:
     attached = [one.arn for one in draft.all_of(AttachedPolicy) if one.role == role.name]
     return {
         "RoleName": role.name,
@@ -109,7 +109,7 @@ def _pool(pool: IdentityPool) -> dict[str, object]:
 
 
 def _policy(policy: InlinePolicy, draft: Draft) -> dict[str, object]:
-    made_here = policy.role in {role.name for role in draft.all_of(Role)}
+    made_here = policy.role in {role.name for role in draft.all_of(IamRole)}
     return {
         "RoleName": {"Ref": ROLE} if made_here else policy.role,
         "PolicyName": _filled(policy.name, draft),
@@ -122,7 +122,7 @@ _TAGS = [{"Key": key, "Value": value} for key, value in TAGS.items()]
 
 def _outputs(draft: Draft) -> dict[str, object]:
     outputs: dict[str, object] = {}
-    if draft.one_of(Role) is not None:
+    if draft.one_of(IamRole) is not None:
         outputs["RoleArn"] = {"Value": {"Fn::GetAtt": [ROLE, "Arn"]}}
     if draft.makes_pool:
         outputs["IdentityPoolId"] = {"Value": _POOL_ID}
@@ -130,14 +130,14 @@ def _outputs(draft: Draft) -> dict[str, object]:
             "NamespaceCommand": draft.namespace_command or (),
             "NextCommand": draft.next_command,
         }
-        as_they_are = {blank: blank.value for blank in draft.blanks}
+        as_they_are = {placeholder: placeholder.value for placeholder in draft.placeholders}
         for name, line in words.items():
             outputs[name] = {"Value": _filled(shell_line(line, as_they_are), draft)}
     return outputs
 
 
 def _filled(value: object, draft: Draft) -> object:
-    """Return *value* with calls of CloudFormation's own functions in the place of blanks."""
+    """Return *value* with calls of CloudFormation's own functions in the target of placeholders."""
     if isinstance(value, Mapping):
         return {key: _filled(one, draft) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
@@ -145,7 +145,7 @@ def _filled(value: object, draft: Draft) -> object:
     if not isinstance(value, str):
         return value
     parts = [
-        _FILLS[one] if isinstance(one, Blank) else one
-        for one in pieces(value, draft.blanks & _FILLS.keys())
+        _FILLS[one] if isinstance(one, Placeholder) else one
+        for one in pieces(value, draft.placeholders & _FILLS.keys())
     ]
     return value if all(isinstance(one, str) for one in parts) else {"Fn::Join": ["", parts]}

@@ -6,26 +6,19 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import TypeVar
 
-from broker.setup import to_namespace_pool_trust, to_namespace_relationships
-from broker.setup.to_namespace_relationships import FULL_ACCESS
-from broker.setup.wanted import (
-    GUID_OF_THE_POOL,
-    ISSUER_OF_THE_ACCOUNT,
-    POOL_ID,
-    TAG_KEY,
-    TAG_VALUE,
-    CognitoTrust,
+from broker.setup.aws import Target
+from broker.setup.resource import TAG_KEY, TAG_VALUE, Placeholder
+from broker.setup.resources import (
+    DesiredResource,
+    IamRole,
     IdentityPool,
     OidcProvider,
     OutboundFederation,
-    Place,
-    Role,
-    StsTrust,
-    Wanted,
+    PoolTrust,
 )
+from broker.setup.resources.trust_relationship import FULL_ACCESS, TrustRelationship
 
 W = TypeVar("W")
 
@@ -37,14 +30,6 @@ READING_THE_ISSUER = (
 )
 
 
-class Blank(Enum):
-    """What only AWS can say, once the thing stands; by what stands for it in a wanted text."""
-
-    ISSUER = ISSUER_OF_THE_ACCOUNT
-    POOL = POOL_ID
-    GUID = GUID_OF_THE_POOL
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
     """What is to stand, and the words around it.
@@ -54,14 +39,14 @@ class Draft:
     """
 
     title: str
-    wanted: tuple[Wanted, ...]
-    place: Place
+    desired: tuple[DesiredResource, ...]
+    target: Target
     command: tuple[str, ...]
     next_command: tuple[str, ...]
     profile: str | None = None
 
     def all_of(self, kind: type[W]) -> tuple[W, ...]:
-        return tuple(one for one in self.wanted if isinstance(one, kind))
+        return tuple(one for one in self.desired if isinstance(one, kind))
 
     def one_of(self, kind: type[W]) -> W | None:
         return next(iter(self.all_of(kind)), None)
@@ -73,67 +58,72 @@ class Draft:
         return pool is not None and pool.pool_id is None
 
     @property
-    def blanks(self) -> frozenset[Blank]:
+    def placeholders(self) -> frozenset[Placeholder]:
         """What is not known before the thing stands."""
-        trust = self.one_of(StsTrust)
-        asks_issuer = trust is not None and trust.issuer == Blank.ISSUER.value
+        trust = self.one_of(TrustRelationship)
+        asks_issuer = trust is not None and trust.issuer == Placeholder.ISSUER.value
         return frozenset(
-            ({Blank.ISSUER} if asks_issuer else set())
-            | ({Blank.POOL, Blank.GUID} if self.makes_pool else set())
+            ({Placeholder.ISSUER} if asks_issuer else set())
+            | ({Placeholder.POOL_ID, Placeholder.POOL_GUID} if self.makes_pool else set())
         )
+
+    @property
+    def unfilled(self) -> Mapping[Placeholder, str]:
+        """The placeholders as themselves, for a text in which they are filled later."""
+        return {placeholder: placeholder.value for placeholder in self.placeholders}
 
     @property
     def namespace_command(self) -> tuple[str, ...] | None:
         """The words of nsc's command, None where Namespace has nothing to be told."""
-        if (trust := self.one_of(StsTrust)) is not None:
-            return tuple(shlex.split(to_namespace_relationships.nsc_line(trust)))
-        if (pool_trust := self.one_of(CognitoTrust)) is not None:
-            return tuple(shlex.split(to_namespace_pool_trust.nsc_line(pool_trust)))
+        if (trust := self.one_of(TrustRelationship)) is not None:
+            return tuple(shlex.split(trust.nsc_line))
+        if (pool_trust := self.one_of(PoolTrust)) is not None:
+            return tuple(shlex.split(pool_trust.nsc_line))
         return None
 
     @property
     def role_without_path(self) -> str | None:
         """The ARN of a role that stands, where the trust depends on it having no path."""
-        trust = self.one_of(StsTrust)
+        trust = self.one_of(TrustRelationship)
         if trust is None or trust.subject_match not in self._arns_without_path():
             return None
         return trust.subject_match
 
     def _arns_without_path(self) -> set[str]:
-        return {self.place.role_arn(name) for name in roles_that_stand(self)}
+        return {self.target.role_arn(name) for name in roles_that_stand(self)}
 
 
 def roles_that_stand(draft: Draft) -> tuple[str, ...]:
     """Return the names of the roles that are given a policy, and are not made here."""
-    made = {role.name for role in draft.all_of(Role)}
-    named = [str(name) for one in draft.wanted if (name := getattr(one, "role", None))]
+    made = {role.name for role in draft.all_of(IamRole)}
+    named = [str(name) for one in draft.desired if (name := getattr(one, "role", None))]
     return tuple(name for name in dict.fromkeys(named) if name not in made)
 
 
-# Texts with blanks in them.
+# Texts with placeholders in them.
 
 
-def pieces(text: str, blanks: frozenset[Blank]) -> Iterator[str | Blank]:
+def pieces(text: str, placeholders: frozenset[Placeholder]) -> Iterator[str | Placeholder]:
     """Yield what *text* consists of: none of it twice, nothing that is empty."""
-    if not blanks:
+    if not placeholders:
         yield from filter(None, [text])
         return
-    stand_ins = {blank.value: blank for blank in blanks}
+    stand_ins = {placeholder.value: placeholder for placeholder in placeholders}
     for piece in re.split("|".join(f"({re.escape(one)})" for one in stand_ins), text):
         if piece:
             yield stand_ins.get(piece, piece)
 
 
-def shell_word(text: str, fills: Mapping[Blank, str]) -> str:
+def shell_word(text: str, fills: Mapping[Placeholder, str]) -> str:
     """Return *text* as one word of a shell; *fills* are expressions of the shell, quoted."""
     parts = [
-        fills[piece] if isinstance(piece, Blank) else shlex.quote(piece)
+        fills[piece] if isinstance(piece, Placeholder) else shlex.quote(piece)
         for piece in pieces(text, frozenset(fills))
     ]
     return "".join(parts) or "''"
 
 
-def shell_line(words: Sequence[str], fills: Mapping[Blank, str]) -> str:
+def shell_line(words: Sequence[str], fills: Mapping[Placeholder, str]) -> str:
     return " ".join(shell_word(word, fills) for word in words)
 
 
@@ -152,10 +142,10 @@ def _printable(text: str) -> str:
 
 def head(draft: Draft) -> list[str]:
     """Return what it is, and where it comes from."""
-    place = draft.place
+    target = draft.target
     return [
         draft.title,
-        f"Account {place.account}, region {place.region}, workspace {place.workspace}.",
+        f"Account {target.account}, region {target.region}, workspace {target.workspace}.",
         "",
         "Made by:",
         f"    {shlex.join(draft.command)}",
@@ -193,7 +183,7 @@ def _provider(pool: IdentityPool) -> str:
 def commands_left(draft: Draft, notes: Sequence[str] = ()) -> list[str]:
     """Return what a form that is no script cannot express, as the commands that do it; then what
     is next."""
-    fills = {blank: _IN_COMMANDS[blank] for blank in draft.blanks}
+    fills = {placeholder: _IN_COMMANDS[placeholder] for placeholder in draft.placeholders}
     lines = []
     if draft.one_of(OutboundFederation) is not None:
         lines += [
@@ -205,7 +195,7 @@ def commands_left(draft: Draft, notes: Sequence[str] = ()) -> list[str]:
     nsc = draft.namespace_command
     if nsc is not None:
         lines += [
-            f"Namespace's side, by whoever administers the workspace {draft.place.workspace}:",
+            f"Namespace's side, by whoever administers the workspace {draft.target.workspace}:",
             *("", f"    {shell_line(nsc, fills)}", ""),
             *grants_note(draft),
         ]
@@ -215,12 +205,12 @@ def commands_left(draft: Draft, notes: Sequence[str] = ()) -> list[str]:
 
 
 _IN_COMMANDS = {
-    Blank.ISSUER: f'"$({shlex.join(READING_THE_ISSUER)})"',
-    Blank.POOL: "POOL_ID",
-    Blank.GUID: "GUID",
+    Placeholder.ISSUER: f'"$({shlex.join(READING_THE_ISSUER)})"',
+    Placeholder.POOL_ID: "POOL_ID",
+    Placeholder.POOL_GUID: "GUID",
 }
 
 
 def grants_note(draft: Draft) -> list[str]:
-    trust = draft.one_of(StsTrust)
+    trust = draft.one_of(TrustRelationship)
     return [f"It has {FULL_ACCESS}.", ""] if trust is not None and not trust.grants else []

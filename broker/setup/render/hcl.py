@@ -11,10 +11,11 @@ import re
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 
-from broker.setup.render.draft import Blank, pieces
+from broker.setup.render.draft import pieces
+from broker.setup.resource import Placeholder
 
-Fills = Mapping[Blank, str]
-"""What stands for a blank, as an expression."""
+Fills = Mapping[Placeholder, str]
+"""What stands for a placeholder, as an expression."""
 
 _ESCAPED = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _MARK_BEFORE_TEMPLATE = re.compile(r"[$%](?=\{)")
@@ -28,9 +29,9 @@ class Expression(str):
 
 
 def text(value: str, fills: Fills) -> str:
-    """Return a quoted template that is read as *value*, its blanks filled."""
+    """Return a quoted template that is read as *value*, its placeholders filled."""
     parts = [
-        f"${{{fills[piece]}}}" if isinstance(piece, Blank) else _literal(piece)
+        f"${{{fills[piece]}}}" if isinstance(piece, Placeholder) else _literal(piece)
         for piece in pieces(value, frozenset(fills))
     ]
     return '"' + "".join(parts) + '"'

@@ -1,4 +1,4 @@
-"""What is wanted as a Terraform configuration."""
+"""What is desired as a Terraform configuration."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from broker.setup.documents import policy_of
 from broker.setup.render import hcl
 from broker.setup.render.draft import (
     TAGS,
-    Blank,
     Draft,
     cannot_keep,
     commands_left,
@@ -17,13 +16,8 @@ from broker.setup.render.draft import (
     shell_line,
 )
 from broker.setup.render.hcl import Expression
-from broker.setup.wanted import (
-    AttachedPolicy,
-    IdentityPool,
-    InlinePolicy,
-    OidcProvider,
-    Role,
-)
+from broker.setup.resource import Placeholder
+from broker.setup.resources import AttachedPolicy, IamRole, IdentityPool, InlinePolicy, OidcProvider
 
 POOL = "aws_cognito_identity_pool.namespace"
 ROLE = "aws_iam_role.namespace"
@@ -40,7 +34,7 @@ terraform {
 }
 """
 
-_FILLS = {Blank.POOL: f"{POOL}.id", Blank.GUID: "local.pool_guid"}
+_FILLS = {Placeholder.POOL_ID: f"{POOL}.id", Placeholder.POOL_GUID: "local.pool_guid"}
 _WHY_BY_HAND = (
     "Terraform has aws_iam_outbound_web_identity_federation for it, which is not used: to create",
     "it fails where federation is on, and to destroy it switches that off for everybody.",
@@ -60,12 +54,12 @@ def rendered(draft: Draft) -> str:
 
 
 def _settings(draft: Draft) -> list[str]:
-    place = draft.place
+    target = draft.target
     # Terraform stops where the identity at hand is another account's.
     provider = {
-        "region": place.region,
+        "region": target.region,
         "profile": draft.profile,
-        "allowed_account_ids": [place.account],
+        "allowed_account_ids": [target.account],
     }
     return [_REQUIRED, hcl.block(("provider", "aws"), provider, {})]
 
@@ -77,7 +71,7 @@ def _resources(draft: Draft) -> list[str]:
     ]
     blocks += [
         _resource("aws_iam_role", "namespace", _role(one, draft), draft)
-        for one in draft.all_of(Role)
+        for one in draft.all_of(IamRole)
     ]
     for number, attached in enumerate(draft.all_of(AttachedPolicy), start=1):
         on_role = {"role": _role_of(attached, draft), "policy_arn": attached.arn}
@@ -101,7 +95,11 @@ def _resource(kind: str, name: str, arguments: Mapping[str, object], draft: Draf
 
 
 def _fills(draft: Draft) -> hcl.Fills:
-    return {blank: _FILLS[blank] for blank in draft.blanks if blank in _FILLS}
+    return {
+        placeholder: _FILLS[placeholder]
+        for placeholder in draft.placeholders
+        if placeholder in _FILLS
+    }
 
 
 def _provider(provider: OidcProvider) -> dict[str, object]:
@@ -113,7 +111,7 @@ def _provider(provider: OidcProvider) -> dict[str, object]:
     }
 
 
-def _role(role: Role, draft: Draft) -> dict[str, object]:
+def _role(role: IamRole, draft: Draft) -> dict[str, object]:
     has_provider = draft.one_of(OidcProvider) is not None
     return {
         "name": role.name,
@@ -143,16 +141,16 @@ def _policy(policy: InlinePolicy, draft: Draft) -> dict[str, object]:
 
 
 def _role_of(policy: AttachedPolicy | InlinePolicy, draft: Draft) -> str:
-    made_here = policy.role in {role.name for role in draft.all_of(Role)}
+    made_here = policy.role in {role.name for role in draft.all_of(IamRole)}
     return Expression(f"{ROLE}.name") if made_here else policy.role
 
 
 def _outputs(draft: Draft) -> list[str]:
     outputs: dict[str, str] = {}
-    if draft.one_of(Role) is not None:
+    if draft.one_of(IamRole) is not None:
         outputs["role_arn"] = Expression(f"{ROLE}.arn")
     if draft.makes_pool:
-        as_they_are = {blank: blank.value for blank in draft.blanks}
+        as_they_are = {placeholder: placeholder.value for placeholder in draft.placeholders}
         outputs["identity_pool_id"] = Expression(f"{POOL}.id")
         outputs["namespace_command"] = shell_line(draft.namespace_command or (), as_they_are)
         outputs["next_command"] = shell_line(draft.next_command, as_they_are)

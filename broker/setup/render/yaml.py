@@ -13,7 +13,7 @@ _ESCAPED = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t"}
 
 
 def block(value: object, *, indent: int = 0) -> str:
-    """Return *value* as lines, each beginning with *indent* blanks."""
+    """Return *value* as lines, each beginning with *indent* placeholders."""
     return "".join(f"{' ' * indent}{line}\n" for line in _lines(value))
 
 

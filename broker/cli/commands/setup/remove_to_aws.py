@@ -5,10 +5,8 @@ from broker.cli.commands.setup.to_aws import asked_of, hands, look
 from broker.cli.commands.setup.workflow import Work, aws_of, removed, waited_for
 from broker.cli.parser import Options
 from broker.clock import SystemClock
-from broker.setup.apply import take_back
-from broker.setup.clouds import Aws, opened_aws
-from broker.setup.plan import removal
-from broker.setup.steps import Standing
+from broker.setup.aws import AwsSettings, open_aws
+from broker.setup.plan import State, plan_removal, revert
 
 DESCRIPTION = """Take back what setup to-aws makes, with the same flags.
 
@@ -25,15 +23,15 @@ FLAGS = (*TO_AWS, *CHANGING, *SETTING_UP)
 def run(options: Options) -> int:
     asked, workspace, _ = asked_of(options)
     aws = aws_of(options)
-    looked = waited_for(look(aws, asked, workspace, deeply=True))
+    looked = waited_for(look(aws, asked, workspace, deep=True))
     return removed(
         options,
-        plan=removal(looked.standing),
+        plan=plan_removal(looked.standing),
         heading=looked.heading,
         take_back=lambda work: taken_back(aws, work, looked.standing),
     )
 
 
-async def taken_back(aws: Aws, work: Work, standing: tuple[Standing, ...]) -> None:
-    async with opened_aws(aws, clock=SystemClock()) as opened:
-        await take_back(work.plan, standing, hands(opened), work.done.append)
+async def taken_back(aws: AwsSettings, work: Work, standing: tuple[State, ...]) -> None:
+    async with open_aws(aws, clock=SystemClock()) as opened:
+        await revert(work.plan, standing, hands(opened), work.done.append)

@@ -4,10 +4,8 @@ from broker.cli.commands.setup.flags import CHANGING, SETTING_UP, TO_NAMESPACE
 from broker.cli.commands.setup.to_namespace import look, task_of
 from broker.cli.commands.setup.workflow import Work, removed, waited_for
 from broker.cli.parser import Options
-from broker.setup.apply import take_back
-from broker.setup.plan import removal
-from broker.setup.steps import Standing
-from broker.setup.to_namespace_work import Task, opened
+from broker.setup.both_clouds import ToNamespaceTask, open_clouds
+from broker.setup.plan import State, plan_removal, revert
 
 DESCRIPTION = """Take back what setup to-namespace makes, with the same flags.
 
@@ -24,15 +22,15 @@ FLAGS = (*TO_NAMESPACE, *CHANGING, *SETTING_UP)
 
 def run(options: Options) -> int:
     task = task_of(options)
-    looked = waited_for(look(task, deeply=True, without_role=True))
+    looked = waited_for(look(task, deep=True, without_role=True))
     return removed(
         options,
-        plan=removal(looked.standing),
+        plan=plan_removal(looked.standing),
         heading=looked.heading,
         take_back=lambda work: taken_back(task, work, looked.standing),
     )
 
 
-async def taken_back(task: Task, work: Work, standing: tuple[Standing, ...]) -> None:
-    async with opened(task, without_role=True) as clouds:
-        await take_back(work.plan, standing, clouds.cloud, work.done.append)
+async def taken_back(task: ToNamespaceTask, work: Work, standing: tuple[State, ...]) -> None:
+    async with open_clouds(task, without_role=True) as clouds:
+        await revert(work.plan, standing, clouds.access, work.done.append)

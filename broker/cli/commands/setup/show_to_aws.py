@@ -9,10 +9,9 @@ from broker.cli.commands.setup.to_aws import Looked, asked_of, look
 from broker.cli.commands.setup.workflow import AtHand, at_hand, aws_of, waited_for
 from broker.cli.output import columns, printable
 from broker.cli.parser import Options
+from broker.policy import Verdict
 from broker.setup import to_aws
-from broker.setup.admission import Verdict
-from broker.setup.plan import plan
-from broker.setup.steps import Plan
+from broker.setup.plan import Plan, plan_changes
 
 DESCRIPTION = """Show what stands of what setup to-aws makes, and hold this machine's Namespace
 identity against every condition of it. Changes nothing.
@@ -32,7 +31,7 @@ def run(options: Options) -> int:
     asked, workspace, identity = asked_of(options)
     identity = identity or at_hand(options, audience=to_aws.AUDIENCE)
     looked = waited_for(look(aws_of(options), asked, workspace))
-    found = plan(looked.standing)
+    found = plan_changes(looked.standing)
     if identity is None:
         return show_without_identity(options, looked, found)
     verdict = looked.admits(identity)
@@ -54,11 +53,11 @@ def show_without_identity(options: Options, looked: Looked, found: Plan) -> int:
             "This machine has no Namespace identity to hold against it. "
             + (
                 "It is not as setup to-aws would make it."
-                if found.to_do
+                if found.pending
                 else f"It admits {to_aws.subject_in(looked.role[0])}."
             )
         )
-    return 1 if found.to_do else 0
+    return 1 if found.pending else 0
 
 
 def described(looked: Looked, found: Plan) -> str:
@@ -88,8 +87,8 @@ def document(
     looked: Looked, found: Plan, identity: AtHand | None, verdict: Verdict | None
 ) -> dict[str, object]:
     return {
-        "account": looked.place.account,
-        "workspace": looked.place.workspace,
+        "account": looked.target.account,
+        "workspace": looked.target.workspace,
         "role_arn": looked.role_arn,
         "things": [
             {"what": step.title, "stands": STANDS[step.kind], "note": step.note}

@@ -9,10 +9,9 @@ from broker.cli.commands.setup.to_namespace import HOLDS, Looked, looked_at, tas
 from broker.cli.commands.setup.workflow import waited_for
 from broker.cli.output import columns, printable
 from broker.cli.parser import Options
-from broker.setup.plan import plan
-from broker.setup.steps import Plan
-from broker.setup.to_namespace_admission import Judged
-from broker.setup.to_namespace_work import Task, opened
+from broker.setup.both_clouds import ToNamespaceTask, open_clouds
+from broker.setup.plan import Plan, plan_changes
+from broker.setup.verify import Requirement
 
 DESCRIPTION = """Show what stands of what setup to-namespace makes, and hold the role that the
 workload runs as against every condition of it. Changes nothing.
@@ -30,7 +29,7 @@ STANDS = {"keep": "stands", "create": "missing", "change": "differs"}
 def run(options: Options) -> int:
     task = task_of(options)
     looked, judged = waited_for(looked_and_judged(task))
-    found = plan(looked.standing)
+    found = plan_changes(looked.standing)
     if options.switch("json"):
         print(json.dumps(document(looked, found, judged), indent=2))
     else:
@@ -39,17 +38,17 @@ def run(options: Options) -> int:
     return 0 if is_admitted(judged, found) else 1
 
 
-async def looked_and_judged(task: Task) -> tuple[Looked, tuple[Judged, ...]]:
-    async with opened(task, without_role=True) as clouds:
+async def looked_and_judged(task: ToNamespaceTask) -> tuple[Looked, tuple[Requirement, ...]]:
+    async with open_clouds(task, without_role=True) as clouds:
         looked = await looked_at(clouds)
-        return looked, await clouds.judged(looked.standing)
+        return looked, await clouds.requirements(looked.standing)
 
 
-def is_admitted(judged: tuple[Judged, ...], found: Plan) -> bool:
+def is_admitted(judged: tuple[Requirement, ...], found: Plan) -> bool:
     """Does everything hold? What cannot be told does where it stands as we would have made it."""
     if any(one.holds is False for one in judged):
         return False
-    return all(one.holds for one in judged) or not found.to_do
+    return all(one.holds for one in judged) or not found.pending
 
 
 def described(looked: Looked, found: Plan) -> str:
@@ -58,11 +57,11 @@ def described(looked: Looked, found: Plan) -> str:
     return f"{printable(looked.heading)}\n\n{table}\n"
 
 
-def lines_of(judged: tuple[Judged, ...], looked: Looked, found: Plan) -> Iterator[str]:
+def lines_of(judged: tuple[Requirement, ...], looked: Looked, found: Plan) -> Iterator[str]:
     """Yield each thing that has to hold, each condition of it, and the verdict."""
     for one in judged:
         yield f"{HOLDS[one.holds]:<8}{one.what}: {one.reason}"
-        for statement in one.about_it:
+        for statement in one.relevant_statements:
             yield f"        {statement.place} ({statement.effect})"
             for check in statement.checks:
                 yield f"          {HOLDS[check.holds]:<8}{check.told}"
@@ -75,10 +74,10 @@ def lines_of(judged: tuple[Judged, ...], looked: Looked, found: Plan) -> Iterato
         yield f"{looked.role_arn} is not known to be admitted: only signing in tells."
 
 
-def document(looked: Looked, found: Plan, judged: tuple[Judged, ...]) -> dict[str, object]:
+def document(looked: Looked, found: Plan, judged: tuple[Requirement, ...]) -> dict[str, object]:
     return {
-        "account": looked.place.account,
-        "workspace": looked.place.workspace,
+        "account": looked.target.account,
+        "workspace": looked.target.workspace,
         "role_arn": looked.role_arn,
         "things": [
             {"what": step.title, "stands": STANDS[step.kind], "note": step.note}
@@ -99,7 +98,7 @@ def document(looked: Looked, found: Plan, judged: tuple[Judged, ...]) -> dict[st
                             {"told": check.told, "holds": check.holds} for check in statement.checks
                         ],
                     }
-                    for statement in one.about_it
+                    for statement in one.relevant_statements
                 ],
             }
             for one in judged

@@ -29,20 +29,17 @@ from broker.config import ConfigError, RoleConfig
 from broker.config.file import read_bounded, text_of
 from broker.credentials import AwsCredentials, Role
 from broker.lease import Lease, Refused
-from broker.setup import checks, to_aws
-from broker.setup.admission import Verdict, admission
-from broker.setup.apply import make
-from broker.setup.aws_api import NO_REGION
-from broker.setup.cloud import standing_in
-from broker.setup.clouds import Aws, OpenedAws, opened_aws
-from broker.setup.iam import iam_hands
-from broker.setup.plan import plan
-from broker.setup.proof import proven
+from broker.policy import Verdict
+from broker.setup import arguments, to_aws
+from broker.setup.aws import NO_REGION, AwsAccount, AwsSettings, Target, open_aws
+from broker.setup.documents import Document
+from broker.setup.plan import State, apply, plan_changes, read_states
 from broker.setup.render import Draft
-from broker.setup.steps import Standing
-from broker.setup.to_aws import ToAws
-from broker.setup.wanted import Document, OidcProvider, Place
-from broker.setup.wanted import Role as WantedRole
+from broker.setup.resource import CloudAccess
+from broker.setup.resources import IamRole, OidcProvider
+from broker.setup.sign_in import until_effective
+from broker.setup.to_aws import ToAwsRequest
+from broker.setup.verify import aws_admits
 
 DESCRIPTION = """Let programs on Namespace use AWS: make the account trust the workspace.
 
@@ -66,24 +63,24 @@ FLAGS = (*TO_AWS, *CHANGING, *VERIFYING, *RENDERING, *SETTING_UP)
 class Looked:
     """What stands in the account, and where that is."""
 
-    place: Place
+    target: Target
     caller: str
-    standing: tuple[Standing, ...]
+    standing: tuple[State, ...]
 
     @property
     def provider(self) -> tuple[OidcProvider, Any]:
         return next(
-            (each.wanted, each.found)
+            (each.desired, each.actual)
             for each in self.standing
-            if isinstance(each.wanted, OidcProvider)
+            if isinstance(each.desired, OidcProvider)
         )
 
     @property
-    def role(self) -> tuple[WantedRole, Any]:
+    def role(self) -> tuple[IamRole, Any]:
         return next(
-            (each.wanted, each.found)
+            (each.desired, each.actual)
             for each in self.standing
-            if isinstance(each.wanted, WantedRole)
+            if isinstance(each.desired, IamRole)
         )
 
     @property
@@ -93,13 +90,13 @@ class Looked:
         return wanted.arn if found is None else str(found.arn)
 
     def admits(self, identity: AtHand) -> Verdict:
-        return admission(self.provider, self.role, claims=identity.claims)
+        return aws_admits(self.provider, self.role, claims=identity.claims)
 
     @property
     def heading(self) -> str:
         return (
-            f"Account {self.place.account} ({self.caller}), workspace {self.place.workspace}, "
-            f"region {self.place.region}"
+            f"Account {self.target.account} ({self.caller}), workspace {self.target.workspace}, "
+            f"region {self.target.region}"
         )
 
 
@@ -110,13 +107,13 @@ def run(options: Options) -> int:
     asked, workspace, identity = asked_of(options)
     aws = aws_of(options)
     looked = waited_for(look(aws, asked, workspace))
-    work = Work(options=options, plan=plan(looked.standing), heading=looked.heading)
+    work = Work(options=options, plan=plan_changes(looked.standing), heading=looked.heading)
     if work.agreed():
         work.carry_out(carried_out(aws, work, looked.standing))
     early = work.ended_early()
     if early is not None:
         return early
-    if work.plan.to_do:
+    if work.plan.pending:
         looked = waited_for(look(aws, asked, workspace))
     return ended(options, work, asked, looked, identity)
 
@@ -124,7 +121,7 @@ def run(options: Options) -> int:
 # What was asked for.
 
 
-def asked_of(options: Options) -> tuple[ToAws, str, AtHand | None]:
+def asked_of(options: Options) -> tuple[ToAwsRequest, str, AtHand | None]:
     """Return what is asked for, the workspace, and the identity where one was asked for that.
 
     Raises:
@@ -136,19 +133,19 @@ def asked_of(options: Options) -> tuple[ToAws, str, AtHand | None]:
     subject = options.text("subject")
     if subject is not None:
         subject = checked(
-            lambda: checks.subject(str(subject), workspace=workspace, place="--subject")
+            lambda: arguments.subject(str(subject), workspace=workspace, place="--subject")
         )
     return replace(asked, subject=subject), workspace, identity
 
 
-def _asked_without_subject(options: Options) -> ToAws:
+def _asked_without_subject(options: Options) -> ToAwsRequest:
     name = required(options, "role-name", "give the name of the role, new or there already")
-    return ToAws(
-        role_name=checks.role_name(name, place="--role-name"),
-        issuer=checks.issuer(options.text("issuer") or to_aws.ISSUER, place="--issuer"),
-        policy_arns=checks.policy_arns(options.many("policy-arn"), place="--policy-arn"),
+    return ToAwsRequest(
+        role_name=arguments.role_name(name, place="--role-name"),
+        issuer=arguments.issuer(options.text("issuer") or to_aws.ISSUER, place="--issuer"),
+        policy_arns=arguments.policy_arns(options.many("policy-arn"), place="--policy-arn"),
         policies=policies_of(options),
-        max_session_duration_s=checks.max_session_duration_s(
+        max_session_duration_s=arguments.max_session_duration_s(
             options.seconds("max-session-duration"), place="--max-session-duration"
         ),
     )
@@ -159,14 +156,14 @@ def policies_of(options: Options) -> dict[str, Document]:
     place, found = "--policy-file", dict[str, Document]()
     for text in options.many("policy-file"):
         path = Path(text)
-        name = checks.policy_name(path.stem, place=place)
+        name = arguments.policy_name(path.stem, place=place)
         if name in found:
             raise Misuse(place, f"gives two policies the name {name}", "name the files apart")
         try:
             content = text_of(read_bounded(path), path)
         except ConfigError as error:
             raise Misuse(place, f"{error.place} {error.what}", "give a JSON file") from error
-        found[name] = checks.policy_document(content, place=f"{place} {path}")
+        found[name] = arguments.policy_document(content, place=f"{place} {path}")
     return found
 
 
@@ -180,21 +177,23 @@ def draft_of(options: Options) -> Draft:
         required(options, name, "rendering asks no cloud: give its id")
     asked, workspace, _ = asked_of(options)
     account, region = checked(lambda: account_of(options)), checked(lambda: region_of(options))
-    place = Place(
+    target = Target(
         account=str(account),
         partition=aws.partition_of_region(region or NO_REGION),
         region=region or NO_REGION,
         workspace=workspace,
     )
-    checked(lambda: checks.same_partition(asked.policy_arns, place.partition, place="--policy-arn"))
+    checked(
+        lambda: arguments.same_partition(asked.policy_arns, target.partition, place="--policy-arn")
+    )
     return Draft(
         title="What programs on Namespace need to use AWS",
-        wanted=to_aws.wanted_of(asked, place),
-        place=place,
+        desired=to_aws.desired_resources(asked, target),
+        target=target,
         command=command_line(),
         next_command=(
             *("namespace-broker", "run", "--role-arn"),
-            *(named_arn(asked, place.role_arn(asked.role_name)), "--region", place.region),
+            *(named_arn(asked, target.role_arn(asked.role_name)), "--region", target.region),
         ),
         profile=options.text("profile"),
     )
@@ -203,29 +202,33 @@ def draft_of(options: Options) -> Draft:
 # The account.
 
 
-async def look(aws: Aws, asked: ToAws, workspace: str, *, deeply: bool = False) -> Looked:
-    """Read what stands of what is asked for. *deeply*: also what taking it back has to know."""
-    async with opened_aws(aws, clock=SystemClock()) as opened:
-        place = opened.place(workspace)
-        checks.same_partition(asked.policy_arns, place.partition, place="--policy-arn")
-        standing = await standing_in(hands(opened), to_aws.wanted_of(asked, place), deeply=deeply)
-        return Looked(place=place, caller=opened.caller.arn, standing=standing)
+async def look(
+    aws: AwsSettings, asked: ToAwsRequest, workspace: str, *, deep: bool = False
+) -> Looked:
+    """Read what stands of what is asked for. *deep*: also what taking it back has to know."""
+    async with open_aws(aws, clock=SystemClock()) as opened:
+        target = opened.target(workspace)
+        arguments.same_partition(asked.policy_arns, target.partition, place="--policy-arn")
+        standing = await read_states(
+            hands(opened), to_aws.desired_resources(asked, target), deep=deep
+        )
+        return Looked(target=target, caller=opened.caller.arn, standing=standing)
 
 
-def hands(opened: OpenedAws) -> Any:
-    return iam_hands(opened.api, clock=SystemClock())
+def hands(opened: AwsAccount) -> Any:
+    return CloudAccess(aws=opened.api, clock=SystemClock())
 
 
-async def carried_out(aws: Aws, work: Work, standing: tuple[Standing, ...]) -> None:
-    async with opened_aws(aws, clock=SystemClock()) as opened:
-        await make(work.plan, standing, hands(opened), work.done.append)
+async def carried_out(aws: AwsSettings, work: Work, standing: tuple[State, ...]) -> None:
+    async with open_aws(aws, clock=SystemClock()) as opened:
+        await apply(work.plan, standing, hands(opened), work.done.append)
 
 
 # The proof, and what is next.
 
 
 def ended(
-    options: Options, work: Work, asked: ToAws, looked: Looked, identity: AtHand | None
+    options: Options, work: Work, asked: ToAwsRequest, looked: Looked, identity: AtHand | None
 ) -> int:
     proof = None
     if not options.switch("no-verify"):
@@ -235,9 +238,9 @@ def ended(
             if work.as_json:
                 work.show_json(role_arn=looked.role_arn, proof=None)
             raise
-    snippet = to_aws.snippet(asked, looked.place, role_arn=looked.role_arn)
+    snippet = to_aws.snippet(asked, looked.target, role_arn=looked.role_arn)
     next_command = f"namespace-broker run --role-arn {named_arn(asked, looked.role_arn)}"
-    next_command += f" --region {looked.place.region}"
+    next_command += f" --region {looked.target.region}"
     if work.as_json:
         work.show_json(
             role_arn=looked.role_arn, proof=proof, config=snippet, next_command=next_command
@@ -249,13 +252,13 @@ def ended(
     return 0
 
 
-def named_arn(asked: ToAws, role_arn: str) -> str:
+def named_arn(asked: ToAwsRequest, role_arn: str) -> str:
     """Return the ARN as ``--role-arn`` takes it: with a name where the role's own is too short."""
     key = to_aws.role_key(asked.role_name)
     return role_arn if key == asked.role_name else f"{key}={role_arn}"
 
 
-def proof_of(options: Options, asked: ToAws, looked: Looked, identity: AtHand | None) -> str:
+def proof_of(options: Options, asked: ToAwsRequest, looked: Looked, identity: AtHand | None) -> str:
     """Obtain credentials the way the daemon will, and return what to say of them; where this
     machine cannot, which command does it elsewhere.
 
@@ -267,9 +270,9 @@ def proof_of(options: Options, asked: ToAws, looked: Looked, identity: AtHand | 
     if identity is None:
         return (
             "Not proven: this machine has no Namespace identity. On an instance of the workspace "
-            f"{looked.place.workspace}, run\n\n    {over_there}"
+            f"{looked.target.workspace}, run\n\n    {over_there}"
         )
-    if not to_aws.is_meant_for(asked, looked.place, identity.token):
+    if not to_aws.is_meant_for(asked, looked.target, identity.token):
         return (
             f"Not proven: the Namespace identity of this machine ({identity.token.subject}) is "
             f"not one of those that are admitted. As one of them, run\n\n    {over_there}"
@@ -289,20 +292,20 @@ def proof_of(options: Options, asked: ToAws, looked: Looked, identity: AtHand | 
     )
 
 
-async def obtained(asked: ToAws, looked: Looked, identity: AtHand) -> Lease[AwsCredentials]:
+async def obtained(asked: ToAwsRequest, looked: Looked, identity: AtHand) -> Lease[AwsCredentials]:
     from broker.daemon.offline import obtain
 
     name = to_aws.role_key(asked.role_name)
     role = Role(
         name=name,
         arn=looked.role_arn,
-        region=looked.place.region,
+        region=looked.target.region,
         duration_s=asked.max_session_duration_s or 3600,
     )
     entry = RoleConfig(role=role, identity=identity.identity, audience=to_aws.AUDIENCE)
     config = replace(identity.config, roles=(entry,), default_role=name)
-    return await proven(
-        lambda: obtain(config, name, runtime()), clock=SystemClock(), waiting=tell_waiting
+    return await until_effective(
+        lambda: obtain(config, name, runtime()), clock=SystemClock(), on_wait=tell_waiting
     )
 
 

@@ -29,23 +29,23 @@ from broker.config import (
     load_identity,
 )
 from broker.lease import Refused
-from broker.setup import checks
-from broker.setup.apply import make
-from broker.setup.aws_api import NO_REGION
-from broker.setup.plan import plan
+from broker.setup import arguments
+from broker.setup.arguments import ToNamespaceFlags, cognito_request, region_in, sts_request
+from broker.setup.aws import NO_REGION, Target
+from broker.setup.both_clouds import BothClouds, ToNamespaceTask, open_clouds
+from broker.setup.plan import State, apply, plan_changes
 from broker.setup.render import Draft
-from broker.setup.steps import Standing
-from broker.setup.to_namespace import ByCognito, BySts, wanted_by_cognito, wanted_by_sts
-from broker.setup.to_namespace_admission import Judged
-from broker.setup.to_namespace_asked import (
-    ToNamespaceFlags,
-    asked_by_cognito,
-    asked_by_sts,
-    region_in,
+from broker.setup.resource import Outputs, Placeholder, resolve
+from broker.setup.resources import PoolTrust
+from broker.setup.to_namespace import (
+    CognitoRequest,
+    StsRequest,
+    desired_by_cognito,
+    desired_by_sts,
+    login_line,
+    snippet,
 )
-from broker.setup.to_namespace_told import login_line, snippet
-from broker.setup.to_namespace_work import Opened, Task, opened
-from broker.setup.wanted import POOL_ID, CognitoTrust, Known, Place, knowing
+from broker.setup.verify import Requirement
 
 DESCRIPTION = """Let AWS workloads use Namespace: make the workspace trust a role of the account.
 
@@ -71,22 +71,22 @@ PLACE = "setup to-namespace"
 class Looked:
     """What stands in both clouds, and where that is."""
 
-    place: Place
+    target: Target
     caller: str
     role_arn: str
-    standing: tuple[Standing, ...]
+    standing: tuple[State, ...]
 
     @property
     def heading(self) -> str:
         return (
-            f"Account {self.place.account} ({self.caller}), workspace {self.place.workspace}, "
-            f"region {self.place.region}"
+            f"Account {self.target.account} ({self.caller}), workspace {self.target.workspace}, "
+            f"region {self.target.region}"
         )
 
     @property
     def pool_id(self) -> str | None:
         """The identity pool's id, where one is wanted."""
-        pools = [each.wanted for each in self.standing if isinstance(each.wanted, CognitoTrust)]
+        pools = [each.desired for each in self.standing if isinstance(each.desired, PoolTrust)]
         return f"{pools[0].region}:{pools[0].guid}" if pools else None
 
 
@@ -96,7 +96,7 @@ def run(options: Options) -> int:
         return written(draft_of(options), form)
     task = task_of(options)
     looked = waited_for(look_to_set_up(task))
-    work = Work(options=options, plan=plan(looked.standing), heading=looked.heading)
+    work = Work(options=options, plan=plan_changes(looked.standing), heading=looked.heading)
     if work.agreed():
         known = work.carry_out(carried_out(task, work, looked.standing))
         looked = replace(looked, standing=knowing_all(looked.standing, known))
@@ -109,7 +109,7 @@ def run(options: Options) -> int:
 # What was asked for.
 
 
-def task_of(options: Options) -> Task:
+def task_of(options: Options) -> ToNamespaceTask:
     """Return what is asked for; nothing is read from a network.
 
     Raises:
@@ -118,8 +118,8 @@ def task_of(options: Options) -> Task:
     asked = asked_of(options)
     in_pool = checked(lambda: region_in(options.text("identity-pool")))
     aws = aws_of(options)
-    return Task(
-        asked=asked,
+    return ToNamespaceTask(
+        request=asked,
         aws=replace(aws, region=in_pool or aws.region),
         upstream=upstream(),
         identity=identity_of(options),
@@ -129,7 +129,7 @@ def task_of(options: Options) -> Task:
     )
 
 
-def asked_of(options: Options) -> BySts | ByCognito:
+def asked_of(options: Options) -> StsRequest | CognitoRequest:
     flags = ToNamespaceFlags(
         role_name=options.text("role-name"),
         issuer=options.text("issuer"),
@@ -148,13 +148,13 @@ def asked_of(options: Options) -> BySts | ByCognito:
     if via is None:
         raise Misuse("--via", "is not given", "give sts or cognito")
     if via == "sts":
-        return checked(lambda: asked_by_sts(flags))
-    return checked(lambda: asked_by_cognito(flags, region=region_of(options)))
+        return checked(lambda: sts_request(flags))
+    return checked(lambda: cognito_request(flags, region=region_of(options)))
 
 
 def workspace_said(options: Options) -> str | None:
     said = options.text("workspace")
-    return None if said is None else checked(lambda: checks.workspace(said, place="--workspace"))
+    return None if said is None else checked(lambda: arguments.workspace(said, place="--workspace"))
 
 
 def identity_of(options: Options) -> IdentityConfig:
@@ -183,32 +183,32 @@ def draft_of(options: Options) -> Draft:
         raise Misuse("--workspace", "is not given", "rendering asks no cloud: give its id")
     in_pool = checked(lambda: region_in(options.text("identity-pool")))
     region = in_pool or checked(lambda: region_of(options)) or NO_REGION
-    place = Place(
+    target = Target(
         account=account,
         partition=aws.partition_of_region(region),
         region=region,
         workspace=workspace,
     )
     pool_id = None
-    if isinstance(asked, ByCognito):
-        pool_id = asked.pool_id or POOL_ID
-        wanted = wanted_by_cognito(asked, place)
+    if isinstance(asked, CognitoRequest):
+        pool_id = asked.pool_id or Placeholder.POOL_ID.value
+        desired = desired_by_cognito(asked, target)
     else:
-        role_arn = role_arn_said(asked, place)
-        wanted = checked(lambda: wanted_by_sts(asked, place, role_arn=role_arn))
+        role_arn = role_arn_said(asked, target)
+        desired = checked(lambda: desired_by_sts(asked, target, role_arn=role_arn))
     return Draft(
         title=f"What AWS workloads need to use Namespace, by {options.text('via')}",
-        wanted=wanted,
-        place=place,
+        desired=desired,
+        target=target,
         command=command_line(),
-        next_command=tuple(shlex.split(login_line(asked, place, pool_id=pool_id))),
+        next_command=tuple(shlex.split(login_line(asked, target, pool_id=pool_id))),
         profile=options.text("profile"),
     )
 
 
-def role_arn_said(asked: BySts, place: Place) -> str:
+def role_arn_said(asked: StsRequest, target: Target) -> str:
     """Return the role's ARN: one that has a path is known where it is the subject match."""
-    said, without_path = asked.subject_match or "", place.role_arn(asked.role_name)
+    said, without_path = asked.subject_match or "", target.role_arn(asked.role_name)
     beginning, name = without_path.removesuffix(asked.role_name), f"/{asked.role_name}"
     has_path = said.startswith(beginning) and said.endswith(name) and "*" not in said
     return said if has_path else without_path
@@ -217,40 +217,40 @@ def role_arn_said(asked: BySts, place: Place) -> str:
 # The clouds.
 
 
-async def look(task: Task, *, deeply: bool = False, without_role: bool = False) -> Looked:
-    async with opened(task, without_role=without_role) as clouds:
-        return await looked_at(clouds, deeply=deeply)
+async def look(task: ToNamespaceTask, *, deep: bool = False, without_role: bool = False) -> Looked:
+    async with open_clouds(task, without_role=without_role) as clouds:
+        return await looked_at(clouds, deep=deep)
 
 
-async def look_to_set_up(task: Task) -> Looked:
-    async with opened(task) as clouds:
+async def look_to_set_up(task: ToNamespaceTask) -> Looked:
+    async with open_clouds(task) as clouds:
         await clouds.check_issuer()
         return await looked_at(clouds)
 
 
-async def looked_at(clouds: Opened, *, deeply: bool = False) -> Looked:
+async def looked_at(clouds: BothClouds, *, deep: bool = False) -> Looked:
     return Looked(
-        place=clouds.place,
+        target=clouds.target,
         caller=clouds.aws.caller.arn,
         role_arn=clouds.role_arn,
-        standing=await clouds.standing(deeply=deeply),
+        standing=await clouds.states(deep=deep),
     )
 
 
-async def carried_out(task: Task, work: Work, standing: tuple[Standing, ...]) -> Known:
-    async with opened(task) as clouds:
-        return await make(work.plan, standing, clouds.cloud, work.done.append)
+async def carried_out(task: ToNamespaceTask, work: Work, standing: tuple[State, ...]) -> Outputs:
+    async with open_clouds(task) as clouds:
+        return await apply(work.plan, standing, clouds.access, work.done.append)
 
 
-def knowing_all(standing: tuple[Standing, ...], known: Known) -> tuple[Standing, ...]:
+def knowing_all(standing: tuple[State, ...], known: Outputs) -> tuple[State, ...]:
     """Return what is wanted with what is known now that it stands."""
-    return tuple(replace(each, wanted=knowing(each.wanted, known)) for each in standing)
+    return tuple(replace(each, desired=resolve(each.desired, known)) for each in standing)
 
 
 # The proof, and what is next.
 
 
-def ended(options: Options, work: Work, task: Task, looked: Looked) -> int:
+def ended(options: Options, work: Work, task: ToNamespaceTask, looked: Looked) -> int:
     proof = None
     if not options.switch("no-verify"):
         try:
@@ -259,8 +259,8 @@ def ended(options: Options, work: Work, task: Task, looked: Looked) -> int:
             if work.as_json:
                 work.show_json(role_arn=looked.role_arn, proof=None)
             raise
-    lines = snippet(task.asked, looked.place, pool_id=looked.pool_id)
-    login = login_line(task.asked, looked.place, pool_id=looked.pool_id)
+    lines = snippet(task.request, looked.target, pool_id=looked.pool_id)
+    login = login_line(task.request, looked.target, pool_id=looked.pool_id)
     if work.as_json:
         work.show_json(role_arn=looked.role_arn, proof=proof, config=lines, next_command=login)
         return 0
@@ -274,7 +274,7 @@ def ended(options: Options, work: Work, task: Task, looked: Looked) -> int:
     return 0
 
 
-async def proof_of(task: Task, looked: Looked) -> str:
+async def proof_of(task: ToNamespaceTask, looked: Looked) -> str:
     """Sign in as the workload, and return what to say of it; where this machine cannot, hold what
     stands against it.
 
@@ -282,11 +282,11 @@ async def proof_of(task: Task, looked: Looked) -> str:
         Failure: The workload would not be admitted.
         SourceError: It is not.
     """
-    async with opened(task) as clouds:
-        workspace = await clouds.signed_in(pool_id=looked.pool_id, waiting=tell_waiting)
+    async with open_clouds(task) as clouds:
+        workspace = await clouds.sign_in(pool_id=looked.pool_id, on_wait=tell_waiting)
         if workspace is not None:
             return f"Proven: {looked.role_arn} signed in to workspace {workspace}."
-        judged = await clouds.judged(await clouds.standing())
+        judged = await clouds.requirements(await clouds.states())
     failing = [one for one in judged if one.holds is False]
     if failing:
         raise Failure(
@@ -296,11 +296,11 @@ async def proof_of(task: Task, looked: Looked) -> str:
             "correct what stands against it, and run the command again",
         )
     return judged_text(judged, looked) + login_line(
-        task.asked, looked.place, pool_id=looked.pool_id
+        task.request, looked.target, pool_id=looked.pool_id
     )
 
 
-def judged_text(judged: tuple[Judged, ...], looked: Looked) -> str:
+def judged_text(judged: tuple[Requirement, ...], looked: Looked) -> str:
     told = "\n".join(f"  {HOLDS[one.holds]:<8}{one.what}: {one.reason}" for one in judged)
     return (
         f"Not proven: {looked.caller} is not the role {looked.role_arn}, and may not become it. "

@@ -17,9 +17,9 @@ from broker.config import Config, ConfigError, Flags, Upstream, load_identity, v
 from broker.config.load import aws_endpoint_of, region_of_environment, upstream_of
 from broker.credentials import IdToken
 from broker.lease import SourceError
-from broker.setup.aws_api import Endpoints
-from broker.setup.clouds import Aws
-from broker.setup.steps import Plan, Step
+from broker.setup.aws import AwsEndpoints, AwsSettings
+from broker.setup.plan import Plan
+from broker.setup.resource import Step
 
 T = TypeVar("T")
 
@@ -51,16 +51,16 @@ def required(options: Options, name: str, next_step: str) -> str:
     return text
 
 
-def aws_of(options: Options) -> Aws:
+def aws_of(options: Options) -> AwsSettings:
     """Return which AWS is meant, by flags and environment."""
 
-    def read() -> Aws:
+    def read() -> AwsSettings:
         upstream = upstream_of(os.environ)
-        return Aws(
+        return AwsSettings(
             profile=options.text("profile"),
             region=region_of(options),
             account=account_of(options),
-            endpoints=Endpoints(
+            endpoints=AwsEndpoints(
                 iam=aws_endpoint_of(os.environ, "AWS_ENDPOINT_URL_IAM"),
                 sts=upstream.sts_endpoint,
                 cognito=upstream.cognito_endpoint,
@@ -79,10 +79,10 @@ def region_of(options: Options) -> str | None:
 
 
 def account_of(options: Options) -> str | None:
-    from broker.setup import checks
+    from broker.setup import arguments
 
     said = options.text("account")
-    return None if said is None else checks.account(said, place="--account")
+    return None if said is None else arguments.account(said, place="--account")
 
 
 def upstream() -> Upstream:
@@ -149,11 +149,11 @@ def workspace_of(options: Options, *, audience: str) -> tuple[str, AtHand | None
     Raises:
         Misuse, Failure: It is not said, and there is no identity to read it from; or as `at_hand`.
     """
-    from broker.setup import checks
+    from broker.setup import arguments
 
     said = options.text("workspace")
     if said is not None:
-        return checked(lambda: checks.workspace(said, place="--workspace")), None
+        return checked(lambda: arguments.workspace(said, place="--workspace")), None
     found = at_hand(options, audience=audience)
     if found is None:
         raise Misuse(
@@ -162,7 +162,7 @@ def workspace_of(options: Options, *, audience: str) -> tuple[str, AtHand | None
             "give the workspace's id, or run `nsc login`",
         )
     place = f"identity/{found.identity}"
-    return checked(lambda: checks.workspace(found.workspace, place=place)), found
+    return checked(lambda: arguments.workspace(found.workspace, place=place)), found
 
 
 # Asking the clouds.
@@ -219,10 +219,10 @@ class Work:
         """
         if not self.as_json:
             sys.stdout.write(f"{printable(self.heading)}\n\n{lines_of(self.plan)}\n")
-            if not self.plan.to_do:
+            if not self.plan.pending:
                 print(self.nothing)
             sys.stdout.flush()
-        if self.options.switch("dry-run") or not self.plan.to_do:
+        if self.options.switch("dry-run") or not self.plan.pending:
             return False
         if not self.options.switch("yes"):
             self._ask()
@@ -264,7 +264,7 @@ class Work:
         """Print plan and outcome as one document."""
         steps = [
             {**told, "done": number < len(self.done) or told["do"] == "keep"}
-            for number, told in enumerate(self.plan.told())
+            for number, told in enumerate(self.plan.as_json())
         ]
         print(json.dumps({"steps": steps, **more}, indent=2))
 
@@ -274,7 +274,7 @@ class Work:
             return None
         if self.as_json:
             self.show_json()
-        return SOMETHING_TO_DO if self.plan.to_do else 0
+        return SOMETHING_TO_DO if self.plan.pending else 0
 
 
 _AS_IT_WAS = "give --yes to carry out the plan; nothing was changed"

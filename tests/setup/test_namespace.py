@@ -1,8 +1,9 @@
 """Whom a workspace trusts, read and changed at Namespace over real HTTP."""
 
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
+from typing import Any, cast
 
 import pytest
 
@@ -10,18 +11,19 @@ from broker.clock import SystemClock
 from broker.credentials import NamespaceToken
 from broker.lease import Lease, Refused, Unavailable
 from broker.sandbox import Sandbox
-from broker.setup.namespace_trust import CognitoTrustHands, NamespaceTrust, StsTrustHands
-from broker.setup.to_namespace_pool_trust import FoundPoolTrust
-from broker.setup.to_namespace_pool_trust import step as pool_step
-from broker.setup.to_namespace_relationships import Entry, FoundTrust, nsc_line, with_wanted
-from broker.setup.wanted import CognitoTrust, StsTrust
+from broker.setup.aws import AwsApi
+from broker.setup.namespace import Entry, NamespaceTrust
+from broker.setup.resource import CloudAccess, Resource
+from broker.setup.resources import PoolTrust, TrustRelationship
+from broker.setup.resources.pool_trust import ActualPoolTrust
+from broker.setup.resources.trust_relationship import ActualRelationship
 from broker.sources.http_client import open_session
 from broker.sources.namespace.api import NamespaceIam
 
 ISSUER = "https://3d1b.tokens.sts.global.api.aws"
 ROLE = "arn:aws:iam::123456789012:role/builder"
-WANTED = StsTrust(workspace="ws_1", issuer=ISSUER, subject_match=ROLE)
-POOL = CognitoTrust(workspace="ws_1", region="eu-central-1", guid="6f0a0000-0000")
+WANTED = TrustRelationship(workspace="ws_1", issuer=ISSUER, subject_match=ROLE)
+POOL = PoolTrust(workspace="ws_1", region="eu-central-1", guid="6f0a0000-0000")
 POOL_ID = "eu-central-1:6f0a0000-0000"
 
 
@@ -84,8 +86,8 @@ def trust_of(iam: NamespaceIam, identity: Holding) -> NamespaceTrust:
     return NamespaceTrust(iam, identity=identity, workspace="ws_1", clock=Hasty())
 
 
-def adding(wanted: StsTrust = WANTED) -> Callable[[Sequence[Entry]], tuple[Entry, ...]]:
-    return lambda entries: with_wanted(entries, wanted)
+def adding(wanted: TrustRelationship = WANTED) -> Callable[[Sequence[Entry]], tuple[Entry, ...]]:
+    return lambda entries: wanted.added_to(entries)
 
 
 def subjects(sandbox: Sandbox) -> list[object]:
@@ -141,7 +143,7 @@ async def test_a_stale_generation_is_read_again_and_nobodys_entry_is_lost(
     def adding_late(entries: Sequence[Entry]) -> tuple[Entry, ...]:
         for subject in somebody_else:
             sandbox.namespace.trust(issuer="https://other.example", subject_match=subject)
-        return with_wanted(entries, WANTED)
+        return WANTED.added_to(entries)
 
     await trust.change(adding_late)
 
@@ -209,7 +211,7 @@ async def test_a_list_that_is_none_is_not_written_over(
     identity = Holding(sandbox.namespace.tenant_token())
     trust = NamespaceTrust(iam, identity=identity, workspace="ws_1", clock=Ending())
 
-    with pytest.raises(Unavailable, match="something other than a list"):
+    with pytest.raises(Unavailable, match="that are not a list"):
         await trust.change(adding())
 
     assert not sandbox.namespace.calls_of("UpdateTrustRelationships")
@@ -244,7 +246,7 @@ async def test_an_identity_of_another_workspace_changes_nothing_there(
 ) -> None:
     elsewhere = Holding(sandbox.namespace.tenant_token(workspace="ws_2"), workspace="ws_2")
 
-    with pytest.raises(Refused, match="of workspace ws_2, not of ws_1"):
+    with pytest.raises(Refused, match="to workspace ws_2, not ws_1"):
         await trust_of(iam, elsewhere).change(adding())
 
     assert not sandbox.namespace.calls
@@ -284,9 +286,9 @@ async def test_a_refusal_to_change_names_the_command_that_does_it_by_hand(
     sandbox.fail("UpdateTrustRelationships", code=code, message="no")
 
     with pytest.raises(Refused, match=told) as caught:
-        await StsTrustHands(trust).create(WANTED)
+        await WANTED.create(access(trust))
 
-    assert f"`{nsc_line(WANTED)}`" in str(caught.value)
+    assert f"`{WANTED.nsc_line}`" in str(caught.value)
     assert subjects(sandbox) == []
 
 
@@ -297,7 +299,7 @@ async def test_a_refusal_to_trust_a_pool_names_the_command_that_does_it_by_hand(
     sandbox.fail("TrustAWSCognitoIdentityPool", code=code, message="no")
 
     with pytest.raises(Refused, match=told) as caught:
-        await CognitoTrustHands(trust).create(POOL)
+        await POOL.create(access(trust))
 
     assert "--identity_pool 6f0a0000-0000 --tenant_id ws_1`" in str(caught.value)
 
@@ -312,21 +314,32 @@ async def test_no_bearer_is_told_in_an_error(sandbox: Sandbox, iam: NamespaceIam
     assert token not in str(caught.value)
 
 
-# By hands.
+# As resources.
+
+
+class NoAws:
+    """AWS, which nobody calls here."""
+
+
+def access(
+    trust: NamespaceTrust, admits: Callable[[Resource[Any]], Awaitable[bool]] | None = None
+) -> CloudAccess:
+    aws = cast(AwsApi, NoAws())
+    return CloudAccess(aws=aws, clock=SystemClock(), namespace=trust, admits=admits)
 
 
 async def test_what_is_not_for_us_to_read_is_tried_out_instead(
     sandbox: Sandbox, iam: NamespaceIam
 ) -> None:
-    async def admitted(_: StsTrust) -> bool:
+    async def admitted(_: Resource[Any]) -> bool:
         return True
 
-    hands = StsTrustHands(trust_of(iam, Holding()), is_admitted=admitted)
+    clouds = access(trust_of(iam, Holding()), admits=admitted)
 
-    found = await hands.read(WANTED, deeply=False)
+    found = await WANTED.read(clouds)
 
-    assert found == FoundTrust(
-        unread="this machine has no Namespace identity to do it as", proven=True
+    assert found == ActualRelationship(
+        unreadable="this machine has no Namespace identity to do it as", proven=True
     )
 
 
@@ -338,20 +351,20 @@ async def test_a_namespace_that_gives_no_answer_is_no_reason_to_believe_that_not
     trust = NamespaceTrust(iam, identity=identity, workspace="ws_1", clock=Ending())
 
     with pytest.raises(Unavailable):
-        await StsTrustHands(trust).read(WANTED, deeply=False)
+        await WANTED.read(access(trust))
 
 
 async def test_a_pool_that_was_tried_out_is_kept_and_any_other_is_named(
     sandbox: Sandbox, trust: NamespaceTrust
 ) -> None:
-    async def is_admitted(_: CognitoTrust) -> bool:
+    async def is_admitted(_: Resource[Any]) -> bool:
         return (POOL_ID, "namespace.so") in sandbox.namespace.trusted_pools()
 
-    hands = CognitoTrustHands(trust, is_admitted=is_admitted)
+    clouds = access(trust, admits=is_admitted)
 
-    before = pool_step(POOL, await hands.read(POOL, deeply=False))
-    await hands.create(POOL)
-    after = pool_step(POOL, await hands.read(POOL, deeply=False))
+    before = POOL.diff(await POOL.read(clouds))
+    await POOL.create(clouds)
+    after = POOL.diff(await POOL.read(clouds))
 
     assert (before.kind, after.kind) == ("create", "keep")
 
@@ -359,7 +372,7 @@ async def test_a_pool_that_was_tried_out_is_kept_and_any_other_is_named(
 async def test_without_an_identity_the_plan_for_a_pool_says_the_line_to_run(
     iam: NamespaceIam,
 ) -> None:
-    found = await CognitoTrustHands(trust_of(iam, Holding())).read(POOL, deeply=False)
+    found = await POOL.read(access(trust_of(iam, Holding())))
 
-    assert isinstance(found, FoundPoolTrust)
-    assert "nsc auth trust-aws-cognito-identity-pool" in pool_step(POOL, found).diff[-1]
+    assert isinstance(found, ActualPoolTrust)
+    assert "nsc auth trust-aws-cognito-identity-pool" in POOL.diff(found).diff[-1]

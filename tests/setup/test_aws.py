@@ -6,9 +6,9 @@ import pytest
 from botocore.session import get_session
 
 from broker.config import ConfigError
-from broker.lease import Refused, SourceError, Unavailable
+from broker.lease import SourceError, Unavailable
 from broker.sandbox import Sandbox
-from broker.setup.aws_api import AwsApi, Endpoints, Service, code_of, services_in
+from broker.setup.aws import AwsApi, AwsEndpoints, AwsRefused, AwsService, services_in
 from tests.support.setup import Impatient, Open
 
 
@@ -20,7 +20,7 @@ async def refused(api: AwsApi, operation: str, **said: Any) -> SourceError:
 
 async def test_account_and_partition_are_those_of_the_callers_identity(opened: Open) -> None:
     async with opened() as aws:
-        place = aws.place("ws_1")
+        place = aws.target("ws_1")
 
     assert (place.account, place.partition, place.region) == ("123456789012", "aws", "eu-central-1")
 
@@ -28,7 +28,7 @@ async def test_account_and_partition_are_those_of_the_callers_identity(opened: O
 async def test_another_account_than_was_said_is_not_worked_in(
     sandbox: Sandbox, opened: Open
 ) -> None:
-    with pytest.raises(ConfigError, match=r"--account: is 999999999999, and .* is of 123456789012"):
+    with pytest.raises(ConfigError, match=r"--account: is 9+, and .* to 123456789012"):
         async with opened(account="999999999999"):
             raise AssertionError
 
@@ -37,7 +37,7 @@ async def test_another_account_than_was_said_is_not_worked_in(
 
 def test_iam_is_signed_for_the_region_of_its_partition() -> None:
     regions = {
-        partition: services_in("x", Endpoints(), partition=partition)["iam"].region
+        partition: services_in("x", AwsEndpoints(), partition=partition)["iam"].region
         for partition in ("aws", "aws-cn", "aws-us-gov")
     }
 
@@ -56,7 +56,7 @@ def test_iam_is_signed_for_the_region_of_its_partition() -> None:
 def test_each_partition_has_its_addresses_and_sts_is_the_regions_own(
     partition: str, region: str, iam: str, domain: str
 ) -> None:
-    services = services_in(region, Endpoints(), partition=partition)
+    services = services_in(region, AwsEndpoints(), partition=partition)
 
     addresses = {name: address_of(service) for name, service in services.items()}
 
@@ -67,7 +67,7 @@ def test_each_partition_has_its_addresses_and_sts_is_the_regions_own(
     }
 
 
-def address_of(service: Service) -> str:
+def address_of(service: AwsService) -> str:
     """Return where botocore sends the service's calls."""
     client = get_session().create_client(
         service.name,
@@ -87,7 +87,7 @@ async def test_a_missing_permission_is_named(sandbox: Sandbox, opened: Open) -> 
 
     assert str(error) == (
         "GetRole (IAM) answered AccessDenied: not authorized; "
-        "allow iam:GetRole to this AWS identity, or name another by --profile"
+        "allow iam:GetRole to this AWS identity, or give another by --profile"
     )
 
 
@@ -108,9 +108,9 @@ REFUSALS = [
     ("CreateRole", 400, "MalformedPolicyDocument", "correct the policy"),
     ("CreateRole", 409, "LimitExceeded", "a quota of the account is used up"),
     ("CreateRole", 400, "InvalidInput", "correct the flag"),
-    ("UpdateAssumeRolePolicy", 404, "NoSuchEntity", "it is gone, or never was there"),
+    ("UpdateAssumeRolePolicy", 404, "NoSuchEntity", "it no longer exists, or never did"),
     ("UpdateAssumeRolePolicy", 400, "UnmodifiableEntity", "belongs to an AWS service"),
-    ("DeleteRole", 409, "DeleteConflict", "something still hangs on it"),
+    ("DeleteRole", 409, "DeleteConflict", "something still uses it"),
     ("GetRole", 403, "InvalidClientTokenId", "renew this machine's AWS credentials"),
     ("GetRole", 403, "ExpiredToken", "renew this machine's AWS credentials"),
     ("GetRole", 403, "SignatureDoesNotMatch", "check this machine's clock"),
@@ -133,8 +133,8 @@ async def test_a_refusal_is_told_with_its_code_and_what_to_do(
     async with opened() as aws:
         error = await refused(aws.api, operation, **SAID[operation])
 
-    assert isinstance(error, Refused)
-    assert code_of(error) == code
+    assert isinstance(error, AwsRefused)
+    assert error.code == code
     assert str(error).startswith(f"{operation} (IAM) answered {code}: because; ")
     assert next_step in str(error)
     assert len(sandbox.aws.calls_of(operation)) == 1

@@ -10,16 +10,12 @@ from broker.clock import SystemClock
 from broker.credentials import AwsCredentials
 from broker.lease import Refused, Unavailable
 from broker.sandbox import Sandbox
-from broker.setup import to_namespace_pools
-from broker.setup.aws_api import AwsApi, Endpoints, aws_api
-from broker.setup.steps import Standing
-from broker.setup.to_namespace import ByCognito, wanted_by_cognito
-from broker.setup.to_namespace_hands import (
-    IdentityPoolHands,
-    OutboundFederationHands,
-    permissions_of,
-)
-from broker.setup.wanted import IdentityPool, OutboundFederation
+from broker.setup.aws import AwsApi, AwsEndpoints, aws_api
+from broker.setup.plan import State
+from broker.setup.resource import CloudAccess, ResourceState
+from broker.setup.resources import IdentityPool, OutboundFederation
+from broker.setup.to_namespace import CognitoRequest, desired_by_cognito
+from broker.setup.verify import permissions_of
 from broker.sources.aws.credential_chain import CredentialChain
 from tests.support.setup import PLACE
 
@@ -43,6 +39,10 @@ class Hasty(SystemClock):
 
     async def sleep(self, seconds: float) -> None:
         """Be over at once."""
+
+
+def access(aws: AwsApi) -> CloudAccess:
+    return CloudAccess(aws=aws, clock=Hasty())
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +78,7 @@ async def aws(sandbox: Sandbox) -> AsyncIterator[AwsApi]:
             clock=Hasty(),
             region=REGION,
             partition="aws",
-            endpoints=Endpoints(iam=url, sts=url, cognito=url),
+            endpoints=AwsEndpoints(iam=url, sts=url, cognito=url),
             ca_bundle=None,
         ) as api,
     ):
@@ -89,12 +89,11 @@ async def aws(sandbox: Sandbox) -> AsyncIterator[AwsApi]:
 
 
 async def test_the_switch_is_put_on_and_its_issuer_read_back(sandbox: Sandbox, aws: AwsApi) -> None:
-    hands = OutboundFederationHands(aws)
 
-    before = await hands.read(SWITCH, deeply=False)
-    known = await hands.create(SWITCH)
+    before = await SWITCH.read(access(aws), deep=False)
+    known = await SWITCH.create(access(aws))
 
-    after = await hands.read(SWITCH, deeply=False)
+    after = await SWITCH.read(access(aws), deep=False)
     assert before is None
     assert after is not None
     assert after.issuer == known.issuer == sandbox.aws.enable_outbound_federation()
@@ -103,7 +102,7 @@ async def test_the_switch_is_put_on_and_its_issuer_read_back(sandbox: Sandbox, a
 async def test_a_switch_that_is_on_by_then_is_success(sandbox: Sandbox, aws: AwsApi) -> None:
     issuer = sandbox.aws.enable_outbound_federation()
 
-    assert (await OutboundFederationHands(aws).create(SWITCH)).issuer == issuer
+    assert (await SWITCH.create(access(aws))).issuer == issuer
 
 
 @pytest.mark.parametrize(
@@ -119,7 +118,7 @@ async def test_a_refused_switch_says_which_right_is_wanting(
     sandbox.fail(operation, code=code, status=403)
 
     with pytest.raises(Refused, match=told):
-        await OutboundFederationHands(aws).create(SWITCH)
+        await SWITCH.create(access(aws))
 
 
 # Pools.
@@ -128,11 +127,10 @@ async def test_a_refused_switch_says_which_right_is_wanting(
 async def test_a_pool_is_made_with_the_provider_for_nobody_unknown_and_with_our_tag(
     sandbox: Sandbox, aws: AwsApi
 ) -> None:
-    hands = IdentityPoolHands(aws)
 
-    known = await hands.create(ANY_POOL)
+    known = await ANY_POOL.create(access(aws))
 
-    found = await hands.read(ANY_POOL, deeply=False)
+    found = await ANY_POOL.read(access(aws), deep=False)
     assert found is not None
     assert (found.pool_id, found.name, found.is_ours) == (known.pool_id, "namespace", True)
     (made,) = sandbox.aws.calls_of("CreateIdentityPool")
@@ -147,7 +145,7 @@ async def test_the_only_pool_for_namespace_is_found_whatever_its_name(
         sandbox.aws.add_identity_pool(f"other-{number}", developer_provider=None)
     pool_id = sandbox.aws.add_identity_pool("made by hand")
 
-    found = await IdentityPoolHands(aws).read(ANY_POOL, deeply=False)
+    found = await ANY_POOL.read(access(aws), deep=False)
 
     assert found is not None
     assert (found.pool_id, found.is_ours) == (pool_id, False)
@@ -158,21 +156,21 @@ async def test_a_pool_of_another_provider_is_not_the_one_of_that_name(
 ) -> None:
     sandbox.aws.add_identity_pool("namespace", developer_provider="example.com")
 
-    assert await IdentityPoolHands(aws).read(ANY_POOL, deeply=False) is None
+    assert await ANY_POOL.read(access(aws), deep=False) is None
 
 
 async def test_a_name_that_was_said_is_looked_for_alone(sandbox: Sandbox, aws: AwsApi) -> None:
     sandbox.aws.add_identity_pool("namespace")
     named = IdentityPool(name="mine", region=REGION)
 
-    assert await IdentityPoolHands(aws).read(named, deeply=False) is None
+    assert await named.read(access(aws), deep=False) is None
 
 
 async def test_several_pools_that_would_do_are_named(sandbox: Sandbox, aws: AwsApi) -> None:
     pools = [sandbox.aws.add_identity_pool("namespace") for _ in range(2)]
 
     with pytest.raises(Refused, match="give one by --identity-pool") as caught:
-        await IdentityPoolHands(aws).read(ANY_POOL, deeply=False)
+        await ANY_POOL.read(access(aws), deep=False)
 
     assert all(pool_id in str(caught.value) for pool_id in pools)
 
@@ -181,7 +179,7 @@ async def test_a_pool_that_is_named_by_id_must_be_there(aws: AwsApi) -> None:
     wanted = IdentityPool(name="namespace", region=REGION, pool_id=f"{REGION}:0000-1111")
 
     with pytest.raises(Refused, match="no identity pool eu-central-1:0000-1111"):
-        await IdentityPoolHands(aws).read(wanted, deeply=False)
+        await wanted.read(access(aws), deep=False)
 
 
 async def test_a_pool_that_is_named_by_id_must_have_the_provider(
@@ -190,8 +188,8 @@ async def test_a_pool_that_is_named_by_id_must_have_the_provider(
     pool_id = sandbox.aws.add_identity_pool(developer_provider="example.com")
     wanted = IdentityPool(name="namespace", region=REGION, pool_id=pool_id)
 
-    with pytest.raises(Refused, match=r"has not the developer provider namespace\.so"):
-        await IdentityPoolHands(aws).read(wanted, deeply=False)
+    with pytest.raises(Refused, match=r"does not have the developer provider namespace\.so"):
+        await wanted.read(access(aws), deep=False)
 
 
 async def test_a_pool_whose_making_was_not_answered_is_not_made_twice(
@@ -199,7 +197,7 @@ async def test_a_pool_whose_making_was_not_answered_is_not_made_twice(
 ) -> None:
     sandbox.fail("CreateIdentityPool", truncated=True, count=1)
 
-    known = await IdentityPoolHands(aws).create(ANY_POOL)
+    known = await ANY_POOL.create(access(aws))
 
     (pool,) = sandbox.aws.identity_pools()
     assert known.pool_id == pool.pool_id
@@ -209,7 +207,7 @@ async def test_a_pool_that_was_not_made_is_not_said_to_be(sandbox: Sandbox, aws:
     sandbox.fail("CreateIdentityPool", status=500, code="InternalErrorException", count=1)
 
     with pytest.raises(Unavailable):
-        await IdentityPoolHands(aws).create(ANY_POOL)
+        await ANY_POOL.create(access(aws))
 
 
 REFUSALS = [
@@ -228,14 +226,14 @@ async def test_a_refusal_of_cognitos_says_what_to_do(
     sandbox.fail(operation, code=code, status=400)
 
     with pytest.raises(Refused, match=told):
-        await IdentityPoolHands(aws).create(ANY_POOL)
+        await ANY_POOL.create(access(aws))
 
 
 async def test_too_many_requests_are_tried_again(sandbox: Sandbox, aws: AwsApi) -> None:
     pool_id = sandbox.aws.add_identity_pool()
     sandbox.fail("ListIdentityPools", code="TooManyRequestsException", status=400, count=2)
 
-    found = await IdentityPoolHands(aws).read(ANY_POOL, deeply=False)
+    found = await ANY_POOL.read(access(aws), deep=False)
 
     assert found is not None
     assert found.pool_id == pool_id
@@ -244,36 +242,34 @@ async def test_too_many_requests_are_tried_again(sandbox: Sandbox, aws: AwsApi) 
 # Taking a pool back.
 
 
-def beside(role: str = "builder") -> list[Standing]:
-    wanted: Any = wanted_by_cognito(ByCognito(role_name=role), PLACE)
-    return [Standing(wanted=each, found=None) for each in wanted]
+def beside(role: str = "builder") -> list[State]:
+    wanted: Any = desired_by_cognito(CognitoRequest(role_name=role), PLACE)
+    return [ResourceState(desired=each, actual=None) for each in wanted]
 
 
 async def test_our_pool_goes_and_that_it_is_gone_by_then_is_no_error(
     sandbox: Sandbox, aws: AwsApi
 ) -> None:
-    hands = IdentityPoolHands(aws)
-    await hands.create(ANY_POOL)
-    found = await hands.read(ANY_POOL, deeply=True)
+    await ANY_POOL.create(access(aws))
+    found = await ANY_POOL.read(access(aws), deep=True)
     assert found is not None
 
-    await hands.remove(ANY_POOL, found)
-    await hands.remove(ANY_POOL, found)
+    await ANY_POOL.delete(access(aws), found)
+    await ANY_POOL.delete(access(aws), found)
 
-    assert to_namespace_pools.removal(ANY_POOL, found, beside()).kind == "remove"
+    assert ANY_POOL.removal(found, beside()).kind == "remove"
     assert sandbox.aws.identity_pools() == ()
 
 
 async def test_a_pool_that_another_role_uses_stays(sandbox: Sandbox, aws: AwsApi) -> None:
-    hands = IdentityPoolHands(aws)
-    known = await hands.create(ANY_POOL)
+    known = await ANY_POOL.create(access(aws))
     for name in ("builder", "other"):
         arn = sandbox.aws.add_role(name, trust_policy=MACHINES)
         sandbox.aws.allow_developer_tokens(arn, str(known.pool_id))
 
-    found = await hands.read(ANY_POOL, deeply=True)
+    found = await ANY_POOL.read(access(aws), deep=True)
 
-    planned = to_namespace_pools.removal(ANY_POOL, found, beside("builder"))
+    planned = ANY_POOL.removal(found, beside("builder"))
     assert planned.kind == "keep"
     assert "is used by other" in planned.note
 
@@ -281,9 +277,9 @@ async def test_a_pool_that_another_role_uses_stays(sandbox: Sandbox, aws: AwsApi
 async def test_a_pool_without_our_tag_stays(sandbox: Sandbox, aws: AwsApi) -> None:
     sandbox.aws.add_identity_pool("namespace")
 
-    found = await IdentityPoolHands(aws).read(ANY_POOL, deeply=True)
+    found = await ANY_POOL.read(access(aws), deep=True)
 
-    planned = to_namespace_pools.removal(ANY_POOL, found, beside())
+    planned = ANY_POOL.removal(found, beside())
     assert planned.kind == "keep"
     assert "our tag" in planned.note
 

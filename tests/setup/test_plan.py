@@ -1,44 +1,30 @@
 """Carrying out a plan: in order, each thing looked at again, and what was done told."""
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from broker.lease import Refused, Unavailable
 from broker.setup import to_aws
-from broker.setup.apply import make, take_back
-from broker.setup.cloud import standing_in
-from broker.setup.plan import plan, removal
-from broker.setup.providers import FoundProvider
-from broker.setup.steps import Plan, Standing, Step
-from broker.setup.to_aws import ToAws
-from broker.setup.wanted import Role
+from broker.setup.plan import Plan, State, apply, plan_changes, plan_removal, read_states, revert
+from broker.setup.resource import ResourceState, Step
+from broker.setup.resources.oidc_provider import ActualProvider
+from broker.setup.to_aws import ToAwsRequest
 from tests.support.setup import FOREIGN, PLACE, READ_ONLY, Account, found_role, statement
 
-ASKED = ToAws(role_name="deploy", policy_arns=(READ_ONLY,))
+ASKED = ToAwsRequest(role_name="deploy", policy_arns=(READ_ONLY,))
 
 
-async def looked(account: Account, *, deeply: bool = False) -> tuple[Standing, ...]:
-    return await standing_in(account.cloud(), to_aws.wanted_of(ASKED, PLACE), deeply=deeply)
-
-
-class Failing:
-    """Hands that fail to make what they are asked for."""
-
-    def __init__(self, hands: Any) -> None:
-        self.read = hands.read
-
-    async def create(self, wanted: object) -> None:
-        raise Unavailable("IAM is down")
+async def looked(account: Account, *, deep: bool = False) -> tuple[State, ...]:
+    return await read_states(account.access(), to_aws.desired_resources(ASKED, PLACE), deep=deep)
 
 
 async def test_every_step_that_stands_is_told_in_order() -> None:
-    account = Account(provider=FoundProvider(audiences=("sts.amazonaws.com",)))
+    account = Account(provider=ActualProvider(audiences=("sts.amazonaws.com",)))
     done: list[Step] = []
     standing = await looked(account)
 
-    await make(plan(standing), standing, account.cloud(), done.append)
+    await apply(plan_changes(standing), standing, account.access(), done.append)
 
     assert [(step.kind, step.title) for step in done] == [
         ("keep", "OIDC provider https://federation.namespaceapis.com"),
@@ -50,12 +36,12 @@ async def test_every_step_that_stands_is_told_in_order() -> None:
 async def test_after_a_failure_the_same_plan_made_anew_does_the_rest() -> None:
     account, done = Account(), list[Step]()
     standing = await looked(account)
-    cloud = dict(account.cloud())
-    cloud[Role] = Failing(cloud[Role])
+    account.failing.add("CreateRole")
 
     with pytest.raises(Unavailable, match="IAM is down"):
-        await make(plan(standing), standing, cloud, done.append)
-    rest = plan(await looked(account))
+        await apply(plan_changes(standing), standing, account.access(), done.append)
+    account.failing.clear()
+    rest = plan_changes(await looked(account))
 
     assert [step.kind for step in done] == ["create"]
     assert [step.kind for step in rest.steps] == ["keep", "create", "create"]
@@ -67,7 +53,7 @@ async def test_what_was_changed_since_the_plan_was_shown_is_not_touched() -> Non
     account.roles["deploy"] = found_role(FOREIGN, statement(sub="ws_2/*"))
 
     with pytest.raises(Refused, match="role deploy was changed since the plan was made"):
-        await make(plan(standing), standing, account.cloud(), lambda _: None)
+        await apply(plan_changes(standing), standing, account.access(), lambda _: None)
 
     assert account.roles["deploy"] == found_role(FOREIGN, statement(sub="ws_2/*"))
 
@@ -77,7 +63,7 @@ async def test_what_somebody_else_did_meanwhile_in_just_that_way_is_done() -> No
     standing = await looked(account)
     account.roles["deploy"] = found_role(FOREIGN, statement())
 
-    await make(plan(standing), standing, account.cloud(), lambda _: None)
+    await apply(plan_changes(standing), standing, account.access(), lambda _: None)
 
     assert account.roles["deploy"] == found_role(FOREIGN, statement())
 
@@ -85,15 +71,15 @@ async def test_what_somebody_else_did_meanwhile_in_just_that_way_is_done() -> No
 async def test_a_role_that_somebody_began_to_use_is_not_taken_back_by_an_older_plan() -> None:
     account = Account()
     standing = await looked(account)
-    await make(plan(standing), standing, account.cloud(), lambda _: None)
-    standing = await looked(account, deeply=True)
+    await apply(plan_changes(standing), standing, account.access(), lambda _: None)
+    standing = await looked(account, deep=True)
     made = account.roles["deploy"]
     account.roles["deploy"] = replace(
         made, trust_policy={"Version": "2012-10-17", "Statement": [statement(), FOREIGN]}
     )
 
     with pytest.raises(Refused, match="run the command again"):
-        await take_back(removal(standing), standing, account.cloud(), lambda _: None)
+        await revert(plan_removal(standing), standing, account.access(), lambda _: None)
 
     assert "deploy" in account.roles
 
@@ -101,20 +87,22 @@ async def test_a_role_that_somebody_began_to_use_is_not_taken_back_by_an_older_p
 async def test_a_provider_that_somebody_began_to_trust_is_not_taken_back() -> None:
     account = Account()
     standing = await looked(account)
-    await make(plan(standing), standing, account.cloud(), lambda _: None)
-    standing = await looked(account, deeply=True)
+    await apply(plan_changes(standing), standing, account.access(), lambda _: None)
+    standing = await looked(account, deep=True)
     account.roles["theirs"] = found_role(statement(sub="ws_2/*"))
 
-    await take_back(removal(standing), standing, account.cloud(), lambda _: None)
+    await revert(plan_removal(standing), standing, account.access(), lambda _: None)
 
     assert account.provider is not None
     assert "deploy" not in account.roles
 
 
 def test_a_plan_tells_each_step_as_json() -> None:
-    step = plan((Standing(wanted=to_aws.wanted_of(ASKED, PLACE)[0], found=None),)).steps[0]
+    step = plan_changes(
+        (ResourceState(desired=to_aws.desired_resources(ASKED, PLACE)[0], actual=None),)
+    ).steps[0]
 
-    (told,) = Plan((step,)).told()
+    (told,) = Plan((step,)).as_json()
 
     assert told["do"] == "create"
     assert told["what"] == "OIDC provider https://federation.namespaceapis.com"

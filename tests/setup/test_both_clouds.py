@@ -11,16 +11,13 @@ from broker.clock import SystemClock
 from broker.config import AutoIdentityConfig, Upstream
 from broker.lease import Refused
 from broker.sandbox import Sandbox, sandbox_in_thread
-from broker.setup.apply import make
-from broker.setup.aws_api import Endpoints
-from broker.setup.clouds import Aws
-from broker.setup.plan import plan
-from broker.setup.steps import Plan
-from broker.setup.to_namespace import ByCognito, BySts
-from broker.setup.to_namespace_work import Task, opened
-from broker.setup.wanted import CognitoTrust
+from broker.setup.aws import AwsEndpoints, AwsSettings
+from broker.setup.both_clouds import ToNamespaceTask, open_clouds
+from broker.setup.plan import Plan, apply, plan_changes
+from broker.setup.resources import PoolTrust
+from broker.setup.to_namespace import CognitoRequest, StsRequest
 
-BY_STS, BY_COGNITO = BySts(role_name="builder"), ByCognito(role_name="builder")
+BY_STS, BY_COGNITO = StsRequest(role_name="builder"), CognitoRequest(role_name="builder")
 BOTH = pytest.mark.parametrize("asked", [BY_STS, BY_COGNITO], ids=["sts", "cognito"])
 GUIDES = {"Effect": "Allow", "Action": "sts:GetWebIdentityToken", "Resource": "*"}
 TAGGING = {"Effect": "Allow", "Action": "sts:TagSession", "Resource": "*"}
@@ -65,12 +62,14 @@ def sandbox(clock: Hurried, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox
         yield world
 
 
-def task(sandbox: Sandbox, clock: Hurried, asked: BySts | ByCognito) -> Task:
+def task(sandbox: Sandbox, clock: Hurried, asked: StsRequest | CognitoRequest) -> ToNamespaceTask:
     url = sandbox.aws.url
     login = sandbox.namespace.inline_token_spec(sandbox.namespace.tenant_token())
-    return Task(
-        asked=asked,
-        aws=Aws(region="eu-central-1", endpoints=Endpoints(iam=url, sts=url, cognito=url)),
+    return ToNamespaceTask(
+        request=asked,
+        aws=AwsSettings(
+            region="eu-central-1", endpoints=AwsEndpoints(iam=url, sts=url, cognito=url)
+        ),
         upstream=Upstream(
             iam_endpoint=sandbox.namespace.url,
             sts_endpoint=url,
@@ -84,43 +83,43 @@ def task(sandbox: Sandbox, clock: Hurried, asked: BySts | ByCognito) -> Task:
     )
 
 
-async def set_up(asked: Task) -> Plan:
-    async with opened(asked) as clouds:
-        standing = await clouds.standing()
-        planned = plan(standing)
-        await make(planned, standing, clouds.cloud, lambda _: None)
+async def set_up(asked: ToNamespaceTask) -> Plan:
+    async with open_clouds(asked) as clouds:
+        standing = await clouds.states()
+        planned = plan_changes(standing)
+        await apply(planned, standing, clouds.access, lambda _: None)
     return planned
 
 
-async def signed_in(asked: Task) -> tuple[str | None, list[str]]:
+async def sign_in(asked: ToNamespaceTask) -> tuple[str | None, list[str]]:
     """Sign in as the role; return the workspace, and why it was waited."""
     reasons: list[str] = []
 
     def waiting(_: float, reason: Refused) -> None:
         reasons.append(reason.word)
 
-    async with opened(asked) as clouds:
+    async with open_clouds(asked) as clouds:
         pool = next(
             (
-                f"{one.wanted.region}:{one.wanted.guid}"
-                for one in await clouds.standing()
-                if isinstance(one.wanted, CognitoTrust)
+                f"{one.desired.region}:{one.desired.guid}"
+                for one in await clouds.states()
+                if isinstance(one.desired, PoolTrust)
             ),
             None,
         )
-        return await clouds.signed_in(pool_id=pool, waiting=waiting), reasons
+        return await clouds.sign_in(pool_id=pool, on_wait=waiting), reasons
 
 
 @BOTH
 async def test_what_was_just_made_is_waited_for_until_sts_has_heard_of_it(
-    sandbox: Sandbox, clock: Hurried, asked: BySts | ByCognito
+    sandbox: Sandbox, clock: Hurried, asked: StsRequest | CognitoRequest
 ) -> None:
     sandbox.aws.add_role("builder", trust_policy=LETS_THE_ACCOUNT_IN)
     sandbox.aws.propagation_s = 100
     await set_up(task(sandbox, clock, asked))
     clock.slept.clear()
 
-    workspace, reasons = await signed_in(task(sandbox, clock, asked))
+    workspace, reasons = await sign_in(task(sandbox, clock, asked))
 
     assert workspace == "Acme (ws_1)"
     assert reasons
@@ -134,7 +133,7 @@ async def test_what_was_just_made_is_waited_for_until_sts_has_heard_of_it(
     [[GUIDES], [TAGGING], [TAGGING, {**GUIDES, "Sid": "Theirs"}], [{**GUIDES, "Action": "sts:*"}]],
 )
 async def test_from_any_starting_state_the_role_gets_in_and_nothing_is_left_to_do(
-    sandbox: Sandbox, clock: Hurried, asked: BySts | ByCognito, statements: list[object]
+    sandbox: Sandbox, clock: Hurried, asked: StsRequest | CognitoRequest, statements: list[object]
 ) -> None:
     stood = {"Version": "2012-10-17", "Statement": statements}
     name = "allow-get-web-identity-token"
@@ -147,9 +146,9 @@ async def test_from_any_starting_state_the_role_gets_in_and_nothing_is_left_to_d
 
     await set_up(task(sandbox, clock, asked))
     again = await set_up(task(sandbox, clock, asked))
-    workspace, _ = await signed_in(task(sandbox, clock, asked))
+    workspace, _ = await sign_in(task(sandbox, clock, asked))
 
-    assert again.to_do == ()
+    assert again.pending == ()
     assert workspace == "Acme (ws_1)"
     assert sandbox.namespace.trust_relationships()[0] == before
     listed = sandbox.aws.policies_of(role)[name]["Statement"]

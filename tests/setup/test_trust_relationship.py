@@ -9,19 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker import policy
-from broker.setup.to_namespace_relationships import (
+from broker.setup.resources import TrustRelationship
+from broker.setup.resources.trust_relationship import (
     FULL_ACCESS,
-    FoundTrust,
-    found_in,
-    found_trust,
+    ActualRelationship,
     in_our_spelling,
-    nsc_line,
-    removal,
-    step,
-    with_wanted,
-    without,
 )
-from broker.setup.wanted import StsTrust
 
 ISSUER = "https://3d1b.tokens.sts.global.api.aws"
 ROLE = "arn:aws:iam::123456789012:role/builder"
@@ -30,14 +23,14 @@ AUDIENCE = "https://federation.namespaceapis.com"
 GRANT = {"resource_type": "instance", "resource_id": "*", "actions": ["create", "get"]}
 
 
-def wanted(**members: Any) -> StsTrust:
+def wanted(**members: Any) -> TrustRelationship:
     usual: dict[str, Any] = {
         "workspace": "ws_1",
         "issuer": ISSUER,
         "subject_match": ROLE,
         "audience": AUDIENCE,
     }
-    return StsTrust(**(usual | members))
+    return TrustRelationship(**(usual | members))
 
 
 def by_hand(**members: object) -> dict[str, object]:
@@ -60,7 +53,7 @@ def foreign() -> dict[str, object]:
 
 
 def test_an_empty_list_gets_the_entry_and_nothing_that_the_server_sets() -> None:
-    (made,) = with_wanted((), wanted())
+    (made,) = wanted().added_to(())
 
     assert made == {"issuer": ISSUER, "subject_match": ROLE, "audience": AUDIENCE}
 
@@ -68,14 +61,14 @@ def test_an_empty_list_gets_the_entry_and_nothing_that_the_server_sets() -> None
 def test_what_was_made_by_hand_by_the_guide_is_kept() -> None:
     entries = (foreign(), by_hand())
 
-    assert with_wanted(entries, wanted()) == entries
-    assert step(wanted(), found_trust(entries, wanted())).kind == "keep"
+    assert wanted().added_to(entries) == entries
+    assert wanted().diff(wanted().found_in(entries)).kind == "keep"
 
 
 def test_one_for_any_role_of_the_account_is_kept_for_one_of_them() -> None:
     entries = (by_hand(subject_match=ANY_ROLE),)
 
-    planned = step(wanted(), found_trust(entries, wanted()))
+    planned = wanted().diff(wanted().found_in(entries))
 
     assert planned.kind == "keep"
     assert ANY_ROLE in planned.note
@@ -84,9 +77,7 @@ def test_one_for_any_role_of_the_account_is_kept_for_one_of_them() -> None:
 def test_a_pattern_that_is_wanted_is_not_there_because_one_role_is() -> None:
     entries = (by_hand(),)
 
-    planned = step(
-        wanted(subject_match=ANY_ROLE), found_trust(entries, wanted(subject_match=ANY_ROLE))
-    )
+    planned = wanted(subject_match=ANY_ROLE).diff(wanted(subject_match=ANY_ROLE).found_in(entries))
 
     assert planned.kind == "create"
 
@@ -94,22 +85,22 @@ def test_a_pattern_that_is_wanted_is_not_there_because_one_role_is() -> None:
 def test_one_for_another_audience_is_no_reason_not_to_add_ours() -> None:
     entries = (by_hand(audience="https://example.com"),)
 
-    assert len(with_wanted(entries, wanted())) == 2
+    assert len(wanted().added_to(entries)) == 2
 
 
 def test_grants_that_were_not_said_stay_as_they_are() -> None:
     entries = (by_hand(default_permissions=[GRANT], default_token_duration="900s"),)
 
-    assert with_wanted(entries, wanted()) == entries
+    assert wanted().added_to(entries) == entries
 
 
 def test_only_what_differs_of_an_entry_is_changed() -> None:
     entry = by_hand(audience=AUDIENCE, default_token_duration="900s", newer={"kept": True})
 
-    (changed,) = with_wanted((entry,), wanted(token_duration_s=1800))
+    (changed,) = wanted(token_duration_s=1800).added_to((entry,))
 
     assert changed == entry | {"default_token_duration": "1800s"}
-    planned = step(wanted(token_duration_s=1800), found_trust((entry,), wanted()))
+    planned = wanted(token_duration_s=1800).diff(wanted().found_in((entry,)))
     assert planned.kind == "change"
     assert "- default_token_duration: 900s" in planned.diff
     assert "+ default_token_duration: 1800s" in planned.diff
@@ -118,7 +109,7 @@ def test_only_what_differs_of_an_entry_is_changed() -> None:
 def test_an_entry_in_the_other_spelling_is_read_and_changed_in_that() -> None:
     entry = {"issuer": ISSUER, "subjectMatch": ROLE, "defaultTokenDuration": "900s"}
 
-    (changed,) = with_wanted((entry,), wanted(token_duration_s=1800))
+    (changed,) = wanted(token_duration_s=1800).added_to((entry,))
 
     assert changed == entry | {"defaultTokenDuration": "1800s"}
 
@@ -133,20 +124,18 @@ def test_an_entry_in_the_other_spelling_is_read_and_changed_in_that() -> None:
 def test_grants_are_compared_by_what_they_grant(told: Mapping[str, object]) -> None:
     entries = (by_hand(default_permissions=[told]),)
 
-    assert with_wanted(entries, wanted(grants=(GRANT,))) == entries
+    assert wanted(grants=(GRANT,)).added_to(entries) == entries
 
 
 @pytest.mark.parametrize("told", ["1800.000s", "1800s"])
 def test_durations_are_compared_as_lengths_of_time(told: str) -> None:
     entries = (by_hand(default_token_duration=told),)
 
-    assert with_wanted(entries, wanted(token_duration_s=1800)) == entries
+    assert wanted(token_duration_s=1800).added_to(entries) == entries
 
 
 def test_a_duration_that_nobody_can_read_is_replaced() -> None:
-    (changed,) = with_wanted(
-        (by_hand(default_token_duration="soon"),), wanted(token_duration_s=1800)
-    )
+    (changed,) = wanted(token_duration_s=1800).added_to((by_hand(default_token_duration="soon"),))
 
     assert changed["default_token_duration"] == "1800s"
 
@@ -155,28 +144,28 @@ def test_a_duration_that_nobody_can_read_is_replaced() -> None:
 
 
 def test_a_plan_without_grants_says_that_this_is_full_access() -> None:
-    assert FULL_ACCESS in step(wanted(), FoundTrust()).note
-    assert FULL_ACCESS not in step(wanted(grants=(GRANT,)), FoundTrust()).note
-    assert "grant: " in " ".join(step(wanted(grants=(GRANT,)), FoundTrust()).diff)
+    assert FULL_ACCESS in wanted().diff(ActualRelationship()).note
+    assert FULL_ACCESS not in wanted(grants=(GRANT,)).diff(ActualRelationship()).note
+    assert "grant: " in " ".join(wanted(grants=(GRANT,)).diff(ActualRelationship()).diff)
 
 
 def test_without_the_right_at_namespace_the_plan_says_so_with_the_line_to_run() -> None:
-    planned = step(wanted(), FoundTrust(unread="there is no Namespace identity"))
+    planned = wanted().diff(ActualRelationship(unreadable="there is no Namespace identity"))
 
     assert planned.kind == "create"
     assert "there is no Namespace identity" in planned.note
-    assert f"  by hand: {nsc_line(wanted())}" in planned.diff
+    assert f"  by hand: {wanted().nsc_line}" in planned.diff
 
 
 def test_what_was_proven_needs_no_list() -> None:
-    planned = step(wanted(), FoundTrust(unread="not yours to read", proven=True))
+    planned = wanted().diff(ActualRelationship(unreadable="not yours to read", proven=True))
 
     assert planned.kind == "keep"
     assert "not yours to read" in planned.note
 
 
 def test_the_line_of_nscs_has_every_flag_quoted_for_a_shell() -> None:
-    line = nsc_line(wanted(subject_match=ANY_ROLE, grants=(GRANT,), token_duration_s=1800))
+    line = wanted(subject_match=ANY_ROLE, grants=(GRANT,), token_duration_s=1800).nsc_line
 
     assert line.startswith("nsc auth trust-relationships add --issuer https://3d1b.")
     assert f"--subject-match '{ANY_ROLE}'" in line
@@ -188,16 +177,16 @@ def test_the_line_of_nscs_has_every_flag_quoted_for_a_shell() -> None:
 
 
 def test_only_what_equals_ours_is_taken_back() -> None:
-    ours = {**with_wanted((), wanted())[0], "id": "tr_5", "created_at": "2026-03-01T10:00:00Z"}
+    ours = {**wanted().added_to(())[0], "id": "tr_5", "created_at": "2026-03-01T10:00:00Z"}
     entries = (foreign(), ours, by_hand())
 
-    assert without(entries, wanted()) == (foreign(), by_hand())
-    planned = removal(wanted(), found_trust(entries, wanted()), ())
+    assert wanted().removed_from(entries) == (foreign(), by_hand())
+    planned = wanted().removal(wanted().found_in(entries), ())
     assert (planned.kind, planned.note) == ("remove", "tr_5")
 
 
 def test_what_is_not_for_us_to_read_is_left_with_the_line_to_run() -> None:
-    planned = removal(wanted(), FoundTrust(unread="there is no Namespace identity"), ())
+    planned = wanted().removal(ActualRelationship(unreadable="there is no Namespace identity"), ())
 
     assert planned.kind == "keep"
     assert "nsc auth trust-relationships remove" in planned.note
@@ -207,9 +196,9 @@ def test_what_is_not_for_us_to_read_is_left_with_the_line_to_run() -> None:
     "entry", [by_hand(), by_hand(audience=AUDIENCE, default_permissions=[GRANT])]
 )
 def test_what_only_resembles_ours_stays_and_is_named(entry: dict[str, object]) -> None:
-    planned = removal(wanted(), found_trust((entry,), wanted()), ())
+    planned = wanted().removal(wanted().found_in((entry,)), ())
 
-    assert without((entry,), wanted()) == (entry,)
+    assert wanted().removed_from((entry,)) == (entry,)
     assert planned.kind == "keep"
     assert "remove --id tr_1" in planned.note
 
@@ -248,7 +237,7 @@ def entry(draw: st.DrawFn) -> dict[str, object]:
 
 LISTS = st.lists(entry(), max_size=5).map(tuple)
 WANTED = st.builds(
-    StsTrust,
+    TrustRelationship,
     workspace=st.just("ws_1"),
     issuer=st.just(ISSUER),
     subject_match=st.sampled_from([ROLE, ANY_ROLE]),
@@ -260,27 +249,27 @@ WANTED = st.builds(
 
 @given(LISTS, WANTED)
 def test_any_list_comes_to_have_what_is_wanted_and_planned_again_it_is_kept(
-    entries: tuple[dict[str, object], ...], asked: StsTrust
+    entries: tuple[dict[str, object], ...], asked: TrustRelationship
 ) -> None:
-    written = with_wanted(entries, asked)
+    written = asked.added_to(entries)
 
-    found = found_in(written, asked)
+    found = asked.matching(written)
     claims = {"iss": ISSUER, "sub": ROLE, "aud": asked.audience or "any"}
     assert found is not None
     assert policy.relationship_admits(in_our_spelling(found), claims=claims)
-    assert step(asked, found_trust(written, asked)).kind == "keep"
-    assert with_wanted(written, asked) == written
+    assert asked.diff(asked.found_in(written)).kind == "keep"
+    assert asked.added_to(written) == written
 
 
 @given(LISTS, WANTED)
 def test_every_other_entry_of_any_list_comes_back_as_it_was_in_its_place(
-    entries: tuple[dict[str, object], ...], asked: StsTrust
+    entries: tuple[dict[str, object], ...], asked: TrustRelationship
 ) -> None:
     before = [json.dumps(one) for one in entries]
 
-    after = [json.dumps(one) for one in with_wanted(entries, asked)]
+    after = [json.dumps(one) for one in asked.added_to(entries)]
 
-    planned = step(asked, found_trust(entries, asked)).kind
+    planned = asked.diff(asked.found_in(entries)).kind
     differing = [one for one, new in zip(before, after, strict=False) if one != new]
     assert len(after) - len(before) == (planned == "create")
     assert len(differing) == (planned == "change")
@@ -288,7 +277,7 @@ def test_every_other_entry_of_any_list_comes_back_as_it_was_in_its_place(
 
 @given(LISTS, WANTED)
 def test_an_entry_that_was_added_to_any_list_is_taken_back_without_a_trace(
-    entries: tuple[dict[str, object], ...], asked: StsTrust
+    entries: tuple[dict[str, object], ...], asked: TrustRelationship
 ) -> None:
-    if found_in(entries, asked) is None:
-        assert without(with_wanted(entries, asked), asked) == entries
+    if asked.matching(entries) is None:
+        assert asked.removed_from(asked.added_to(entries)) == entries

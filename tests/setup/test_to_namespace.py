@@ -7,24 +7,19 @@ import pytest
 from broker.config.errors import ConfigError
 from broker.policy import identity_may
 from broker.setup.documents import policy_of
-from broker.setup.policies import FoundInline, inline_step, merged_with
+from broker.setup.resource import Outputs, resolve
+from broker.setup.resources import IdentityPool, InlinePolicy, PoolTrust, TrustRelationship
+from broker.setup.resources.policies import ActualInlinePolicy
 from broker.setup.to_namespace import (
     GET_DEVELOPER_TOKEN,
     GET_WEB_IDENTITY_TOKEN,
-    ByCognito,
-    BySts,
-    wanted_by_cognito,
-    wanted_by_sts,
+    CognitoRequest,
+    StsRequest,
+    desired_by_cognito,
+    desired_by_sts,
+    login_line,
+    snippet,
     web_identity_statement,
-)
-from broker.setup.to_namespace_told import login_line, snippet
-from broker.setup.wanted import (
-    CognitoTrust,
-    IdentityPool,
-    InlinePolicy,
-    Known,
-    StsTrust,
-    knowing,
 )
 from tests.support.setup import PLACE
 
@@ -33,19 +28,19 @@ GUIDES = {"Effect": "Allow", "Action": "sts:GetWebIdentityToken", "Resource": "*
 GUID = "6f0a1b2c-1111-2222-3333-444455556666"
 
 
-def by_sts(**said: Any) -> tuple[InlinePolicy, StsTrust]:
-    wanted = wanted_by_sts(BySts(role_name="builder", **said), PLACE, role_arn=ROLE)
+def by_sts(**said: Any) -> tuple[InlinePolicy, TrustRelationship]:
+    wanted = desired_by_sts(StsRequest(role_name="builder", **said), PLACE, role_arn=ROLE)
     _, policy, relationship = wanted
     assert isinstance(policy, InlinePolicy)
-    assert isinstance(relationship, StsTrust)
+    assert isinstance(relationship, TrustRelationship)
     return policy, relationship
 
 
-def by_cognito(**said: Any) -> tuple[IdentityPool, InlinePolicy, CognitoTrust]:
-    pool, policy, trusted = wanted_by_cognito(ByCognito(role_name="builder", **said), PLACE)
+def by_cognito(**said: Any) -> tuple[IdentityPool, InlinePolicy, PoolTrust]:
+    pool, policy, trusted = desired_by_cognito(CognitoRequest(role_name="builder", **said), PLACE)
     assert isinstance(pool, IdentityPool)
     assert isinstance(policy, InlinePolicy)
-    assert isinstance(trusted, CognitoTrust)
+    assert isinstance(trusted, PoolTrust)
     return pool, policy, trusted
 
 
@@ -94,9 +89,9 @@ STANDING_FOR_OURS = [
     (GUIDES, "keep"),
     ({**GUIDES, "Action": "sts:*"}, "keep"),
     ({**GUIDES, "Action": ["sts:GetWebIdentityToken", "sts:TagGetWebIdentityToken"]}, "keep"),
-    (web_identity_statement(BySts(role_name="x", duration_s=600)), "keep"),
-    (web_identity_statement(BySts(role_name="x", duration_s=60)), "change"),
-    (web_identity_statement(BySts(role_name="x", audience="https://example.com")), "change"),
+    (web_identity_statement(StsRequest(role_name="x", duration_s=600)), "keep"),
+    (web_identity_statement(StsRequest(role_name="x", duration_s=60)), "change"),
+    (web_identity_statement(StsRequest(role_name="x", audience="https://example.com")), "change"),
     ({**GUIDES, "Effect": "Deny"}, "change"),
     ({**GUIDES, "Action": "sts:AssumeRole"}, "change"),
 ]
@@ -106,20 +101,20 @@ STANDING_FOR_OURS = [
 def test_a_policy_that_stands_and_suffices_is_kept(statement: dict[str, Any], kind: str) -> None:
     policy, _ = by_sts()
 
-    planned = inline_step(policy, FoundInline(document=policy_of(statement)))
+    planned = policy.diff(ActualInlinePolicy(document=policy_of(statement)))
 
     assert planned.kind == kind
 
 
 def test_our_own_statement_with_other_values_is_replaced_in_its_place() -> None:
     policy, _ = by_sts()
-    shorter = web_identity_statement(BySts(role_name="x", duration_s=60))
-    found = FoundInline(document=policy_of({**GUIDES, "Action": "sts:TagSession"}, shorter))
+    shorter = web_identity_statement(StsRequest(role_name="x", duration_s=60))
+    found = ActualInlinePolicy(document=policy_of({**GUIDES, "Action": "sts:TagSession"}, shorter))
 
-    merged = merged_with(policy, found)
+    merged = policy.merged_with(found)
 
     assert merged == policy_of(
-        {**GUIDES, "Action": "sts:TagSession"}, web_identity_statement(BySts(role_name="x"))
+        {**GUIDES, "Action": "sts:TagSession"}, web_identity_statement(StsRequest(role_name="x"))
     )
 
 
@@ -127,7 +122,7 @@ def test_our_own_statement_with_other_values_is_replaced_in_its_place() -> None:
     "foreign",
     [
         {**GUIDES, "Condition": {"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}}},
-        {**web_identity_statement(BySts(role_name="x", duration_s=60)), "Sid": "Theirs"},
+        {**web_identity_statement(StsRequest(role_name="x", duration_s=60)), "Sid": "Theirs"},
         {**GUIDES, "Action": "sts:TagSession"},
     ],
 )
@@ -136,30 +131,30 @@ def test_a_statement_of_others_in_a_policy_of_our_name_stays_beside_ours(
 ) -> None:
     policy, _ = by_sts()
 
-    merged = merged_with(policy, FoundInline(document=policy_of(foreign)))
+    merged = policy.merged_with(ActualInlinePolicy(document=policy_of(foreign)))
 
-    assert merged == policy_of(foreign, web_identity_statement(BySts(role_name="x")))
+    assert merged == policy_of(foreign, web_identity_statement(StsRequest(role_name="x")))
 
 
 def test_a_denial_that_stands_is_kept_and_told_and_not_planned_against_for_ever() -> None:
     policy, _ = by_sts()
-    denied = FoundInline(document=policy_of({**GUIDES, "Effect": "Deny"}))
+    denied = ActualInlinePolicy(document=policy_of({**GUIDES, "Effect": "Deny"}))
 
-    first = inline_step(policy, denied)
-    again = inline_step(policy, FoundInline(document=merged_with(policy, denied)))
+    first = policy.diff(denied)
+    again = policy.diff(ActualInlinePolicy(document=policy.merged_with(denied)))
 
     assert (first.kind, again.kind) == ("change", "keep")
-    assert "it may not be allowed all the same: allow-get-web-identity-token" in first.note
+    assert "even so, it may not be allowed: allow-get-web-identity-token" in first.note
     assert "denies it" in again.note
 
 
 def test_a_limited_policy_does_not_suffice_for_an_unlimited_one() -> None:
     policy, _ = by_sts(unconditional=True)
 
-    limited = policy_of(web_identity_statement(BySts(role_name="x")))
+    limited = policy_of(web_identity_statement(StsRequest(role_name="x")))
 
-    assert inline_step(policy, FoundInline(document=limited)).kind == "change"
-    assert inline_step(policy, FoundInline(document=policy_of(GUIDES))).kind == "keep"
+    assert policy.diff(ActualInlinePolicy(document=limited)).kind == "change"
+    assert policy.diff(ActualInlinePolicy(document=policy_of(GUIDES))).kind == "keep"
 
 
 def test_the_trust_relationship_is_for_the_role_alone_with_its_path_and_our_audience() -> None:
@@ -193,15 +188,15 @@ def test_cognitos_policy_is_for_that_pool_alone() -> None:
 def test_what_only_a_new_pool_can_say_is_filled_in_once_it_stands() -> None:
     _, policy, trusted = by_cognito()
 
-    known = Known(pool_id=f"eu-central-1:{GUID}")
+    known = Outputs(pool_id=f"eu-central-1:{GUID}")
 
-    assert knowing(policy, known) == by_cognito(pool_id=f"eu-central-1:{GUID}")[1]
-    assert knowing(trusted, known).guid == GUID
+    assert resolve(policy, known) == by_cognito(pool_id=f"eu-central-1:{GUID}")[1]
+    assert resolve(trusted, known).guid == GUID
 
 
 def test_the_snippet_says_what_differs_from_the_daemons_defaults() -> None:
-    plain = snippet(BySts(role_name="builder"), PLACE)
-    other = snippet(BySts(role_name="builder", audience='a"b', duration_s=60), PLACE)
+    plain = snippet(StsRequest(role_name="builder"), PLACE)
+    other = snippet(StsRequest(role_name="builder", audience='a"b', duration_s=60), PLACE)
 
     assert "audience" not in plain
     assert 'audience = "a\\"b"' in other
@@ -211,9 +206,9 @@ def test_the_snippet_says_what_differs_from_the_daemons_defaults() -> None:
 def test_the_login_line_is_the_one_to_run_as_the_role() -> None:
     pool = f"us-west-2:{GUID}"
 
-    assert login_line(BySts(role_name="builder", algorithm="RS256"), PLACE) == (
+    assert login_line(StsRequest(role_name="builder", algorithm="RS256"), PLACE) == (
         "namespace-broker login --via sts --workspace ws_1 --region eu-central-1 --algorithm RS256"
     )
-    assert login_line(ByCognito(role_name="builder"), PLACE, pool_id=pool) == (
+    assert login_line(CognitoRequest(role_name="builder"), PLACE, pool_id=pool) == (
         f"namespace-broker login --via cognito --workspace ws_1 --identity-pool {pool}"
     )

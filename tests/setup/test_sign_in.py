@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from broker.lease import Refused, Unavailable
-from broker.setup.proof import proven
+from broker.setup.sign_in import until_effective
 from tests.support.fakes import START, FakeClock, settled
 
 NOT_YET = Refused("role deploy does not admit this identity", word="access-denied")
@@ -30,7 +30,7 @@ class Attempts:
 
 def waiting(attempts: Attempts, clock: FakeClock, told: list[float]) -> "asyncio.Task[str]":
     return asyncio.create_task(
-        proven(attempts, clock=clock, waiting=lambda pause_s, _: told.append(pause_s))
+        until_effective(attempts, clock=clock, on_wait=lambda pause_s, _: told.append(pause_s))
     )
 
 

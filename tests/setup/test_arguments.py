@@ -3,12 +3,12 @@
 import pytest
 
 from broker.config import ConfigError
-from broker.setup import checks
+from broker.setup import arguments
 
 
 @pytest.mark.parametrize("name", ["deploy", "a", "x" * 64, "a+b=c,d.e@f-g_h"])
 def test_a_roles_name_is_taken(name: str) -> None:
-    assert checks.role_name(name, place="--role-name") == name
+    assert arguments.role_name(name, place="--role-name") == name
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_a_roles_name_is_taken(name: str) -> None:
 )
 def test_what_is_no_roles_name_is_explained(text: str, told: str) -> None:
     with pytest.raises(ConfigError) as refused:
-        checks.role_name(text, place="--role-name")
+        arguments.role_name(text, place="--role-name")
 
     assert told in str(refused.value)
     assert str(refused.value).startswith("--role-name: ")
@@ -40,23 +40,23 @@ def test_what_is_no_roles_name_is_explained(text: str, told: str) -> None:
 @pytest.mark.parametrize("text", ["*", "ws_?", "ws_1/*", "", "a b", "ws_1\n", "${aws:x}", "-x"])
 def test_a_workspace_that_is_none_or_a_pattern_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="no workspace's id"):
-        checks.workspace(text, place="--workspace")
+        arguments.workspace(text, place="--workspace")
 
 
 def test_a_subject_is_a_pattern_within_the_workspace() -> None:
     for text in ("ws_1/*", "ws_1/i-abc", "ws_1/team-*/x"):
-        assert checks.subject(text, workspace="ws_1", place="--subject") == text
+        assert arguments.subject(text, workspace="ws_1", place="--subject") == text
 
 
 def test_a_subject_that_ends_with_the_workspaces_slash_is_told_to_be_nobodys() -> None:
     with pytest.raises(ConfigError, match=r"is 'ws_1/', which is nobody's: .*; give ws_1/\*"):
-        checks.subject("ws_1/", workspace="ws_1", place="--subject")
+        arguments.subject("ws_1/", workspace="ws_1", place="--subject")
 
 
 @pytest.mark.parametrize("text", ["*", "ws_1*", "ws_1", "ws_2/*", "ws_10/*", "i-abc", ""])
 def test_a_subject_that_does_not_begin_with_the_workspace_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"give ws_1/\* or something narrower"):
-        checks.subject(text, workspace="ws_1", place="--subject")
+        arguments.subject(text, workspace="ws_1", place="--subject")
 
 
 @pytest.mark.parametrize(
@@ -64,13 +64,13 @@ def test_a_subject_that_does_not_begin_with_the_workspace_is_refused(text: str) 
 )
 def test_a_subject_that_no_policy_can_hold_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="visible characters"):
-        checks.subject(text, workspace="ws_1", place="--subject")
+        arguments.subject(text, workspace="ws_1", place="--subject")
 
 
 def test_an_issuer_is_a_bare_host() -> None:
     url = "https://federation.namespaceapis.com"
 
-    assert checks.issuer(url, place="--issuer") == url
+    assert arguments.issuer(url, place="--issuer") == url
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_an_issuer_is_a_bare_host() -> None:
 )
 def test_what_is_no_issuer_is_explained(text: str, told: str) -> None:
     with pytest.raises(ConfigError) as refused:
-        checks.issuer(text, place="--issuer")
+        arguments.issuer(text, place="--issuer")
 
     assert told in str(refused.value)
 
@@ -101,24 +101,24 @@ def test_what_is_no_issuer_is_explained(text: str, told: str) -> None:
 )
 def test_an_account_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="give its 12 digits"):
-        checks.account(text, place="--account")
+        arguments.account(text, place="--account")
 
 
 def test_policies_are_those_that_aws_and_accounts_have() -> None:
     arns = ("arn:aws:iam::aws:policy/ReadOnlyAccess", "arn:aws:iam::123456789012:policy/a/b")
 
-    assert checks.policy_arns((*arns, arns[0]), place="--policy-arn") == arns
+    assert arguments.policy_arns((*arns, arns[0]), place="--policy-arn") == arns
 
 
 @pytest.mark.parametrize("text", ["ReadOnlyAccess", "arn:aws:iam::123456789012:role/deploy", ""])
 def test_what_is_no_policys_arn_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="no managed policy's ARN"):
-        checks.policy_arns((text,), place="--policy-arn")
+        arguments.policy_arns((text,), place="--policy-arn")
 
 
 def test_a_policy_of_another_partition_is_told_with_its_own() -> None:
     with pytest.raises(ConfigError, match="give arn:aws-cn:iam::aws:policy/ReadOnlyAccess"):
-        checks.same_partition(
+        arguments.same_partition(
             ("arn:aws:iam::aws:policy/ReadOnlyAccess",), "aws-cn", place="--policy-arn"
         )
 
@@ -126,12 +126,12 @@ def test_a_policy_of_another_partition_is_told_with_its_own() -> None:
 @pytest.mark.parametrize("seconds", [0.0, 3599.0, 43201.0, 3600.5])
 def test_a_session_duration_that_no_role_takes_is_refused(seconds: float) -> None:
     with pytest.raises(ConfigError, match="3600 to 43200 whole seconds"):
-        checks.max_session_duration_s(seconds, place="--max-session-duration")
+        arguments.max_session_duration_s(seconds, place="--max-session-duration")
 
 
 def test_a_session_duration_is_whole_seconds() -> None:
-    assert checks.max_session_duration_s(7200.0, place="--max-session-duration") == 7200
-    assert checks.max_session_duration_s(None, place="--max-session-duration") is None
+    assert arguments.max_session_duration_s(7200.0, place="--max-session-duration") == 7200
+    assert arguments.max_session_duration_s(None, place="--max-session-duration") is None
 
 
 @pytest.mark.parametrize(
@@ -148,10 +148,10 @@ def test_a_session_duration_is_whole_seconds() -> None:
 )
 def test_a_file_that_is_no_policy_is_refused(text: str, told: str) -> None:
     with pytest.raises(ConfigError, match=told):
-        checks.policy_document(text, place="--policy-file")
+        arguments.policy_document(text, place="--policy-file")
 
 
 @pytest.mark.parametrize("text", ["read s3", "x" * 129, ""])
 def test_a_file_whose_name_no_policy_can_have_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="name the file"):
-        checks.policy_name(text, place="--policy-file")
+        arguments.policy_name(text, place="--policy-file")
