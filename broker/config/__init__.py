@@ -1,5 +1,8 @@
 """Turn TOML, flags and environment into one frozen, validated `Config`."""
 
+from msgspec.structs import asdict as keys_of
+from msgspec.structs import replace as replace_keys
+
 from broker.access.rules import Rule
 from broker.config.errors import ConfigError, NoRole
 from broker.config.load import load, load_identity, load_login, load_roles
@@ -63,8 +66,10 @@ __all__ = [
     "TokenFileIdentityConfig",
     "TokenSpecIdentityConfig",
     "Upstream",
+    "keys_of",
     "load",
     "load_identity",
     "load_login",
     "load_roles",
+    "replace_keys",
 ]

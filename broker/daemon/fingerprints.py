@@ -4,9 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import sha256
 
-from msgspec import structs
-
-from broker.config import IdentityConfig, IdTokenConfig, RoleConfig, Upstream
+from broker.config import IdentityConfig, IdTokenConfig, RoleConfig, Upstream, replace_keys
 
 FROM_AWS = ("sts", "cognito")
 
@@ -22,7 +20,7 @@ AWS_SECRETS = frozenset({"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECU
 
 def of_identity(identity: IdentityConfig, *, upstream: Upstream, environ: Mapping[str, str]) -> str:
     """Return the fingerprint of an identity's lease, whatever its name."""
-    nameless = structs.replace(identity, name="")
+    nameless = replace_keys(identity, name="")
     return _hash("identity", nameless, upstream, _variables_read_by(identity.source, environ))
 
 

@@ -10,11 +10,9 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from msgspec import structs
-
 from broker import __version__
 from broker.access.peer import netlink_problem
-from broker.config import Address, Config
+from broker.config import Address, Config, replace_keys
 from broker.config.model import LogConfig
 from broker.daemon.errors import CannotStart, Misconfigured
 from broker.daemon.lifecycle import Broker, run_broker
@@ -92,8 +90,11 @@ def main(config: Config, load: Load | None = None) -> int:
         runtime = Runtime(log=output.log, inherited=inherited, supervisor=supervisor)
         asyncio.run(_run_until_signalled(config, runtime, load=load, output=output))
     except CannotStart as error:
+        output.close()
         print(f"namespace-broker: {error}", file=sys.stderr)  # noqa: T201 - an error is one line
         return error.exit_code
+    finally:
+        output.close()
     return 0
 
 
@@ -154,7 +155,7 @@ async def private(config: Config, runtime: Runtime) -> AsyncIterator[Broker]:
             config,
             runtime_dir=runtime_dir,
             state_dir=None,
-            imds=structs.replace(config.imds, listen=free_port),
+            imds=replace_keys(config.imds, listen=free_port),
             container=replace(
                 config.container,
                 listen=free_port,

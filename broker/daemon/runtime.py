@@ -6,15 +6,8 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
-
 from broker.clock import Clock, SystemClock
-from broker.config import (
-    AwsIdentityConfig,
-    IdentityConfig,
-    RoleConfig,
-    Upstream,
-)
+from broker.config import AwsIdentityConfig, IdentityConfig, RoleConfig, Upstream, keys_of
 from broker.credentials import NamespaceToken
 from broker.daemon import host
 from broker.keeper import Keeper
@@ -78,7 +71,7 @@ class Clouds:
         upstream, clock = self.upstream, self.runtime.clock
         chain = CredentialChain(clock=clock, profile=identity.profile, ca_bundle=upstream.ca_bundle)
         closing.push_async_callback(chain.close)
-        parameters = msgspec.structs.asdict(identity)
+        parameters = keys_of(identity)
         del parameters["name"], parameters["profile"]
         return aws_identity_source(
             source=identity.source,

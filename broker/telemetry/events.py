@@ -30,19 +30,25 @@ class Telemetry:
         self._refusals: dict[tuple[str, str, int | None], tuple[datetime | None, int]] = {}
         self.log = log
         self.metrics = metrics
+        metrics.add(
+            "log_dropped_total",
+            "counter",
+            "Log lines that could not be written.",
+            lambda: log.dropped,
+        )
 
     def on_event(self, event: Event) -> None:
         """Log and count an event of a lease."""
         match event:
             case Obtained() | Renewed():
-                self._count(event.lease, "renewed", event.took_s)
+                self.metrics.count_renewal(event.lease, "renewed", event.took_s)
                 self.log.info(
                     "lease.renewed" if isinstance(event, Renewed) else "lease.obtained",
                     lease=event.lease,
                     expires_in_s=self._seconds_until(event.expires_at),
                 )
             case RenewalFailed():
-                self._count(event.lease, "unavailable", event.took_s)
+                self.metrics.count_renewal(event.lease, "unavailable", event.took_s)
                 self.log.warning(
                     "lease.renewal_failed",
                     lease=event.lease,
@@ -50,7 +56,7 @@ class Telemetry:
                     reason=event.reason,
                 )
             case RenewalRefused():
-                self._count(event.lease, "refused", event.took_s)
+                self.metrics.count_renewal(event.lease, "refused", event.took_s)
                 self.log.error(
                     "lease.refused",
                     lease=event.lease,
@@ -86,16 +92,17 @@ class Telemetry:
             case Restored():
                 self.log.info("audit.restored")
             case Dropped():
-                self.metrics.audit_dropped.inc(event.entries)
+                self.metrics.count_audit_dropped(event.entries)
                 self.log.error("audit.dropped", entries=event.entries)
 
     def on_exchange(self, exchange: Exchange) -> None:
         """Count a request, and log a refused caller."""
         answer, surface = exchange.answer, exchange.surface
-        self.metrics.requests.labels(surface, answer.route, str(answer.status), answer.role).inc()
-        self.metrics.request_duration.labels(surface).observe(exchange.took_s)
+        self.metrics.count_request(
+            surface, answer.route, answer.status, answer.role, exchange.took_s
+        )
         if answer.refusal is not None:
-            self.metrics.callers_refused.labels(surface, answer.refusal).inc()
+            self.metrics.count_refusal(surface, answer.refusal)
             self._log_refusal(exchange, answer.refusal)
 
     def _log_refusal(self, exchange: Exchange, reason: str) -> None:
@@ -148,10 +155,6 @@ class Telemetry:
         # The text of other errors may hold what a client sent.
         reason = error.strerror if isinstance(error, OSError) else None
         self.log.error("loop.trouble", error=kind, reason=reason)
-
-    def _count(self, lease: str, outcome: str, took_s: float) -> None:
-        self.metrics.renewals.labels(lease, outcome).inc()
-        self.metrics.renewal_duration.labels(lease).observe(took_s)
 
     def _seconds_until(self, at: datetime | None) -> int | None:
         return None if at is None else int((at - self._clock.now()).total_seconds())

@@ -1,93 +1,158 @@
-"""Write log events as JSON lines or for a terminal."""
+"""Write log events as JSON lines, for a terminal, or for the journal."""
 
-import io
-import logging
+import json
+import os
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, TextIO, cast
+from datetime import UTC, datetime
+from typing import TextIO
 
-import structlog
+from broker.telemetry.line_writer import LineWriter, write_to
 
-Log = structlog.typing.FilteringBoundLogger
-Fields = MutableMapping[str, Any]
+LEVELS: Mapping[str, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+PRIORITIES: Mapping[str, int] = {"debug": 7, "info": 6, "warning": 4, "error": 3}
+"""How syslog and the journal count levels. Source: sd-daemon(3)."""
+
+COLORS: Mapping[str, str] = {"debug": "2", "info": "32", "warning": "33", "error": "31"}
+
+
+class Log:
+    """Takes events: a fixed name, ``thing.happened``, and the keys that vary."""
+
+    def __init__(
+        self,
+        emit: Callable[[str, str, Mapping[str, object]], None],
+        dropped: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self._emit = emit
+        self._dropped = dropped
+
+    @property
+    def dropped(self) -> int:
+        """Lines that were not written, since the start."""
+        return self._dropped()
+
+    def debug(self, event: str, /, **keys: object) -> None:
+        self._emit("debug", event, keys)
+
+    def info(self, event: str, /, **keys: object) -> None:
+        self._emit("info", event, keys)
+
+    def warning(self, event: str, /, **keys: object) -> None:
+        self._emit("warning", event, keys)
+
+    def error(self, event: str, /, **keys: object) -> None:
+        self._emit("error", event, keys)
 
 
 def logger(*, form: str, level: str, stream: TextIO | None = None) -> Log:
-    """Return a log that writes to *stream*, by default stderr.
+    """Return a log that writes to *stream*, by default stderr, before it returns.
 
     *form* is ``json``, ``console`` or ``auto``: console on a terminal. Lines that *stream* does
     not take (a full disk, a reader that left) are lost; serving leases matters more.
     """
-    return LogOutput(form=form, level=level, stream=stream).log
+    write = write_to(stream or sys.stderr)
+
+    def attempt(line: str) -> None:
+        with suppress(OSError, ValueError):  # ValueError: it was closed
+            write(line)
+
+    return _Output(attempt, form=form, level=level, stream=stream or sys.stderr).log
 
 
 class LogOutput:
-    """A log whose format and level may change while it is in use; arguments as for `logger`."""
+    """A log that is written in a thread, and whose format and level may change meanwhile.
+
+    Arguments are as for `logger`. Where lines had to be dropped, ``log.dropped`` says how many.
+    """
 
     def __init__(self, *, form: str, level: str, stream: TextIO | None = None) -> None:
-        self._out = BestEffortStream(stream or sys.stderr)
-        self.change(form=form, level=level)
-        processors: list[structlog.typing.Processor] = [
-            self._filter,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
-            printable,
-            self._to_text,
-        ]
-        wrapped = structlog.wrap_logger(
-            structlog.WriteLogger(cast(TextIO, self._out)),
-            processors=processors,
-            wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
-        )
-        self.log: Log = wrapped.bind()
+        stream = stream or sys.stderr
+        self._writer = LineWriter(write_to(stream), gap=self._gap)
+        self._output = _Output(self._writer.put, form=form, level=level, stream=stream)
+        self.log = Log(self._output.emit, lambda: self._writer.dropped)
 
     def change(self, *, form: str, level: str) -> None:
         """Use this format and level from the next line on."""
-        self._level = _number_of(level)
-        console = form == "console" or (form == "auto" and self._out.isatty())
-        self._render: structlog.typing.Processor = (
-            structlog.dev.ConsoleRenderer(colors=self._out.isatty())
-            if console
-            else structlog.processors.JSONRenderer()
-        )
+        self._output.change(form=form, level=level)
 
-    def _filter(self, _: Any, level: str, event: Fields) -> Fields:
-        if _number_of(level) < self._level:
-            raise structlog.DropEvent
-        return event
+    def close(self) -> None:
+        """Write what waits; a reader that is stuck is not waited for."""
+        self._writer.close()
 
-    def _to_text(self, log: Any, level: str, event: Fields) -> Any:
-        return self._render(log, level, event)
+    def _gap(self, lines: int) -> str:
+        return self._output.line("warning", "log.dropped", {"lines": lines})
 
 
-def _number_of(level: str) -> int:
-    number: int = getattr(logging, level.upper())
-    return number
+class _Output:
+    """Turns events into lines."""
+
+    def __init__(
+        self, write: Callable[[str], None], *, form: str, level: str, stream: TextIO | None
+    ) -> None:
+        self.log = Log(self.emit)
+        self._write = write
+        self._is_terminal = stream is not None and stream.isatty()
+        self._is_journal = _is_journal(stream)
+        self.change(form=form, level=level)
+
+    def change(self, *, form: str, level: str) -> None:
+        self._level = LEVELS[level]
+        self._is_console = form == "console" or (form == "auto" and self._is_terminal)
+
+    def line(self, level: str, event: str, keys: Mapping[str, object]) -> str:
+        timestamp = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        fields = {name: _printable(value) for name, value in keys.items()}
+        if not self._is_console:
+            head = {"event": _printable(event), "level": level, "timestamp": timestamp}
+            text = json.dumps(head | fields, default=str)
+        elif self._is_journal:
+            text = f"{_printable(event)} {_pairs(fields)}"  # it has time and level of its own
+        else:
+            text = self._for_terminal(timestamp, level, str(_printable(event)), fields)
+        return f"{self._prefix(level)}{text.rstrip()}\n"
+
+    def emit(self, level: str, event: str, keys: Mapping[str, object]) -> None:
+        if LEVELS[level] >= self._level:
+            self._write(self.line(level, event, keys))
+
+    def _prefix(self, level: str) -> str:
+        return f"<{PRIORITIES[level]}>" if self._is_journal else ""
+
+    def _for_terminal(
+        self, timestamp: str, level: str, event: str, fields: Mapping[str, object]
+    ) -> str:
+        shown = f"{level:<7}"
+        if self._is_terminal and not os.environ.get("NO_COLOR"):
+            shown = f"\x1b[{COLORS[level]}m{shown}\x1b[0m"
+        return f"{timestamp} {shown} {event:<20} {_pairs(fields)}"
 
 
-class BestEffortStream(io.TextIOBase):
-    """A stream whose write errors are ignored."""
+def _is_journal(stream: TextIO | None) -> bool:
+    """Say whether *stream* is the one that systemd connected to the journal.
 
-    def __init__(self, out: TextIO | None) -> None:
-        """*out* is None in a process that was started without a stderr."""
-        self._out = out
-
-    def isatty(self) -> bool:
-        return self._out is not None and self._out.isatty()
-
-    def write(self, text: str) -> int:
-        # ValueError: it was closed.
-        with suppress(OSError, ValueError):
-            if self._out is not None:
-                self._out.write(text)
-                self._out.flush()
-        return len(text)
+    Source: systemd.exec(5), ``JOURNAL_STREAM``.
+    """
+    try:
+        found = os.fstat(-1 if stream is None else stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
 
 
-def printable(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def _printable(value: object) -> object:
     """Escape control characters: text from a client must not move an operator's cursor."""
-    for key, value in event.items():
-        if isinstance(value, str) and not value.isprintable():
-            event[key] = value.encode("unicode_escape").decode("ascii")
-    return event
+    if isinstance(value, str) and not value.isprintable():
+        return value.encode("unicode_escape").decode("ascii")
+    return value
+
+
+def _pairs(fields: Mapping[str, object]) -> str:
+    return " ".join(f"{name}={_value(value)}" for name, value in fields.items())
+
+
+def _value(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    is_bare = text and not any(character in text for character in ' "=')
+    return text if is_bare or not isinstance(value, str) else json.dumps(text, ensure_ascii=False)

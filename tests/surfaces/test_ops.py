@@ -121,9 +121,8 @@ async def test_every_metric_of_the_interface_is_there_under_its_name(clock: Fake
     watched = Keeper("role/deploy", source, clock=clock, on_event=telemetry.on_event)
     async with running(watched):
         await clock.advance(hours=2)
-    metrics.requests.labels("imds", "token", "200", "none").inc()
-    metrics.request_duration.labels("imds").observe(0.001)
-    metrics.callers_refused.labels("imds", "host").inc()
+    metrics.count_request("imds", "token", 200, "none", 0.001)
+    metrics.count_refusal("imds", "host")
 
     samples = {
         (sample.name, tuple(sorted(sample.labels)))
@@ -142,6 +141,8 @@ async def test_every_metric_of_the_interface_is_there_under_its_name(clock: Fake
         (prefix + "request_duration_seconds_count", ("surface",)),
         (prefix + "callers_refused_total", ("reason", "surface")),
         (prefix + "build_info", ("version",)),
+        (prefix + "audit_dropped_total", ()),
+        (prefix + "log_dropped_total", ()),
         ("process_resident_memory_bytes", ()),
     } <= samples
 

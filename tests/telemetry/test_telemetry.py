@@ -4,8 +4,10 @@ import errno
 import io
 import json
 import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 
@@ -14,6 +16,7 @@ from broker.http.message import Answer, Exchange, Request
 from broker.keeper import Keeper
 from broker.lease import Refused, Unavailable
 from broker.telemetry.events import Telemetry
+from broker.telemetry.line_writer import MAX_WAITING
 from broker.telemetry.log import LogOutput, logger
 from broker.telemetry.metrics import Metrics
 from tests.support.fakes import FakeClock, ScriptedSource, an_hour_of, running
@@ -158,7 +161,7 @@ def test_a_caller_that_is_refused_again_and_again_does_not_fill_the_disk(
     assert second["not_told_before"] == 499
 
 
-def test_a_log_may_speak_otherwise_while_it_is_in_use(out: io.StringIO) -> None:
+def test_format_and_level_change_while_the_log_is_in_use(out: io.StringIO) -> None:
     output = LogOutput(form="json", level="info", stream=out)
     log = output.log
 
@@ -167,6 +170,7 @@ def test_a_log_may_speak_otherwise_while_it_is_in_use(out: io.StringIO) -> None:
     log.debug("now.happened")
     output.change(form="json", level="error")
     log.warning("after.happened")
+    output.close()
 
     assert "before.happened" not in out.getvalue()
     assert "now.happened" in out.getvalue()
@@ -192,3 +196,67 @@ async def test_what_was_counted_of_a_lease_goes_with_it(clock: FakeClock) -> Non
     assert 'lease_renewals_total{lease="role/stays",outcome="renewed"} 1.0' in text
     assert 'lease_state{lease="role/stays",state="live"} 1.0' in text
     assert "role/goes" not in text
+
+
+class TestLogWriter:
+    def test_a_reader_that_is_stuck_delays_nobody_and_what_was_dropped_is_said(self) -> None:
+        reading, writing = os.pipe()
+        with os.fdopen(writing, "w") as stuck, os.fdopen(reading) as reader:
+            output = LogOutput(form="json", level="info", stream=stuck)
+
+            started = time.monotonic()
+            for number in range(2 * MAX_WAITING):
+                output.log.info("x.happened", number=number, padding="x" * 100)
+            took_s = time.monotonic() - started
+            dropped = output.log.dropped
+
+            told = []
+            for line in reader:
+                told.append(json.loads(line))
+                if told[-1]["event"] == "log.dropped":
+                    break
+
+        assert took_s < 2  # nobody reads, and nobody waits
+        assert dropped > 0
+        assert told[-1]["lines"] == dropped
+        assert len(told) - 1 + dropped == 2 * MAX_WAITING
+
+    def test_lines_that_a_full_disk_did_not_take_are_counted(self) -> None:
+        with Path("/dev/full").open("w") as full_disk:
+            output = LogOutput(form="json", level="info", stream=full_disk)
+            for _ in range(3):
+                output.log.info("x.happened")
+            output.close()
+
+        assert output.log.dropped == 3
+
+
+class TestJournal:
+    @pytest.fixture
+    def journal(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TextIO]:
+        with (tmp_path / "journal").open("w+") as stream:
+            found = os.fstat(stream.fileno())
+            monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
+            yield stream
+
+    def test_each_line_has_the_priority_of_its_level(self, journal: TextIO) -> None:
+        log = logger(form="auto", level="debug", stream=journal)
+
+        for level in ("debug", "info", "warning", "error"):
+            getattr(log, level)("x.happened")
+
+        journal.seek(0)
+        assert [line[:3] for line in journal] == ["<7>", "<6>", "<4>", "<3>"]
+
+    def test_a_console_line_has_no_time_of_its_own(self, journal: TextIO) -> None:
+        logger(form="console", level="info", stream=journal).error(
+            "lease.refused", lease="role/deploy", reason="sts says no"
+        )
+
+        journal.seek(0)
+        assert journal.read() == '<3>lease.refused lease=role/deploy reason="sts says no"\n'
+
+    def test_elsewhere_there_is_no_prefix(self, out: io.StringIO) -> None:
+        logger(form="json", level="info", stream=out).error("x.happened")
+
+        assert out.getvalue().startswith('{"event": "x.happened", "level": "error", "timestamp":')
