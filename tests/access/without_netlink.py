@@ -1,5 +1,4 @@
-"""A process of its own that is denied netlink sockets, as by `RestrictAddressFamilies=`, and says
-as JSON whom it takes a client on this host for."""
+"""Print, as JSON, how a client appears when netlink is denied, as by `RestrictAddressFamilies=`."""
 
 import ctypes
 import errno

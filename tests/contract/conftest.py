@@ -1,5 +1,7 @@
-"""The world of the conformance tests: leases that last an hour, held on a clock that stands still
-until the test moves it, and the two credential surfaces on top. The caller is the test itself."""
+"""Fixtures of the conformance tests: one-hour leases on a fake clock and both credential surfaces.
+
+The caller is the test itself.
+"""
 
 import os
 

@@ -1,5 +1,4 @@
-"""Whatever is asked: a status that every client survives, no exception, no secret to who has no
-grant."""
+"""Any request gets a status that clients survive, and no secret without a grant."""
 
 from hypothesis import example, given
 from hypothesis import strategies as st

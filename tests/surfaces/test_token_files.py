@@ -64,8 +64,7 @@ async def until(holds: Callable[[], bool]) -> None:
 
 
 class AtOnce(ThreadPoolExecutor):
-    """Stands for the threads that files are written in: the work is done when it is handed over,
-    so that it keeps step with a clock that the test moves."""
+    """An executor that runs work when it is submitted, in step with a clock that the test moves."""
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
         done: Future[T] = Future()
@@ -103,8 +102,7 @@ async def kept(
     group: str | None = None,
     threads: bool = False,
 ) -> AsyncIterator[Kept]:
-    """Run a keeper of *source* and keep *path* equal to it, for the block; in real *threads*, or
-    in step with the clock."""
+    """Run a keeper of *source* and a writer of *path*, in *threads* or in step with the clock."""
     if not threads:
         asyncio.get_running_loop().set_default_executor(AtOnce())
     keeper = Keeper("identity/default", source, clock=clock, jitter=lambda: 0.0)
@@ -129,7 +127,7 @@ async def kept(
 
 
 def hourly(clock: FakeClock) -> ScriptedSource[NamespaceToken]:
-    """A source whose tokens live an hour, each another one."""
+    """Return a source of one-hour tokens, each different."""
     serials = itertools.count(1)
     return ScriptedSource(lambda: token_lease(clock.now(), serial=next(serials)))
 
