@@ -26,6 +26,11 @@ LONGEST_UNIT_NAME = 255
 UNIT = re.compile(rf"[A-Za-z0-9:_.\\@-]+\.(?:{'|'.join(UNIT_KINDS)})", re.ASCII)
 SLICE = re.compile(r"[A-Za-z0-9:_.\\@-]+\.slice", re.ASCII)
 
+LXC_PREFIXES = ("lxc.payload", "lxc.monitor", "lxc.pivot", "lxc.slice")
+"""Cgroups at the root that LXC makes for containers, whose names their creators choose.
+
+Source: LXC, lxc.container.conf(5), "CONTROL GROUPS"."""
+
 # A uid as systemd writes it: no leading zero, so that there is one name for each.
 USER_MANAGER = re.compile(r"user@(0|[1-9][0-9]{0,9})\.service", re.ASCII)
 
@@ -86,7 +91,9 @@ def location_of_path(path: str) -> CgroupLocation:
     before_root, *names = [unescaped(name) for name in path.split("/")]
     if before_root:
         return UNKNOWN_LOCATION
-    slices = list(takewhile(SLICE.fullmatch, names))
+    if path.removeprefix("/").startswith(LXC_PREFIXES):  # a tree of the container's own
+        return CgroupLocation()
+    slices = _slices(names)
     unit = _unit_at(names, len(slices))
     manager_uid = _manager_uid(slices, unit)
     return CgroupLocation(
@@ -114,7 +121,30 @@ def is_unit_name(name: str) -> bool:
 
 def is_delegated(name: str) -> bool:
     """Return whether another user may make directories below one of that *name*."""
-    return is_unit_name(unescaped(name)) or re.fullmatch(CONTAINER_ID, name) is not None
+    return (
+        is_unit_name(unescaped(name))
+        or name.startswith(LXC_PREFIXES)
+        or re.fullmatch(CONTAINER_ID, name) is not None
+    )
+
+
+def _slices(names: Sequence[str]) -> list[str]:
+    """Return the slices at the beginning of a path, each named after the one above.
+
+    systemd keeps ``a-b.slice`` in ``a.slice``. A directory that is nested otherwise was not made by
+    systemd, so what stands below it proves nothing.
+
+    Source: systemd.slice(5).
+    """
+    found: list[str] = []
+    above = ""
+    for name in takewhile(SLICE.fullmatch, names):
+        stem = name.removesuffix(".slice")
+        if stem.rpartition("-")[0] != above:
+            break
+        above = stem
+        found.append(name)
+    return found
 
 
 def _unit_at(names: Sequence[str], depth: int) -> str | None:
