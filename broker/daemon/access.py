@@ -1,7 +1,7 @@
 """Build what decides on callers: rules, host facts, tokens and keys; and the audit of them."""
 
 import os
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -18,6 +18,7 @@ from broker.daemon.errors import Misconfigured, explained
 from broker.daemon.listeners import hosts_of
 from broker.daemon.runtime import Runtime
 from broker.daemon.wiring import Pipelines
+from broker.files.private import read_private, write_private
 from broker.http.guard import Guard
 from broker.http.message import Exchange
 from broker.surfaces.container_tokens import ContainerTokenFiles
@@ -28,6 +29,8 @@ from broker.telemetry.events import Telemetry
 
 CREDENTIALS = frozenset({"credentials", "container"})
 """The routes that hand out AWS credentials."""
+
+RULES, SCOPE_FILE = "rules", "token-scope"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +97,38 @@ def tokens_of(
         if not file.exists():
             undo.callback(file.unlink, missing_ok=True)
     return before.with_files(files, group=container.token_group)
+
+
+def replace_tokens_that_open_more(access: Access, *, before: str | None, runtime: Runtime) -> None:
+    """Replace all container tokens if they open more than *before*, and record their scope.
+
+    Under rules a token admits its holder to what the rules grant; without rules it opens every
+    role. So copies that were made under rules must not outlive these, over a restart neither.
+    """
+    scope = token_scope(access.config)
+    if before == RULES and scope != RULES:
+        access.tokens.replace_all()
+        runtime.warn(
+            "without rules a container token opens every role, so all tokens were replaced; "
+            "programs that read theirs from its file go on, others need the new one"
+        )
+    try:
+        write_private(access.config.runtime_dir / SCOPE_FILE, scope.encode())
+    except OSError as error:
+        runtime.warn(f"{error.filename}: {error.strerror}; after rules are removed, remove tokens")
+
+
+def token_scope(config: Config) -> str:
+    """Return what a container token of *config* opens: what the rules grant, or everything."""
+    return RULES if config.rules else "everything"
+
+
+def recorded_token_scope(config: Config) -> str | None:
+    """Return the scope that an earlier process recorded, or None."""
+    with suppress(OSError, ValueError):
+        path = config.runtime_dir / SCOPE_FILE
+        return read_private(path, max_mode=0o600, max_bytes=64).decode("ascii")
+    return None
 
 
 def usage_of(config: Config, before: Access | None) -> Usage:

@@ -11,14 +11,19 @@ from broker.access.caller import PLAIN_TOKEN, Caller
 from broker.access.peer import Peers
 from broker.clock import Clock, clock_steps
 from broker.config import Config
-from broker.daemon.access import note_use
+from broker.daemon.access import (
+    note_use,
+    recorded_token_scope,
+    replace_tokens_that_open_more,
+    token_scope,
+)
 from broker.daemon.generation import Generation, Shared, build, differences
 from broker.daemon.handover import ServiceNotifier
 from broker.daemon.listeners import (
     Listeners,
     announce,
     announced,
-    prepare_runtime_dir,
+    prepare_directories,
 )
 from broker.daemon.process import readable_by_others
 from broker.daemon.runtime import Runtime, open_clouds
@@ -66,7 +71,7 @@ async def run_broker(
             has_started=started.is_set,
         )
         asyncio.get_running_loop().set_exception_handler(shared.telemetry.on_loop_trouble)
-        prepare_runtime_dir(config.runtime_dir, runtime.environ)
+        prepare_directories(config, runtime.environ)
         first = await build(config, shared, stack)
         peers = stack.enter_context(Peers(first.access.cgroups))
         broker = Broker(first, shared, peers=peers, stop=stop)
@@ -140,6 +145,8 @@ class Broker:
             CannotStart: A file cannot be written.
         """
         current = self.current
+        scope = recorded_token_scope(current.config)
+        replace_tokens_that_open_more(current.access, before=scope, runtime=self._runtime)
         self.service.restore()
         self.tasks.start(readable_by_others, self._warn_of_readable_identities)
         self._start_pipelines(current.pipelines, current.config)
@@ -182,6 +189,8 @@ class Broker:
             undo.pop_all()
         # From here on without an await, so that nobody is answered by half of each.
         self.current = now
+        scope = token_scope(before.config)
+        replace_tokens_that_open_more(now.access, before=scope, runtime=self._runtime)
         self._switch_surfaces(now)
         for keeper in now.pipelines.keepers:
             if keeper.is_refused and keeper not in new:

@@ -4,7 +4,7 @@ import json
 import os
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import ip_address
@@ -18,6 +18,7 @@ from broker.files import locations
 from broker.files.private import write_private
 from broker.http.bind import (
     BACKLOG,
+    AddressInUse,
     AddressLacking,
     ListenError,
     bind,
@@ -29,6 +30,7 @@ from broker.http.guard import METADATA_ADDRESSES
 from broker.http.limits import Limits
 from broker.http.message import Surface
 from broker.http.server import Server, ServerContext, close_together, serving
+from broker.surfaces.container_tokens import new_container_token
 from broker.surfaces.control import BrokerEndpoints
 from broker.systemd import Inherited, device_of
 
@@ -71,15 +73,18 @@ class Bound:
     device: str | None
 
 
-def prepare_runtime_dir(path: Path, environ: Mapping[str, str]) -> None:
-    """Make the runtime directory; an existing one is used if it can be trusted.
+def prepare_directories(config: Config, environ: Mapping[str, str]) -> None:
+    """Make the runtime and state directories; existing ones are used if they can be trusted.
 
     Raises:
-        CannotStart: It cannot be made, or must not be trusted.
+        CannotStart: One cannot be made, or must not be trusted.
     """
+    if config.state_dir is not None:
+        with explained("state_dir: "):
+            config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     with explained("runtime_dir: "):
         try:
-            locations.make_runtime_dir(str(path), environ, os.geteuid())
+            locations.make_runtime_dir(str(config.runtime_dir), environ, os.geteuid())
         except locations.UntrustedDirectory as error:
             raise CannotStart(f"runtime_dir: {error}") from error
 
@@ -95,11 +100,9 @@ def sockets_of(
     Raises:
         CannotStart: An address is taken, or lacking on this host.
     """
-    wants_network = any(rule.who.cidr for rule in config.rules)
-    container = config.container
-    binder = Binder(stack, runtime=runtime, wants_network=wants_network, before=before)
+    container, binder = config.container, Binder(config, stack, runtime=runtime, before=before)
     return Sockets(
-        control=binder.control(config),
+        control=binder.control(),
         imds=binder.both("imds", config.imds.listen, hops=config.imds.hop_limit_at),
         container=(
             *binder.both("container", container.listen, explicit=container.listen_explicit),
@@ -116,28 +119,24 @@ class Binder:
     """Takes systemd's sockets and binds our own; reuses those of *before*."""
 
     def __init__(
-        self,
-        stack: AsyncExitStack,
-        *,
-        runtime: Runtime,
-        wants_network: bool,
-        before: Sockets | None,
+        self, config: Config, stack: AsyncExitStack, *, runtime: Runtime, before: Sockets | None
     ) -> None:
         self.theirs: dict[str, tuple[socket.socket, ...]] = {}
         self.ours: dict[Place, Bound] = {}
         self._stack = stack
         self._runtime = runtime
-        self._wants_network = wants_network
+        self._config = config
+        self._wants_network = any(rule.who.cidr for rule in config.rules)
         self._before = before
 
-    def control(self, config: Config) -> socket.socket:
+    def control(self) -> socket.socket:
         if self._before is not None:
             return self._before.control
         if theirs := self.from_systemd("control"):
             return theirs[0]
         # Everybody may connect to a system service; the rules say who gets what.
         mode = 0o666 if "RUNTIME_DIRECTORY" in self._runtime.environ else 0o600
-        path = config.runtime_dir / "broker.sock"
+        path = self._config.runtime_dir / "broker.sock"
         with explained("runtime_dir: "):
             control = self._stack.enter_context(bind_unix(path, mode=mode))
             control.listen(BACKLOG)
@@ -199,7 +198,10 @@ class Binder:
                 )
                 return None
             except ListenError as error:
-                raise CannotStart(f"{name}.listen: {error}") from error
+                hint = ""
+                if name == "container" and self._before is None and isinstance(error, AddressInUse):
+                    hint = self._replace_seen_tokens(error.uid)
+                raise CannotStart(f"{name}.listen: {error}{hint}") from error
             bound = Bound(sock, hops, device)
         elif (bound.hops, bound.device) != (hops, device):
             self._runtime.warn(
@@ -209,6 +211,21 @@ class Binder:
             )
         self.ours[place] = bound
         return bound
+
+    def _replace_seen_tokens(self, uid: int | None) -> str:
+        """Replace the container tokens that another user's listener may have been sent.
+
+        Return what to add to the error. Tokens that do not exist yet are not made.
+        """
+        if uid in (0, os.geteuid()):
+            return ""
+        container, replaced = self._config.container, False
+        for file in (container.token_file, *container.tokens.values()):
+            with suppress(OSError, ValueError):
+                if file.lstat().st_uid == os.geteuid():
+                    new_container_token(file, container.token_group)
+                    replaced = True
+        return "; the container token that it may have seen was replaced" if replaced else ""
 
     def _listening(
         self, address: Address, *, hops: int | None, device: str | None

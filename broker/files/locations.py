@@ -23,11 +23,23 @@ class UntrustedDirectory(Exception):
 def user_dir(environ: Mapping[str, str], uid: int) -> str:
     """Return this user's directory: below ``XDG_RUNTIME_DIR``, else by uid in the temporary one.
 
+    Another user's ``XDG_RUNTIME_DIR``, as ``sudo -E`` and ``su`` leave it, counts as none: what we
+    make in there would lock its owner out. Root's other place is the system's, because anybody
+    could make the one in the temporary directory first.
+
     Source: interface, ``--runtime-dir``.
     """
-    if base := environ.get("XDG_RUNTIME_DIR"):
+    base = environ.get("XDG_RUNTIME_DIR")
+    if base and not _is_foreign(base, uid):
         return os.path.join(base, "namespace-broker")
-    return temporary_dir(environ, uid)
+    return SYSTEM_RUNTIME_DIR if uid == 0 else temporary_dir(environ, uid)
+
+
+def _is_foreign(path: str, uid: int) -> bool:
+    try:
+        return os.stat(path).st_uid not in (0, uid)
+    except OSError:
+        return False
 
 
 def temporary_dir(environ: Mapping[str, str], uid: int) -> str:
@@ -35,7 +47,7 @@ def temporary_dir(environ: Mapping[str, str], uid: int) -> str:
 
 
 def runtime_dir(environ: Mapping[str, str], uid: int) -> str:
-    """Return RUNTIME where nothing names it: systemd's directory, else the user's own."""
+    """Return the default of RUNTIME: systemd's directory, else the user's own."""
     first = environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
     return first or user_dir(environ, uid)
 

@@ -25,7 +25,9 @@ class ListenError(Exception):
 
 
 class AddressInUse(ListenError):
-    """Somebody else has it."""
+    """Somebody else has it; ``uid`` says who listens there, if that is known."""
+
+    uid: int | None = None
 
 
 class AddressLacking(ListenError):
@@ -208,7 +210,10 @@ def _limit_hops(sock: socket.socket, hops: int) -> None:
 
 def _explained(error: OSError, place: str, *, host: str, port: int) -> ListenError:
     if error.errno == errno.EADDRINUSE:
-        return AddressInUse(f"{place} is in use by {_holder(host, port)}")
+        in_use = AddressInUse(f"{place} is in use by {_holder(host, port)}")
+        if found := _listener(host, port):
+            in_use.uid = found[0]
+        return in_use
     if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.ENODEV):
         return AddressLacking(
             f"{place} is not an address of this host; add it to an interface or leave it out"

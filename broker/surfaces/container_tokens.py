@@ -89,12 +89,17 @@ def new_container_token(path: Path, group: str | None = None) -> str:
 
     Source: sdk-client-contract C-69, C-70.
     """
-    token = urlsafe_b64encode(os.urandom(32)).rstrip(b"=")
+    token = random_token()
     if group is None:
         write_private(path, token)
     else:
         write_private(path, token, mode=MAX_MODE, gid=gid_of(group))
-    return token.decode("ascii")
+    return token
+
+
+def random_token() -> str:
+    """Return 32 random bytes in URL-safe characters."""
+    return urlsafe_b64encode(os.urandom(32)).rstrip(b"=").decode("ascii")
 
 
 class ContainerTokenFiles(ContainerTokens):
@@ -173,6 +178,20 @@ class ContainerTokenFiles(ContainerTokens):
                 until = self._clock.now() + OVERLAP
                 older = ((self._newest[name], until), *self._older.get(name, ()))
                 self._newest[name], self._older[name] = token, older
+        super().__init__(self._accepted())
+
+    def replace_all(self) -> None:
+        """Replace every token at once, without overlap.
+
+        One whose file cannot be written is replaced in memory alone: nobody has the new one then.
+        """
+        self._older.clear()
+        for name, path in self._files.items():
+            try:
+                self._newest[name] = new_container_token(path, self._group)
+            except (ValueError, OSError) as error:
+                self._newest[name] = random_token()
+                self._warn(f"container token {name}: {error}; remove {path} and another is made")
         super().__init__(self._accepted())
 
     def _accepted(self) -> dict[str, tuple[str, ...]]:

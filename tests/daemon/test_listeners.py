@@ -1,14 +1,21 @@
 """Which configured addresses a socket of systemd's stands for, and who gets to it."""
 
+import os
 import socket
-from collections.abc import Iterator
-from contextlib import ExitStack
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 
 from broker.config import Address
-from broker.daemon.listeners import covers, hosts_of, is_reachable
+from broker.daemon.errors import CannotStart
+from broker.daemon.listeners import Sockets, covers, hosts_of, is_reachable, sockets_of
+from broker.daemon.runtime import Runtime
 from broker.systemd import Inherited
+from tests.support.config import ROLE, Given
 
 
 @pytest.fixture
@@ -77,3 +84,84 @@ def test_who_asks_by_an_address_of_systemds_asks_us(stack: ExitStack) -> None:
     sock, _ = listening(stack, "127.0.0.7")
 
     assert hosts_of(Inherited(sockets={"container": (sock,)})) == ["127.0.0.7"]
+
+
+def opened(
+    tmp_path: Path, stack: AsyncExitStack, *, container: str = "127.0.0.1:0", ipv6: bool = False
+) -> Sockets:
+    addresses = '["127.0.0.1:0", "[::1]:0"]' if ipv6 else '["127.0.0.1:0"]'
+    text = f"{ROLE}[imds]\nlisten = {addresses}\n[ops]\nlisten = {addresses}\n"
+    config = Given(tmp_path).load(f'{text}[container]\nlisten = ["{container}"]\n')
+    return sockets_of(config, Runtime(environ={}), stack)
+
+
+@pytest.fixture
+async def closing() -> AsyncIterator[AsyncExitStack]:
+    async with AsyncExitStack() as stack:
+        yield stack
+
+
+async def test_nobody_else_can_listen_on_a_port_of_ours_from_the_start(
+    tmp_path: Path, closing: AsyncExitStack
+) -> None:
+    (tmp_path / "namespace-broker").mkdir()
+
+    sockets = opened(tmp_path, closing, ipv6=socket.has_ipv6)
+
+    assert sockets.control.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    for sock in (*sockets.imds, *sockets.container, *sockets.ops):
+        with socket.socket(sock.family) as other:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with pytest.raises(OSError, match="in use"):
+                other.bind(sock.getsockname())
+
+
+LISTEN = """
+import os, socket, sys
+os.setuid(int(sys.argv[1]))
+with socket.create_server(("127.0.0.1", 0)) as sock:
+    print(sock.getsockname()[1], flush=True)
+    input()
+"""
+
+
+@contextmanager
+def listener_of(uid: int) -> Iterator[int]:
+    """Have a program of that user listen on a port for the block."""
+    with subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", LISTEN, str(uid)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as program:
+        assert program.stdin is not None
+        assert program.stdout is not None
+        yield int(program.stdout.readline())
+        program.stdin.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root starts another user's program")
+async def test_a_container_token_that_another_user_may_have_been_sent_is_replaced(
+    tmp_path: Path, closing: AsyncExitStack
+) -> None:
+    token = tmp_path / "namespace-broker" / "container-token"
+    token.parent.mkdir()
+    token.write_text("t" * 43)
+
+    with listener_of(4242) as port, pytest.raises(CannotStart, match="was replaced") as error:
+        opened(tmp_path, closing, container=f"127.0.0.1:{port}")
+
+    assert "uid 4242" in str(error.value)
+    assert token.read_text() not in ("", "t" * 43)
+
+
+async def test_a_container_token_stays_while_a_broker_of_our_own_has_the_port(
+    tmp_path: Path, closing: AsyncExitStack
+) -> None:
+    token = tmp_path / "namespace-broker" / "container-token"
+    token.parent.mkdir()
+    token.write_text("t" * 43)
+
+    with listener_of(os.geteuid()) as port, pytest.raises(CannotStart):
+        opened(tmp_path, closing, container=f"127.0.0.1:{port}")
+
+    assert token.read_text() == "t" * 43

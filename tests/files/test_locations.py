@@ -25,6 +25,20 @@ def test_the_runtime_directory_is_systemds_or_the_users_or_one_by_uid(
     assert locations.runtime_dir(environ, 7) == expected
 
 
+def test_roots_is_the_systems_where_it_has_none_of_its_own() -> None:
+    assert locations.runtime_dir({"TMPDIR": "/t"}, 0) == "/run/namespace-broker"
+
+
+@pytest.mark.skipif(UID != 0, reason="only root makes another user's directory")
+def test_another_users_directory_is_not_taken_for_ours(tmp_path: Path) -> None:
+    os.chown(tmp_path, 4242, 4242)
+    environ = {"XDG_RUNTIME_DIR": str(tmp_path), "TMPDIR": "/t"}
+
+    assert locations.runtime_dir(environ, 0) == "/run/namespace-broker"
+    assert locations.runtime_dir(environ, 1001) == "/t/namespace-broker-1001"
+    assert locations.runtime_dir(environ, 4242) == f"{tmp_path}/namespace-broker"
+
+
 def test_a_runtime_directory_is_made_private_and_taken_as_it_is_when_there(tmp_path: Path) -> None:
     absent, present = tmp_path / "absent", tmp_path / "present"
     present.mkdir()

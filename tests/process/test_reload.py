@@ -319,6 +319,27 @@ def test_an_open_connection_is_answered_by_the_new_rules(sandbox: Sandbox, tmp_p
             assert asked(connection, ROLE_LIST, **asking)[0] == 404
 
 
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_token_from_under_rules_opens_nothing_once_the_rules_are_gone(
+    sandbox: Sandbox, tmp_path: Path, restart: bool
+) -> None:
+    roles = DEPLOY + OTHER + LISTENING
+    rule = f'[[rules]]\nwho = {{ uid = {ME} }}\nroles = ["other"]\n'
+    with running(sandbox, tmp_path, roles + rule) as here:
+        copied = here.broker.container_token
+        if not restart:
+            here.reload(roles)
+            assert status_by_token(here, copied) == 401
+            assert status_by_token(here, here.broker.container_token) == 200
+    if restart:
+        with running(sandbox, tmp_path, roles) as here:
+            assert status_by_token(here, copied) == 401
+
+
+def status_by_token(here: Reloaded, token: str) -> int:
+    return get(f"{here.broker.endpoints['container'][0]}/creds", authorization=token)[0]
+
+
 def test_listeners_come_and_go_and_the_others_keep_their_connections(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:

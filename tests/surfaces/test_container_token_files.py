@@ -84,3 +84,29 @@ def test_a_file_that_moves_rotates_its_token_and_one_that_is_not_named_any_more_
     clock.jump(minutes=61)
     assert after.caller_name(before.newest("ci")) is None
     assert after.caller_name(after.newest("ci")) == "ci"
+
+
+def test_tokens_that_are_replaced_have_no_overlap(tmp_path: Path, clock: FakeClock) -> None:
+    tokens = kept(tmp_path, clock, "default", "ci")
+    rotated_out = tokens.newest("ci")
+    (tmp_path / "ci").unlink()
+    tokens.reread()
+    seen = (rotated_out, tokens.newest("ci"), tokens.newest("default"))
+
+    tokens.replace_all()
+
+    assert [tokens.caller_name(token) for token in seen] == [None, None, None]
+    assert tokens.caller_name((tmp_path / "ci").read_text()) == "ci"
+
+
+def test_a_token_whose_file_cannot_be_written_is_replaced_all_the_same(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    tokens = kept(tmp_path, clock, "ci")
+    seen = tokens.newest("ci")
+    (tmp_path / "ci").unlink()
+    tmp_path.rmdir()
+
+    tokens.replace_all()
+
+    assert tokens.caller_name(seen) is None
