@@ -412,6 +412,8 @@ def upstream_of(environ: Mapping[str, str]) -> Upstream:
         sts_endpoint=aws_endpoint_of(environ, "AWS_ENDPOINT_URL_STS"),
         cognito_endpoint=aws_endpoint_of(environ, "AWS_ENDPOINT_URL_COGNITO_IDENTITY"),
         ca_bundle=_ca_bundle_of(environ),
+        use_fips=environ.get("AWS_USE_FIPS_ENDPOINT", "").lower() == "true",
+        use_dualstack=environ.get("AWS_USE_DUALSTACK_ENDPOINT", "").lower() == "true",
     )
 
 

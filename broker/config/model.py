@@ -325,6 +325,8 @@ class Upstream:
     sts_endpoint: str | None = None
     cognito_endpoint: str | None = None
     ca_bundle: str | None = None
+    use_fips: bool = False
+    use_dualstack: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

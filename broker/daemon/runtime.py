@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Any
 
 from broker.clock import Clock, SystemClock
 from broker.config import AwsIdentityConfig, IdentityConfig, RoleConfig, Upstream, keys_of
@@ -14,7 +13,7 @@ from broker.keeper import Keeper
 from broker.sources.aws.assume_role import AssumedRole, StsClient
 from broker.sources.aws.credential_chain import CredentialChain
 from broker.sources.aws.explain import IamRoleReader, RoleReader
-from broker.sources.http_client import open_session
+from broker.sources.http_client import HttpClient
 from broker.sources.namespace.api import NamespaceIam
 from broker.sources.namespace.exchange import TokenExchange, aws_identity_source
 from broker.sources.namespace.id_token import IdTokenFor
@@ -46,7 +45,7 @@ class Clouds:
     """The connections that all sources share, and the sources built on them."""
 
     iam: NamespaceIam
-    http: Any
+    http: HttpClient
     sts: StsClient
     roles: RoleReader
     upstream: Upstream
@@ -105,14 +104,18 @@ class Clouds:
 
 async def open_clouds(upstream: Upstream, runtime: Runtime, stack: AsyncExitStack) -> Clouds:
     """Open the connections to both clouds, to be closed with *stack*."""
-    http = await stack.enter_async_context(open_session())
-    sts = StsClient(
-        clock=runtime.clock, endpoint=upstream.sts_endpoint, ca_bundle=upstream.ca_bundle
-    )
+    http = await stack.enter_async_context(HttpClient())
     return Clouds(
         iam=NamespaceIam(http, upstream.iam_endpoint),
         http=http,
-        sts=await stack.enter_async_context(sts),
+        sts=StsClient(
+            http,
+            clock=runtime.clock,
+            endpoint=upstream.sts_endpoint,
+            ca_bundle=upstream.ca_bundle,
+            use_fips=upstream.use_fips,
+            use_dualstack=upstream.use_dualstack,
+        ),
         roles=IamRoleReader(
             environ=runtime.environ,
             clock=runtime.clock,

@@ -20,10 +20,15 @@ from broker.lease import Refused, SourceError, Unavailable, backoff_s
 from broker.sources.aws.credential_chain import (
     CredentialChain,
     ResolvedCredentials,
-    call_error,
     client_settings,
 )
-from broker.sources.aws.errors import AwsError, caller_has_expired, describe, transient_error
+from broker.sources.aws.errors import (
+    AwsError,
+    call_error,
+    caller_has_expired,
+    describe,
+    transient_error,
+)
 
 ATTEMPTS: Final = 3
 """Of one call over passing faults, as botocore's mode "standard": nobody retries around us."""
@@ -144,15 +149,15 @@ class AwsApi:
         except Exception as error:
             raise call_error(
                 error,
-                of=of,
-                answered=partial(
+                upstream=of,
+                on_aws_error=partial(
                     sorted_setup_fault,
                     of=of,
                     action=f"{service.name}:{operation}",
                     endpoint_named_by=service.endpoint_named_by,
                 ),
-                check="correct the flags, --region among them",
-                endpoint_named_by=service.endpoint_named_by,
+                next_step="correct the flags, --region among them",
+                variable=service.endpoint_named_by,
             ) from error
         return answer if isinstance(answer, dict) else {}
 
@@ -333,8 +338,8 @@ def sorted_setup_fault(
 ) -> SourceError:
     """Return the error for a refused call, to be raised. *of* names the call ("CreateRole (IAM)"),
     *action* the permission that it takes ("iam:CreateRole")."""
-    what, code = describe(fault, of=of), fault.plain_code
-    passing = transient_error(fault, what, of=of, endpoint_named_by=endpoint_named_by)
+    what, code = describe(fault, upstream=of), fault.plain_code
+    passing = transient_error(fault, what, upstream=of, variable=endpoint_named_by)
     if passing is not None:
         return passing
     if caller_has_expired(fault):

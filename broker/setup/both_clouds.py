@@ -37,7 +37,7 @@ from broker.setup.verify import (
     requirements_by_sts,
 )
 from broker.sources.aws.credential_chain import CredentialChain
-from broker.sources.http_client import open_session
+from broker.sources.http_client import HttpClient
 from broker.sources.namespace.api import NamespaceIam
 from broker.sources.namespace.exchange import TokenExchange, aws_identity_source
 from broker.sources.namespace.identity import identity_source
@@ -205,7 +205,7 @@ async def open_clouds(
         ConfigError: The workspace is not given and cannot be read; or as `open_aws`.
         SourceError: A cloud refuses, or gives no answer; or the role does not exist.
     """
-    async with open_aws(task.aws, clock=task.clock) as aws, open_session() as http:
+    async with open_aws(task.aws, clock=task.clock) as aws, HttpClient() as http:
         iam = NamespaceIam(http, task.upstream.iam_endpoint)
         identity = identity_source(
             source=task.identity.source,

@@ -17,7 +17,7 @@ from broker.setup.resource import CloudAccess, Resource
 from broker.setup.resources import PoolTrust, TrustRelationship
 from broker.setup.resources.pool_trust import ActualPoolTrust
 from broker.setup.resources.trust_relationship import ActualRelationship
-from broker.sources.http_client import open_session
+from broker.sources.http_client import HttpClient
 from broker.sources.namespace.api import NamespaceIam
 
 ISSUER = "https://3d1b.tokens.sts.global.api.aws"
@@ -73,7 +73,7 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 @pytest.fixture
 async def iam(sandbox: Sandbox) -> AsyncIterator[NamespaceIam]:
-    async with open_session() as http:
+    async with HttpClient() as http:
         yield NamespaceIam(http, sandbox.namespace.url)
 
 

@@ -3,7 +3,6 @@
 import os
 from collections.abc import AsyncIterator
 
-import aiohttp
 import pytest
 from hypothesis import settings
 
@@ -12,7 +11,7 @@ from broker.lease import Lease
 from broker.sandbox import Sandbox
 from broker.sources.aws.assume_role import StsClient
 from broker.sources.aws.credential_chain import CredentialChain
-from broker.sources.http_client import open_session
+from broker.sources.http_client import HttpClient
 from broker.sources.namespace.api import NamespaceIam
 from tests.support.fakes import FakeClock, ScriptedSource
 from tests.support.sources import (
@@ -45,8 +44,8 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    async with open_session() as session:
+async def http() -> AsyncIterator[HttpClient]:
+    async with HttpClient() as session:
         yield session
 
 
@@ -57,21 +56,20 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 
 @pytest.fixture
-async def pipeline(sandbox: Sandbox, http: aiohttp.ClientSession) -> AsyncIterator[Pipeline]:
+async def pipeline(sandbox: Sandbox, http: HttpClient) -> Pipeline:
     clock = SystemClock()
-    async with StsClient(clock=clock, endpoint=sandbox.aws.url) as sts:
-        yield Pipeline(
-            sandbox=sandbox,
-            http=http,
-            iam=NamespaceIam(http, sandbox.namespace.url),
-            sts=sts,
-            clock=clock,
-        )
+    return Pipeline(
+        sandbox=sandbox,
+        http=http,
+        iam=NamespaceIam(http, sandbox.namespace.url),
+        sts=StsClient(http, clock=clock, endpoint=sandbox.aws.url),
+        clock=clock,
+    )
 
 
 @pytest.fixture
 async def workload(
-    sandbox: Sandbox, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox, http: HttpClient, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Workload]:
     arn = sandbox.guide_by_sts()
     _, pool_id = sandbox.guide_by_cognito(region=REGION)
@@ -90,7 +88,7 @@ async def workload(
 
 
 @pytest.fixture
-def presenting(sandbox: Sandbox, http: aiohttp.ClientSession) -> Presenting:
+def presenting(sandbox: Sandbox, http: HttpClient) -> Presenting:
     clock = SystemClock()
     token = Lease(value=some_aws_token(), issued_at=clock.now(), expires_at=None)
     return Presenting(

@@ -12,7 +12,7 @@ from broker.lease import Lease, Refused, SourceError, Unavailable
 from broker.sources.aws.assume_role import StsClient
 from broker.sources.aws.credential_chain import CredentialChain
 from broker.sources.aws.web_identity import DeveloperTokenFor, IdentityPoolId, WebIdentityTokenFor
-from broker.sources.http_client import open_session
+from broker.sources.http_client import HttpClient
 from broker.sources.namespace.api import NamespaceIam
 from broker.sources.namespace.exchange import OidcExchange
 from broker.sources.namespace.id_token import IdTokenFor
@@ -89,7 +89,7 @@ async def error_of(asking: Awaitable[object]) -> SourceError | None:
 @given(body=json_bodies | some.binary(max_size=300), status=statuses)
 async def test_of_namespace(body: bytes, status: int) -> None:
     clock = SystemClock()
-    async with answering(http_answer(status, body)) as url, open_session() as http:
+    async with answering(http_answer(status, body)) as url, HttpClient() as http:
         iam = NamespaceIam(http, url)
         held = Pipeline(sandbox=None, http=http, iam=iam, sts=None, clock=clock)  # type: ignore[arg-type]
         source = IdTokenFor("aud", bearer=held.holding("nsrt_x"), iam=iam, clock=clock)
@@ -106,7 +106,7 @@ async def test_of_namespace(body: bytes, status: int) -> None:
     status=statuses,
 )
 async def test_of_the_metadata_service(body: bytes, status: int) -> None:
-    async with answering(http_answer(status, body)) as url, open_session() as http:
+    async with answering(http_answer(status, body)) as url, HttpClient() as http:
         source = identity_source(
             source="auto",
             token_file=None,
@@ -126,10 +126,8 @@ async def test_of_the_metadata_service(body: bytes, status: int) -> None:
 @settings(max_examples=40)
 @given(body=xml_bodies | some.binary(max_size=300), status=statuses)
 async def test_of_sts(body: bytes, status: int) -> None:
-    async with (
-        answering(http_answer(status, body)) as url,
-        StsClient(clock=SystemClock(), endpoint=url) as sts,
-    ):
+    async with answering(http_answer(status, body)) as url, HttpClient() as http:
+        sts = StsClient(http, clock=SystemClock(), endpoint=url)
         error = await error_of(sts.assume_role(some_role(), some_id_token(), duration_s=3600))
 
     assert error is None or isinstance(error, Unavailable | Refused)
@@ -141,7 +139,7 @@ async def test_of_sts(body: bytes, status: int) -> None:
 async def test_of_namespace_to_an_exchange(body: bytes, status: int) -> None:
     clock = SystemClock()
     token = Lease(value=some_aws_token(), issued_at=clock.now(), expires_at=None)
-    async with answering(http_answer(status, body)) as url, open_session() as http:
+    async with answering(http_answer(status, body)) as url, HttpClient() as http:
         source = OidcExchange(
             ScriptedSource(token),
             iam=NamespaceIam(http, url),

@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from broker.lease import Refused, SourceError, Stale, Unavailable
-from broker.sources.aws.durations import DurationTooLong
-from broker.sources.aws.errors import AwsError, RoleRefused, assume_role_error
+from broker.sources.aws.errors import AwsError, DurationTooLong, RoleRefused, assume_role_error
 from tests.support.sources import jwt_of, some_id_token, some_role
 
 KEYS_NOT_READ = "Couldn't retrieve verification key from your identity provider, please reference"
@@ -19,7 +18,7 @@ def error_for(
         AwsError(code=code, message=message, status=status),
         role=some_role(),
         token=some_id_token(jwt),
-        of="STS (eu-central-1)",
+        upstream="STS (eu-central-1)",
     )
 
 
@@ -64,7 +63,7 @@ def test_keys_that_aws_could_not_read_in_time_are_a_passing_fault() -> None:
 def test_a_wanted_pause_is_passed_on() -> None:
     fault = AwsError(code="Throttling", message="", status=400, retry_after_s=9)
 
-    error = assume_role_error(fault, role=some_role(), token=some_id_token(), of="STS")
+    error = assume_role_error(fault, role=some_role(), token=some_id_token(), upstream="STS")
 
     assert isinstance(error, Unavailable)
     assert error.retry_after_s == 9
@@ -181,7 +180,7 @@ def test_another_partition_is_named_by_its_own_arn() -> None:
     role = some_role("arn:aws-cn:iam::123456789012:role/deploy")
     fault = AwsError(code="AccessDenied", message="", status=403)
 
-    error = assume_role_error(fault, role=role, token=some_id_token(), of="STS")
+    error = assume_role_error(fault, role=role, token=some_id_token(), upstream="STS")
 
     assert "arn:aws-cn:iam::123456789012:oidc-provider/" in str(error)
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from broker.lease import Lease, Refused, Unavailable
-from broker.sources.aws.durations import DurationTooLong, FixedDuration, LongestDuration
+from broker.sources.aws.assume_role import FixedDuration, LongestDuration
+from broker.sources.aws.errors import DurationTooLong
 
 HOUR_S = 3600
 
@@ -29,14 +30,14 @@ class RoleOf:
 async def test_what_the_role_allows_is_asked_once_and_nobody_is_warned() -> None:
     role, told = RoleOf(7200), list[int]()
 
-    lease = await FixedDuration(7200, too_long=told.append).apply(role)
+    lease = await FixedDuration(7200, on_too_long=told.append).apply(role)
 
     assert (lease.value, role.asked, told) == (7200, [7200], [])
 
 
 async def test_too_much_falls_back_to_an_hour_with_one_warning_and_is_not_asked_again() -> None:
     role, told = RoleOf(HOUR_S), list[int]()
-    wanted = FixedDuration(7200, too_long=told.append)
+    wanted = FixedDuration(7200, on_too_long=told.append)
 
     leases = [await wanted.apply(role) for _ in range(3)]
 
@@ -49,7 +50,7 @@ async def test_an_hour_or_less_has_nothing_to_fall_back_to() -> None:
     role = RoleOf(600)
 
     with pytest.raises(DurationTooLong):
-        await FixedDuration(HOUR_S, too_long=lambda _: None).apply(role)
+        await FixedDuration(HOUR_S, on_too_long=lambda _: None).apply(role)
 
     assert role.asked == [HOUR_S]
 
@@ -113,6 +114,6 @@ async def test_another_refusal_is_no_question_of_duration() -> None:
     async def denied(_: int) -> Lease[int]:
         raise Refused("no")
 
-    for duration in (LongestDuration(), FixedDuration(7200, too_long=lambda _: None)):
+    for duration in (LongestDuration(), FixedDuration(7200, on_too_long=lambda _: None)):
         with pytest.raises(Refused, match="no"):
             await duration.apply(denied)

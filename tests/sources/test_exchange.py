@@ -4,12 +4,12 @@ it is not trusted; by both of the guide's ways, through the sandbox's two clouds
 import json
 from datetime import timedelta
 
-import aiohttp
 import pytest
 
 from broker.clock import SystemClock
 from broker.lease import Refused, SourceError, Unavailable
 from broker.sandbox import ErrorShape, Sandbox
+from broker.sources.http_client import HttpClient
 from broker.sources.namespace.api import NamespaceIam
 from broker.sources.namespace.errors import CODES
 from broker.sources.namespace.exchange import aws_identity_source, exchange_once
@@ -365,17 +365,13 @@ async def test_what_is_no_answer_is_unavailable(
     assert (type(error), error.word) == (Unavailable, word), str(error)
 
 
-async def test_nobody_listening_is_unavailable(
-    presenting: Presenting, http: aiohttp.ClientSession
-) -> None:
+async def test_nobody_listening_is_unavailable(presenting: Presenting, http: HttpClient) -> None:
     error = await error_of(presenting, "sts", iam=NamespaceIam(http, "http://127.0.0.1:1"))
 
     assert (type(error), error.word) == (Unavailable, "unreachable")
 
 
-async def test_an_upstream_that_hangs_is_given_up(
-    presenting: Presenting, http: aiohttp.ClientSession
-) -> None:
+async def test_an_upstream_that_hangs_is_given_up(presenting: Presenting, http: HttpClient) -> None:
     async with hanging() as url:
         error = await error_of(presenting, "sts", iam=NamespaceIam(http, url, call_limit_s=0.05))
 
@@ -392,7 +388,7 @@ async def test_an_upstream_that_hangs_is_given_up(
     ],
 )
 async def test_what_is_no_proper_http_is_unavailable(
-    presenting: Presenting, http: aiohttp.ClientSession, answer: bytes
+    presenting: Presenting, http: HttpClient, answer: bytes
 ) -> None:
     async with answering(answer) as url:
         error = await error_of(presenting, "sts", iam=NamespaceIam(http, url))

@@ -5,7 +5,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 
-import aiohttp
 import pytest
 
 from broker.credentials import NamespaceToken
@@ -14,6 +13,7 @@ from broker.lease import NotReady
 from broker.sandbox import Sandbox
 from broker.sources.aws.assume_role import AssumedRole, StsClient
 from broker.sources.aws.credential_chain import CredentialChain
+from broker.sources.http_client import HttpClient
 from broker.sources.namespace.api import NamespaceIam
 from broker.sources.namespace.id_token import IdTokenFor
 from tests.support.fakes import FakeClock, running
@@ -32,7 +32,7 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 async def kept(
-    clock: FakeClock, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+    clock: FakeClock, http: HttpClient, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Workload]:
     async with (
         Sandbox(now=clock.now, signing_clock=lambda: datetime.now(UTC)) as sandbox,
@@ -141,10 +141,8 @@ async def test_the_whole_circle_ends_in_another_account(kept: Workload, clock: F
         "Condition": {"StringLike": {f"{host}:sub": "ws_1/*", f"{host}:aud": "sts.amazonaws.com"}},
     }
     arn = aws.add_role("other", trust_policy={"Statement": [statement]}, account=elsewhere)
-    async with (
-        running(keeper_of(kept, "sts")) as keeper,
-        StsClient(clock=clock, endpoint=aws.url) as sts,
-    ):
+    async with running(keeper_of(kept, "sts")) as keeper, HttpClient() as http:
+        sts = StsClient(http, clock=clock, endpoint=aws.url)
         token = IdTokenFor("sts.amazonaws.com", bearer=keeper, iam=kept.iam, clock=clock)
 
         lease = await AssumedRole(some_role(arn), token=token, sts=sts, warn=print).fetch()

@@ -151,9 +151,9 @@ async def test_in_a_stranger_s_account_nothing_is_learned_of_the_role(
 ) -> None:
     become(monkeypatch, sandbox.aws.administrator("210987654321"))
 
-    missing = await documents.read(some_role(), held=None)
+    missing = await documents.read(some_role(), own=None)
     sandbox.aws.add_role("deploy", trust_policy={}, account="210987654321")
-    same_name = await documents.read(some_role(), held=None)
+    same_name = await documents.read(some_role(), own=None)
 
     assert (missing, same_name) == (None, None)
 
@@ -164,7 +164,7 @@ async def test_the_path_of_a_role_is_no_part_of_its_name(
     become(monkeypatch, sandbox.aws.administrator())
     arn = sandbox.aws.add_role("ci", path="/a/b/", trust_policy={"Statement": []})
 
-    found = await documents.read(some_role(arn), held=None)
+    found = await documents.read(some_role(arn), own=None)
 
     assert found == RoleDocument(arn=arn, trust_policy={"Statement": []})
 
@@ -179,10 +179,10 @@ async def test_a_profile_reads_it_too(
         f"aws_secret_access_key = {keys.secret_access_key}\n"
     )
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
-    nobody = await documents.read(some_role(), held=None)
+    nobody = await documents.read(some_role(), own=None)
     monkeypatch.setenv("AWS_PROFILE", "work")
 
-    found = await documents.read(some_role(), held=None)
+    found = await documents.read(some_role(), own=None)
 
     assert nobody is None
     assert found is not None
@@ -196,7 +196,7 @@ async def test_metadata_and_container_endpoints_are_not_asked(
     monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", sandbox.aws.url)
     monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{sandbox.aws.url}/creds")
 
-    found = await documents.read(some_role(), held=None)
+    found = await documents.read(some_role(), own=None)
 
     assert found is None
     assert sandbox.aws.calls == ()
@@ -212,7 +212,7 @@ async def test_a_broker_that_a_profile_names_is_not_asked(
     )
     monkeypatch.setenv("AWS_CONFIG_FILE", str(file))
 
-    found = await documents.read(some_role(), held=None)
+    found = await documents.read(some_role(), own=None)
 
     assert found is None
     assert sandbox.aws.calls == ()
@@ -247,11 +247,11 @@ async def test_an_iam_that_hangs_is_not_waited_for(
     sandbox: Sandbox, documents: IamRoleReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     become(monkeypatch, sandbox.aws.administrator())
-    await documents.read(some_role(), held=None)  # imports what takes long the first time
+    await documents.read(some_role(), own=None)  # imports what takes long the first time
     sandbox.fail("GetRole", delay_s=60)
     began_at = time.monotonic()
 
-    found = await reading(sandbox, limit_s=0.5).read(some_role(), held=None)
+    found = await reading(sandbox, limit_s=0.5).read(some_role(), own=None)
 
     assert found is None
     assert time.monotonic() - began_at < 10
@@ -265,5 +265,5 @@ async def test_what_is_no_role_is_not_asked_for(
         access_key_id="ASIAX", secret_access_key="s", session_token="t", role_arn=arn
     )
 
-    assert await documents.read(some_role(arn), held=keys) is None
+    assert await documents.read(some_role(arn), own=keys) is None
     assert sandbox.aws.calls == ()

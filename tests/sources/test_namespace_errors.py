@@ -4,16 +4,15 @@ HTTP."""
 import base64
 import json
 
-import aiohttp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
 from broker.lease import Refused, SourceError, Stale, Unavailable
 from broker.sandbox import ErrorShape, Sandbox
-from broker.sources.http_client import HttpResponse
+from broker.sources.http_client import HttpClient, HttpResponse, retry_after_s
 from broker.sources.namespace.api import NamespaceIam
-from broker.sources.namespace.errors import CODES, api_error, fault_in, retry_after_s
+from broker.sources.namespace.errors import CODES, api_error, fault_in
 from tests.support.sources import Pipeline, answering, hanging, http_answer
 
 BEARER = "nsrt_secret-bearer"
@@ -269,7 +268,7 @@ async def test_an_answer_that_breaks_off_is_unavailable(
     assert isinstance(await error_of(pipeline), Unavailable)
 
 
-async def test_nobody_listening_is_unavailable(http: aiohttp.ClientSession) -> None:
+async def test_nobody_listening_is_unavailable(http: HttpClient) -> None:
     with pytest.raises(
         Unavailable, match=r"127.0.0.1:1\) was not reached \(Connection ref"
     ) as error:
@@ -278,12 +277,12 @@ async def test_nobody_listening_is_unavailable(http: aiohttp.ClientSession) -> N
     assert error.value.word == "unreachable"
 
 
-async def test_a_name_that_does_not_resolve_is_unavailable(http: aiohttp.ClientSession) -> None:
+async def test_a_name_that_does_not_resolve_is_unavailable(http: HttpClient) -> None:
     with pytest.raises(Unavailable, match="was not reached"):
         await NamespaceIam(http, "https://iam.invalid").get_tenant(BEARER)
 
 
-async def test_an_upstream_that_hangs_is_given_up(http: aiohttp.ClientSession) -> None:
+async def test_an_upstream_that_hangs_is_given_up(http: HttpClient) -> None:
     async with hanging() as url:
         with pytest.raises(Unavailable, match="no answer within") as error:
             await NamespaceIam(http, url, call_limit_s=0.05).get_tenant(BEARER)
@@ -291,7 +290,7 @@ async def test_an_upstream_that_hangs_is_given_up(http: aiohttp.ClientSession) -
     assert error.value.word == "timeout"
 
 
-async def test_a_server_without_tls_is_told_apart(http: aiohttp.ClientSession) -> None:
+async def test_a_server_without_tls_is_told_apart(http: HttpClient) -> None:
     async with answering(http_answer(200, b"{}")) as url:
         with pytest.raises(Unavailable) as error:
             await NamespaceIam(http, url.replace("http:", "https:")).get_tenant(BEARER)

@@ -3,13 +3,13 @@
 import asyncio
 from pathlib import Path
 
-import aiohttp
 import pytest
 
 from broker.keeper import Keeper
 from broker.lease import Lease, Refused
 from broker.sandbox import Sandbox
 from broker.sources.aws.assume_role import AssumedRole, StsClient
+from broker.sources.http_client import HttpClient
 from broker.sources.namespace.api import NamespaceIam
 from broker.sources.namespace.id_token import IdTokenFor
 from broker.sources.namespace.identity import identity_source
@@ -66,7 +66,7 @@ class Kept:
         self,
         clock: FakeClock,
         sandbox: Sandbox,
-        http: aiohttp.ClientSession,
+        http: HttpClient,
         path: Path,
         sts: StsClient,
     ) -> None:
@@ -100,12 +100,10 @@ class Kept:
 
 
 async def test_a_revoked_token_that_its_writer_has_replaced_is_replaced_within_one_attempt(
-    clock: FakeClock, http: aiohttp.ClientSession, tmp_path: Path
+    clock: FakeClock, http: HttpClient, tmp_path: Path
 ) -> None:
-    async with (
-        Sandbox(now=clock.now) as sandbox,
-        StsClient(clock=clock, endpoint=sandbox.aws.url) as sts,
-    ):
+    async with Sandbox(now=clock.now) as sandbox:
+        sts = StsClient(http, clock=clock, endpoint=sandbox.aws.url)
         old, new = sandbox.namespace.workload_token(), sandbox.namespace.workload_token()
         path = write_token_file(tmp_path / "token.json", bearer_token=old)
         kept = Kept(clock, sandbox, http, path, sts)
@@ -120,12 +118,10 @@ async def test_a_revoked_token_that_its_writer_has_replaced_is_replaced_within_o
 
 
 async def test_a_revoked_token_that_nobody_replaces_is_refused_by_name(
-    clock: FakeClock, http: aiohttp.ClientSession, tmp_path: Path
+    clock: FakeClock, http: HttpClient, tmp_path: Path
 ) -> None:
-    async with (
-        Sandbox(now=clock.now) as sandbox,
-        StsClient(clock=clock, endpoint=sandbox.aws.url) as sts,
-    ):
+    async with Sandbox(now=clock.now) as sandbox:
+        sts = StsClient(http, clock=clock, endpoint=sandbox.aws.url)
         old = sandbox.namespace.workload_token()
         path = write_token_file(tmp_path / "token.json", bearer_token=old)
         kept = Kept(clock, sandbox, http, path, sts)

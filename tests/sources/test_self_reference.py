@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from broker.sources.aws.profiles import SharedFiles, shared_files
 from broker.sources.aws.self_reference import (
     OwnOutputs,
+    SharedFiles,
     aws_self_reference,
     identity_self_reference,
+    shared_files,
 )
 from tests.support.sources import bearer_of, spec_of, write_token_file
 

@@ -10,7 +10,7 @@ from broker.clock import SystemClock
 from broker.lease import Refused, SourceError, Unavailable
 from broker.sandbox import Sandbox
 from broker.sources.aws.credential_chain import CredentialChain
-from broker.sources.aws.token_errors import OutlivesSession
+from broker.sources.aws.errors import OutlivesSession
 from broker.sources.aws.web_identity import IdentityPoolId, parse_identity_pool
 from tests.support.sources import (
     REGION,

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 
 from broker.credentials import IdToken, Role
 from broker.sources.aws.errors import RoleRefused
-from broker.sources.aws.explain import RoleDocument
-from broker.sources.aws.why_not import explained
+from broker.sources.aws.explain import RoleDocument, explain_refusal
 from tests.support.sources import ROLE_ARN, jwt_of, some_id_token, some_role
 
 HOST = "federation.namespaceapis.com"
@@ -26,7 +25,7 @@ def trusting(condition: Mapping[str, object], **elements: object) -> RoleDocumen
 
 def said_of(found: RoleDocument, *, role: Role | None = None, token: IdToken | None = None) -> str:
     refused = RoleRefused("no", word="access-denied", what="STS answered AccessDenied")
-    error = explained(
+    error = explain_refusal(
         refused, found, role=role or some_role(), token=token or some_id_token(jwt_of({}))
     )
     assert error.word == "access-denied"

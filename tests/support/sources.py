@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-import aiohttp
-
 from broker.clock import Clock
 from broker.credentials import IdToken, NamespaceToken, Role
 from broker.lease import Lease
@@ -25,6 +23,7 @@ from broker.sources.aws.web_identity import (
     WebIdentityTokenFor,
     parse_identity_pool,
 )
+from broker.sources.http_client import HttpClient
 from broker.sources.namespace.api import NamespaceIam
 from broker.sources.namespace.exchange import (
     CognitoExchange,
@@ -122,7 +121,7 @@ class Pipeline:
     """A sandbox and what reaches it."""
 
     sandbox: Sandbox
-    http: aiohttp.ClientSession
+    http: HttpClient
     iam: NamespaceIam
     sts: StsClient
     clock: Clock

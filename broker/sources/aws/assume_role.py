@@ -1,42 +1,44 @@
-"""AWS credentials for an ID token, by STS. Calls unsigned, so imports botocore, and late."""
+"""Exchange an ID token for AWS credentials of a role: one unsigned call to STS."""
 
-import asyncio
-import os
 import re
-from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
-from datetime import UTC, datetime
-from functools import partial
-from types import TracebackType
-from typing import Any, Final, Self
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol, TypeVar
+from urllib.parse import urlencode
 
+from yarl import URL
+
+from broker import aws
 from broker.clock import Clock
 from broker.credentials import AwsCredentials, IdToken, Role
-from broker.lease import Lease, Refused, Source, Stale, Unavailable
-from broker.sources.aws.credential_chain import call_error, client_settings
-from broker.sources.aws.durations import HOUR_S, FixedDuration, LongestDuration
-from broker.sources.aws.errors import RoleRefused, assume_role_error
-from broker.sources.aws.explain import RoleReader
-from broker.sources.aws.why_not import explained
+from broker.lease import Lease, Refused, Source, SourceError, Stale, Unavailable
+from broker.sources.aws.errors import (
+    STS_VARIABLE,
+    AwsError,
+    DurationTooLong,
+    RoleRefused,
+    assume_role_error,
+    no_aws_answer,
+)
+from broker.sources.aws.explain import RoleReader, explain_refusal
+from broker.sources.aws.xml import HostileXml, parse_xml
+from broker.sources.http_client import HttpClient, load_ca_bundle, may_be_plain, retry_after_s
 from broker.sources.redact import redacted
 
-CALL_LIMIT_S = 15.0
-"""The whole call, making the client included."""
+T = TypeVar("T")
 
-DNS_SUFFIXES: Final[Mapping[str, str]] = {
-    "cn-": "amazonaws.com.cn",
-    "eu-isoe-": "cloud.adc-e.uk",
-    "eusc-": "amazonaws.eu",
-    "us-iso-": "c2s.ic.gov",
-    "us-isob-": "sc2s.sgov.gov",
-    "us-isof-": "csp.hci.ic.gov",
-}
-"""By how a region's name begins; every other is below amazonaws.com. A test holds this against
-botocore's own table."""
+CALL_LIMIT_S = 15.0
+
+LATE: Final = timedelta(minutes=5)
+"""By how much an end may lie beyond what was asked for before the clocks must differ."""
+
+HOUR_S = 3600
+MAX_HOURS = aws.SESSION_MAX_S // HOUR_S
 
 
 class AssumedRole:
-    """AWS credentials for one role, bought with a fresh ID token in every attempt."""
+    """AWS credentials for one role, with a fresh ID token in every attempt."""
 
     def __init__(
         self,
@@ -48,10 +50,10 @@ class AssumedRole:
         clock: Clock | None = None,
         roles: RoleReader | None = None,
     ) -> None:
-        """*warn* is told once, in a sentence, when the role does not allow the wanted duration.
+        """*warn* receives one sentence, once, when the role does not allow the duration.
 
-        *roles* is asked for the role where it does not admit us, so that the error can say why;
-        by the role's own credentials from before, where by *clock* they still live.
+        *roles* reads a role that does not admit us, so that the error can say why: with the role's
+        own earlier credentials, where by *clock* they still live.
         """
         self._role = role
         self._token = token
@@ -60,10 +62,10 @@ class AssumedRole:
         self._clock = clock
         self._roles = roles
         self._last: Lease[AwsCredentials] | None = None
-        self._duration = (
+        self._duration: Duration = (
             LongestDuration()
             if role.duration_s is None
-            else FixedDuration(role.duration_s, too_long=self._warn_of_duration)
+            else FixedDuration(role.duration_s, on_too_long=self._warn_of_duration)
         )
 
     async def fetch(self) -> Lease[AwsCredentials]:
@@ -73,22 +75,22 @@ class AssumedRole:
             Refused: The role, or AWS, does not admit this identity.
             Unavailable: STS, or Namespace, gave no proper answer.
         """
-        return await self._duration.apply(self._assumed)
+        return await self._duration.apply(self._assume)
 
-    async def _assumed(self, duration_s: int) -> Lease[AwsCredentials]:
+    async def _assume(self, duration_s: int) -> Lease[AwsCredentials]:
         try:
-            return await self._once(duration_s)
+            return await self._assume_once(duration_s)
         except Stale:
             pass
         try:
-            return await self._once(duration_s)
+            return await self._assume_once(duration_s)
         except Stale as stale:
             raise Refused(
                 f"{stale}, also with a second, fresh ID token; is this machine's clock right?",
                 word="expired-token",
             ) from stale
 
-    async def _once(self, duration_s: int) -> Lease[AwsCredentials]:
+    async def _assume_once(self, duration_s: int) -> Lease[AwsCredentials]:
         token = (await self._token.fetch()).value
         try:
             self._last = await self._sts.assume_role(self._role, token, duration_s=duration_s)
@@ -100,10 +102,12 @@ class AssumedRole:
         """Return the refusal with the condition that fails, where somebody may read the role."""
         if self._roles is None:
             return refused
-        found = await self._roles.read(self._role, held=self._held())
-        return refused if found is None else explained(refused, found, role=self._role, token=token)
+        found = await self._roles.read(self._role, own=self._own_credentials())
+        if found is None:
+            return refused
+        return explain_refusal(refused, found, role=self._role, token=token)
 
-    def _held(self) -> AwsCredentials | None:
+    def _own_credentials(self) -> AwsCredentials | None:
         last, clock = self._last, self._clock
         if last is None or clock is None or not last.is_live(now=clock.now()):
             return None
@@ -117,47 +121,117 @@ class AssumedRole:
         )
 
 
+# How long a session may be asked to last, when only the role itself knows.
+
+Assume = Callable[[int], Awaitable[Lease[T]]]
+"""Assumes the role for that many seconds; raises `DurationTooLong` where it does not allow them."""
+
+
+class Duration(Protocol):
+    """Chooses the duration to ask for."""
+
+    async def apply(self, assume: Assume[T]) -> Lease[T]:
+        """Issue a lease by *assume*. Raises what that raises."""
+
+
+class FixedDuration:
+    """So many seconds; an hour, which every role allows, once these were found too many."""
+
+    def __init__(self, duration_s: int, *, on_too_long: Callable[[int], None]) -> None:
+        """*on_too_long* receives, once, the duration that the role did not allow."""
+        self._duration_s = duration_s
+        self._on_too_long = on_too_long
+
+    async def apply(self, assume: Assume[T]) -> Lease[T]:
+        try:
+            return await assume(self._duration_s)
+        except DurationTooLong:
+            if self._duration_s <= HOUR_S:
+                raise
+        lease = await assume(HOUR_S)
+        self._on_too_long(self._duration_s)
+        self._duration_s = HOUR_S
+        return lease
+
+
+class LongestDuration:
+    """The longest whole hours that the role allows: found by bisection, kept, and found again
+    when the role allows less than before."""
+
+    def __init__(self) -> None:
+        self._forget()
+
+    async def apply(self, assume: Assume[T]) -> Lease[T]:
+        try:
+            return await self._search(assume)
+        except DurationTooLong:
+            if not self._is_known:
+                raise
+        self._forget()
+        return await self._search(assume)
+
+    @property
+    def _is_known(self) -> bool:
+        return self._allowed_h + 1 == self._refused_h
+
+    async def _search(self, assume: Assume[T]) -> Lease[T]:
+        lease: Lease[T] | None = None
+        while not self._is_known:
+            try:
+                lease = await assume(self._next_h * HOUR_S)
+                self._allowed_h = self._next_h
+            except DurationTooLong:
+                self._refused_h = self._next_h
+            except SourceError:
+                # A lease found on the way is as good as any; the search goes on next time.
+                if lease is None:
+                    raise
+                return lease
+        return lease if lease is not None else await assume(self._allowed_h * HOUR_S)
+
+    @property
+    def _next_h(self) -> int:
+        """The middle; but first the maximum, which many roles allow."""
+        if self._refused_h > MAX_HOURS:
+            return MAX_HOURS
+        return (self._allowed_h + self._refused_h) // 2
+
+    def _forget(self) -> None:
+        self._allowed_h, self._refused_h = 1, MAX_HOURS + 1
+
+
+# The call.
+
+
 class StsClient:
-    """STS over unsigned calls, one client per region, made when first needed.
+    """AssumeRoleWithWebIdentity as a plain form POST, which takes no signature.
 
-    Reads neither the chain credentials nor the shared AWS configuration, whose endpoint_url
-    would redirect the call: what is passed here stands, beside AWS_CA_BUNDLE and the proxies.
+    Reads neither AWS credentials nor the shared AWS configuration, whose endpoint_url would
+    redirect the call.
 
-    Source: aws-api 2.1, 2.2.
+    Source: aws-api 2.1, 2.2, 3.
     """
 
     def __init__(
         self,
+        http: HttpClient,
         *,
         clock: Clock,
         endpoint: str | None = None,
         ca_bundle: str | None = None,
+        use_fips: bool = False,
+        use_dualstack: bool = False,
         call_limit_s: float = CALL_LIMIT_S,
     ) -> None:
-        """*endpoint* stands for every region's own. Use as a context manager, or `close` it."""
-        self._call_limit_s = call_limit_s
+        """*endpoint* stands for every region's own, whatever *use_fips* and *use_dualstack* say."""
+        self._http = http
         self._clock = clock
         self._endpoint = endpoint
         self._ca_bundle = ca_bundle
-        self._clients: dict[str, Any] = {}
-        self._one_at_a_time = asyncio.Lock()
-        self._leaving = AsyncExitStack()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Close every connection. A later call opens new ones."""
-        self._clients.clear()
-        await self._leaving.aclose()
+        self._use_fips = use_fips
+        self._use_dualstack = use_dualstack
+        self._call_limit_s = call_limit_s
+        self._tls: ssl.SSLContext | None = None
 
     async def assume_role(
         self, role: Role, token: IdToken, *, duration_s: int
@@ -171,106 +245,95 @@ class StsClient:
 
         Source: aws-api 3.
         """
+        upstream = f"STS ({self._endpoint or role.region})"
+        url = self._url(role.region, upstream)
+        if url.scheme == "https" and self._ca_bundle and self._tls is None:
+            self._tls = await load_ca_bundle(self._ca_bundle)
         asked_at = self._clock.now()
-        of = f"STS ({self._endpoint or role.region})"
-        try:
-            async with asyncio.timeout(self._call_limit_s):
-                client = await self._client(role.region)
-                answer = await client.assume_role_with_web_identity(
-                    **_parameters(role, token, duration_s=duration_s)
-                )
-        # botocore's parsers raise bare KeyErrors and worse on bodies that they do not expect.
-        except Exception as error:
-            raise call_error(
-                error,
-                of=of,
-                answered=partial(assume_role_error, role=role, token=token, of=of),
-                check=f"check roles.{role.name} in the configuration",
-                endpoint_named_by="AWS_ENDPOINT_URL_STS",
-                hiding=[token.jwt],
-            ) from error
-        return _lease_in(answer, role=role, asked_at=asked_at, of=of)
-
-    async def _client(self, region: str) -> Any:
-        async with self._one_at_a_time:
-            if region not in self._clients:
-                self._clients[region] = await self._new_client(region)
-            return self._clients[region]
-
-    async def _new_client(self, region: str) -> Any:
-        # In a thread, because it takes a fifth of a second in which others are to be served.
-        session, config = await asyncio.to_thread(_botocore)
-        return await self._leaving.enter_async_context(
-            session.create_client(
-                "sts",
-                region_name=region,
-                endpoint_url=self._endpoint or regional_sts_url(region),
-                verify=self._ca_bundle,
-                config=config,
-            )
+        response = await self._http.send(
+            "POST",
+            url,
+            upstream=upstream,
+            headers={
+                "Content-Type": "application/x-www-form-urlencoded; charset=utf-8",
+                "Accept-Encoding": "identity",
+            },
+            body=urlencode(_parameters(role, token, duration_s=duration_s)).encode("ascii"),
+            limit_s=self._call_limit_s,
+            tls=self._tls,
+            reads_date=True,
         )
+        texts = _texts_in(response.body)
+        if response.status != 200:
+            error = AwsError(
+                code=texts.get("Error/Code") or str(response.status),
+                message=texts.get("Error/Message", ""),
+                status=response.status,
+                retry_after_s=retry_after_s(response.headers),
+            )
+            raise assume_role_error(error, role=role, token=token, upstream=upstream)
+        if not texts:
+            raise no_aws_answer(upstream, "no XML", STS_VARIABLE)
+        longest = timedelta(seconds=duration_s)
+        return _lease_in(texts, role=role, asked_at=asked_at, longest=longest, upstream=upstream)
+
+    def _url(self, region: str, upstream: str) -> URL:
+        if self._endpoint is None:
+            return URL(sts_url(region, fips=self._use_fips, dualstack=self._use_dualstack))
+        try:
+            url = URL(self._endpoint)
+            is_usable = may_be_plain(url)
+        except ValueError:
+            is_usable = False
+        if not is_usable:
+            raise Refused(
+                f"{upstream} was not called: {redacted(self._endpoint)} is no https URL, nor one "
+                f"of loopback; correct {STS_VARIABLE}",
+                word="bad-request",
+            )
+        return url
 
 
-def regional_sts_url(region: str) -> str:
-    """Return the region's own STS endpoint, never the global one.
+def sts_url(region: str, *, fips: bool = False, dualstack: bool = False) -> str:
+    """Return the region's own STS endpoint.
 
     Raises:
         Refused: *region* is none.
-
-    Source: aws-api 2.2.
     """
-    if not re.fullmatch(r"[a-z]+(-[a-z]+)+-\d+", region, re.ASCII):
+    if not re.fullmatch(aws.REGION, region, re.ASCII):
         raise Refused(
             f"{redacted(region)!r} is no AWS region; set region to one such as eu-central-1",
             word="bad-request",
         )
-    suffix = next(
-        (suffix for start, suffix in DNS_SUFFIXES.items() if region.startswith(start)),
-        "amazonaws.com",
-    )
-    return f"https://sts.{region}.{suffix}"
+    return aws.sts_url(region, fips=fips, dualstack=dualstack)
 
 
-def _botocore() -> tuple[Any, Any]:
-    """Return a session that reads no file of the user's, and the configuration for its clients."""
-    from aiobotocore.config import AioConfig
-    from aiobotocore.session import AioSession
-    from botocore import UNSIGNED
-
-    session = AioSession(
-        session_vars={
-            # name: (key in the file, variable, default, conversion)
-            "profile": (None, None, None, None),
-            "config_file": (None, None, os.devnull, None),
-            "credentials_file": (None, None, os.devnull, None),
-        }
-    )
-    config = AioConfig(signature_version=UNSIGNED, **client_settings("STS", with_endpoint=True))
-    return session, config
-
-
-def _parameters(role: Role, token: IdToken, *, duration_s: int) -> dict[str, Any]:
-    optional = {
-        "Policy": role.policy,
-        "PolicyArns": [{"arn": arn} for arn in role.policy_arns] or None,
-    }
+def _parameters(role: Role, token: IdToken, *, duration_s: int) -> dict[str, str]:
     return {
+        "Action": "AssumeRoleWithWebIdentity",
+        "Version": "2011-06-15",
         "RoleArn": role.arn,
         "RoleSessionName": role.session_name or token.session_name,
         "WebIdentityToken": token.jwt,
-        "DurationSeconds": duration_s,
-        **{name: value for name, value in optional.items() if value is not None},
+        "DurationSeconds": str(duration_s),
+        **({} if role.policy is None else {"Policy": role.policy}),
+        **{f"PolicyArns.member.{n}.arn": arn for n, arn in enumerate(role.policy_arns, start=1)},
     }
 
 
-def _lease_in(answer: object, *, role: Role, asked_at: datetime, of: str) -> Lease[AwsCredentials]:
-    found = answer.get("Credentials") if isinstance(answer, dict) else None
-    keys = found if isinstance(found, dict) else {}
-    texts = [keys.get(name) for name in ("AccessKeyId", "SecretAccessKey", "SessionToken")]
-    expires_at = keys.get("Expiration")
-    if not all(_is_a_key(text) for text in texts) or not isinstance(expires_at, datetime):
-        raise Unavailable(f"{of} answered without proper credentials", word="bad-answer")
-    access_key_id, secret_access_key, session_token = map(str, texts)
+def _lease_in(
+    texts: Mapping[str, str], *, role: Role, asked_at: datetime, longest: timedelta, upstream: str
+) -> Lease[AwsCredentials]:
+    keys = ("AccessKeyId", "SecretAccessKey", "SessionToken")
+    values = [texts.get(f"Credentials/{key}", "") for key in keys]
+    expires_at = _instant(texts.get("Credentials/Expiration", ""))
+    # What the surfaces can serve: of visible ASCII, all but the quote and the backslash (C-46).
+    if expires_at is None or not all(re.fullmatch(r"[!#-\[\]-~]+", value) for value in values):
+        raise Unavailable(f"{upstream} answered without proper credentials", word="bad-answer")
+    # An end beyond what was asked for is another clock's, or a lie.
+    if expires_at > asked_at + longest + LATE:
+        expires_at = asked_at + longest
+    access_key_id, secret_access_key, session_token = values
     return Lease(
         value=AwsCredentials(
             access_key_id=access_key_id,
@@ -279,11 +342,20 @@ def _lease_in(answer: object, *, role: Role, asked_at: datetime, of: str) -> Lea
             role_arn=role.arn,
         ),
         issued_at=asked_at,
-        # Aware already, but perhaps in the zone of this machine. Source: aws-api 2.5.
-        expires_at=expires_at.astimezone(UTC),
+        expires_at=expires_at,
     )
 
 
-def _is_a_key(text: object) -> bool:
-    # What the surfaces can serve: of visible ASCII, all but the quote and the backslash (C-46).
-    return isinstance(text, str) and re.fullmatch(r"[!#-\[\]-~]+", text) is not None
+def _texts_in(body: bytes) -> Mapping[str, str]:
+    try:
+        return parse_xml(body)
+    except HostileXml:
+        return {}
+
+
+def _instant(text: str) -> datetime | None:
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return at.astimezone(UTC) if at.tzinfo is not None else None

@@ -4,24 +4,21 @@ late and once; repeats a call only with credentials that were looked up anew."""
 import asyncio
 import os
 import ssl
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
-import aiohttp
 from yarl import URL
 
 from broker.clock import Clock
 from broker.credentials import AwsCredentials
-from broker.lease import Refused, SourceError, Stale, Unavailable
-from broker.sources.aws.chain_errors import lookup_error, no_credentials
-from broker.sources.aws.errors import AwsError
-from broker.sources.http_client import open_session, origin, send_request
-from broker.sources.namespace.errors import retry_after_s
-from broker.sources.redact import redacted
+from broker.lease import Refused, SourceError, Stale
+from broker.sources.aws.errors import AwsError, call_error, lookup_error, no_credentials
+from broker.sources.aws.xml import HostileXml, parse_xml
+from broker.sources.http_client import HttpClient, load_ca_bundle, origin
 
 CALL_LIMIT_S = 15.0
 """One call, looking up the credentials and making the client included."""
@@ -41,7 +38,7 @@ class AwsOperation:
     service: str
     method: str
     service_name: str
-    endpoint_named_by: str
+    endpoint_variable: str
     regional: bool = False
 
 
@@ -121,11 +118,11 @@ class CredentialChain:
         Raises:
             Refused, Unavailable: There is nobody.
         """
-        return await self._signer()
+        return await self._resolve()
 
     async def region(self) -> str | None:
         """Return the region that the environment or the profile names. Raises as `resolve`."""
-        named = (await self._signer()).session.get_config_variable("region")
+        named = (await self._resolve()).session.get_config_variable("region")
         return None if named is None else str(named)
 
     async def seconds_left(self) -> float | None:
@@ -134,7 +131,7 @@ class CredentialChain:
         Raises:
             Refused, Unavailable: There are none.
         """
-        expires_at = (await self._signer()).expires_at
+        expires_at = (await self._resolve()).expires_at
         if expires_at is None:
             return None
         return (expires_at - self._clock.now()).total_seconds()
@@ -146,18 +143,18 @@ class CredentialChain:
         *,
         region: str | None,
         endpoint: str | None,
-        sorting: Callable[[AwsError, str], SourceError],
+        on_error: Callable[[AwsError, str], SourceError],
     ) -> Mapping[str, Any]:
         """Call *operation* and return its answer; credentials that have ended are looked up anew,
         once.
 
-        Without *region* the profile's own is used; *endpoint* stands for the region's. *sorting*
+        Without *region* the profile's own is used; *endpoint* stands for the region's. *on_error*
         returns what to raise for what the service (its second argument) said.
 
         Raises:
-            Refused, Unavailable: As *sorting*; or there is no identity, or no proper answer.
+            Refused, Unavailable: As *on_error*; or there is no identity, or no proper answer.
         """
-        settled = _SignedCall(operation, parameters, region, endpoint, sorting)
+        settled = _SignedCall(operation, parameters, region, endpoint, on_error)
         try:
             return await self._called(settled)
         except Stale:
@@ -174,38 +171,38 @@ class CredentialChain:
     async def _called(self, call: "_SignedCall") -> Mapping[str, Any]:
         operation = call.operation
         self._region = call.region
-        of = "the AWS credential chain"
+        upstream = "the AWS credential chain"
         try:
             async with asyncio.timeout(self._call_limit_s):
-                signer = await self._signer()
-                region = _region_of(call.region, signer.session)
-                of = f"{operation.service_name} ({call.endpoint or region})"
-                async with self._client(signer, call, region) as client:
+                resolved = await self._resolve()
+                region = _region_of(call.region, resolved.session)
+                upstream = f"{operation.service_name} ({call.endpoint or region})"
+                async with self._client(resolved, call, region) as client:
                     if operation.regional:
-                        _require_regional(client.meta.endpoint_url, call, region, signer.session)
+                        _require_regional(client.meta.endpoint_url, call, region, resolved.session)
                     answer = await getattr(client, operation.method)(**call.parameters)
         # botocore's parsers raise bare KeyErrors and worse on bodies that they do not expect.
         except Exception as error:
             raise call_error(
                 error,
-                of=of,
-                answered=lambda fault: call.sorting(fault, of),
-                check="check the identity in the configuration",
-                endpoint_named_by=operation.endpoint_named_by,
+                upstream=upstream,
+                on_aws_error=lambda answered: call.on_error(answered, upstream),
+                next_step="check the identity in the configuration",
+                variable=operation.endpoint_variable,
             ) from error
         return answer if isinstance(answer, dict) else {}
 
-    def _client(self, signer: ResolvedCredentials, call: "_SignedCall", region: str) -> Any:
+    def _client(self, resolved: ResolvedCredentials, call: "_SignedCall", region: str) -> Any:
         from aiobotocore.config import AioConfig
 
-        return signer.session.create_client(
+        return resolved.session.create_client(
             call.operation.service,
             region_name=region,
             endpoint_url=call.endpoint,
             verify=self._ca_bundle,
-            aws_access_key_id=signer.access_key_id,
-            aws_secret_access_key=signer.secret_access_key,
-            aws_session_token=signer.session_token,
+            aws_access_key_id=resolved.access_key_id,
+            aws_secret_access_key=resolved.secret_access_key,
+            aws_session_token=resolved.session_token,
             config=AioConfig(
                 # What the variables say is passed; the shared files redirect no such call.
                 ignore_configured_endpoint_urls=True,
@@ -217,7 +214,7 @@ class CredentialChain:
 
     # Looking up.
 
-    async def _signer(self) -> ResolvedCredentials:
+    async def _resolve(self) -> ResolvedCredentials:
         """Return who signs now, joining a look-up under way."""
         if self._looking_up is None or self._looking_up.done():
             self._looking_up = asyncio.create_task(self._looked_up(), name="aws-credentials")
@@ -231,7 +228,7 @@ class CredentialChain:
                 return await self._resolved()
         except Exception as error:
             self.forget()
-            raise lookup_error(error, profile=self._named_profile, fault_in=fault_in) from error
+            raise lookup_error(error, profile=self._named_profile) from error
 
     @property
     def _named_profile(self) -> str | None:
@@ -272,7 +269,7 @@ class _SignedCall:
     parameters: Mapping[str, Any] = field(repr=False)
     region: str | None
     endpoint: str | None
-    sorting: Callable[[AwsError, str], SourceError]
+    on_error: Callable[[AwsError, str], SourceError]
 
 
 def _session(profile: str | None, *, region: str | None, models: Any) -> Any:
@@ -332,7 +329,7 @@ def _require_regional(url: str, call: _SignedCall, region: str, session: Any) ->
 def _what_led_to_global(call: _SignedCall, region: str, session: Any) -> tuple[str, str]:
     """Return the setting, and what to do about it."""
     if call.endpoint is not None:
-        return call.operation.endpoint_named_by, "set it to a regional endpoint, or unset it"
+        return call.operation.endpoint_variable, "set it to a regional endpoint, or unset it"
     if region == "aws-global":
         return "the region aws-global", "set one such as eu-central-1"
     if os.environ.get("AWS_STS_REGIONAL_ENDPOINTS"):
@@ -360,17 +357,18 @@ def client_settings(service: str, *, with_endpoint: bool) -> dict[str, Any]:
 
 
 class OwnHttp:
-    """What botocore sends by, in place of its own: that one follows redirects, with a token
-    in its hands, and reads answers of any length."""
+    """Sends for botocore, whose own HTTP client follows redirects with a token in its hands, reads
+    answers of any length, and parses any XML.
+    """
 
     service = "AWS"
-    """Whom the errors speak of."""
+    """For error messages."""
 
     def __init__(self, *, verify: bool | str = True, **_: Any) -> None:
-        """*verify* is a CA bundle, or True for botocore's own; the rest is of no use here."""
-        self._verify = verify
-        self._session: aiohttp.ClientSession | None = None
-        self._one_at_a_time = asyncio.Lock()
+        """*verify* is a CA bundle, or True for the system's authorities."""
+        self._ca_bundle = verify if isinstance(verify, str) else None
+        self._tls: ssl.SSLContext | None = None
+        self._http = HttpClient()
 
     async def __aenter__(self) -> Self:
         return self
@@ -379,118 +377,42 @@ class OwnHttp:
         await self.close()
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-
-    async def _opened(self, url: URL) -> aiohttp.ClientSession:
-        async with self._one_at_a_time:
-            if self._session is None:
-                is_tls = url.scheme == "https"
-                self._session = open_session(
-                    await asyncio.to_thread(_tls, self._verify) if is_tls else None
-                )
-            return self._session
+        await self._http.close()
 
     async def send(self, request: Any) -> Any:
         from aiobotocore.awsrequest import AioAWSResponse
 
         url = URL(request.url, encoded=True)
-        body = request.body.encode() if isinstance(request.body, str) else request.body
-        reply = await send_request(
-            await self._opened(url),
+        if self._ca_bundle and self._tls is None and url.scheme == "https":
+            self._tls = await load_ca_bundle(self._ca_bundle)
+        response = await self._http.send(
             request.method,
             url,
-            of=f"{self.service} ({origin(url)})",
-            body=body,
+            upstream=f"{self.service} ({origin(url)})",
+            body=request.body.encode() if isinstance(request.body, str) else request.body,
             headers={
                 **{name: _text(value) for name, value in request.headers.items()},
                 "Accept-Encoding": "identity",
             },
+            tls=self._tls,
         )
-        headers = {name.lower(): value for name, value in reply.headers.items()}
-        return AioAWSResponse(request.url, reply.status, headers, _AlreadyRead(reply.body))
-
-
-def _tls(verify: bool | str) -> ssl.SSLContext:
-    """Return what connections are verified with. Reads a quarter of a megabyte."""
-    from botocore.httpsession import get_cert_path
-
-    bundle = get_cert_path(verify)
-    try:
-        return ssl.create_default_context(cafile=bundle)
-    except OSError as error:  # a bundle that is none is an SSLError, which is one too
-        raise Refused(
-            f"the CA bundle {bundle} cannot be used ({error.strerror or error}); "
-            "correct AWS_CA_BUNDLE",
-            word="tls",
-        ) from error
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return AioAWSResponse(request.url, response.status, headers, _Body(response.body))
 
 
 def _text(value: bytes | str) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
-class _AlreadyRead:
+class _Body:
     """A body in memory, read as an HTTP library's would be."""
 
     def __init__(self, body: bytes) -> None:
+        try:
+            parse_xml(body)
+        except HostileXml:
+            body = b""
         self._body = body
 
     async def read(self) -> bytes:
         return self._body
-
-
-def call_error(
-    error: Exception,
-    *,
-    of: str,
-    answered: Callable[[AwsError], SourceError],
-    check: str,
-    endpoint_named_by: str,
-    hiding: Iterable[str] = (),
-) -> SourceError:
-    """Return what to raise for whatever a call to *of* raised.
-
-    *answered* sorts what the service said, *check* is the next step where the call was not even
-    sent, *endpoint_named_by* the variable that may name the wrong address.
-
-    Source: aws-api 2.4, 10.
-    """
-    import botocore.exceptions as known
-
-    match error:
-        case SourceError():
-            return error
-        case known.ClientError():
-            return answered(fault_in(error))
-        case TimeoutError():
-            return Unavailable(f"{of} gave no answer in time", word="timeout")
-        case known.BotoCoreError():
-            return Refused(
-                f"{of} was not called: {redacted(error, hiding=hiding)}; {check}",
-                word="bad-request",
-            )
-    return Unavailable(
-        f"{of} gave no proper answer ({type(error).__name__}); is that AWS, or a proxy? check "
-        f"{endpoint_named_by} if it stays so",
-        word="bad-answer",
-    )
-
-
-def fault_in(error: Any) -> AwsError:
-    """Read a ClientError defensively: a proxy's page makes one without code or message."""
-    response = error.response if isinstance(error.response, dict) else {}
-    told = response.get("Error") or {}
-    about = response.get("ResponseMetadata") or {}
-    code = told.get("Code")
-    return AwsError(
-        code=str(code) if code else None,
-        message=str(told.get("Message") or ""),
-        status=int(about.get("HTTPStatusCode") or 0),
-        retry_after_s=retry_after_s(
-            {
-                "Retry-After": str(about.get("HTTPHeaders", {}).get("retry-after", "")),
-                "Date": str(about.get("HTTPHeaders", {}).get("date", "")),
-            }
-        ),
-    )

@@ -1,5 +1,7 @@
-"""Read the role that did not admit us, where the identity at hand may, so that the refusal can say
-why. Helps an error message: it is quick, and fails in silence."""
+"""Say why a role did not admit a token, by reading the role where an AWS identity at hand may.
+
+It only helps an error message, so it is quick and its own failures are not reported.
+"""
 
 import asyncio
 import re
@@ -7,29 +9,29 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from broker import aws
+from broker import aws, policy
 from broker.clock import Clock
-from broker.credentials import AwsCredentials, Role
+from broker.credentials import AwsCredentials, IdToken, Role, jwt_payload
 from broker.lease import Refused, SourceError
 from broker.sources.aws.credential_chain import AwsOperation, CredentialChain
-from broker.sources.aws.errors import AwsError
-from broker.sources.aws.profiles import shared_files
-from broker.sources.aws.self_reference import OwnOutputs, aws_self_reference
+from broker.sources.aws.errors import AwsError, RoleRefused, presented, provider_arn
+from broker.sources.aws.self_reference import OwnOutputs, aws_self_reference, shared_files
+from broker.sources.redact import redacted
 
 LIMIT_S = 3.0
-"""All of it: who waits for the refusal waits for this."""
+"""For all of it: whoever waits for the refusal waits for this."""
 
 _GET_ROLE = AwsOperation(
     service="iam",
     method="get_role",
     service_name="IAM",
-    endpoint_named_by="AWS_ENDPOINT_URL_IAM",
+    endpoint_variable="AWS_ENDPOINT_URL_IAM",
 )
 _GET_CALLER_IDENTITY = AwsOperation(
     service="sts",
     method="get_caller_identity",
     service_name="STS",
-    endpoint_named_by="AWS_ENDPOINT_URL_STS",
+    endpoint_variable="AWS_ENDPOINT_URL_STS",
 )
 _ROLE_ARN = re.compile(
     r"arn:(?P<partition>[\w-]+):iam::(?P<account>\d+):role/(?:.*/)?(?P<name>[^/]+)", re.ASCII
@@ -48,10 +50,10 @@ class RoleDocument:
 class RoleReader(Protocol):
     """Reads roles, as somebody who may."""
 
-    async def read(self, role: Role, *, held: AwsCredentials | None) -> RoleDocument | None:
+    async def read(self, role: Role, *, own: AwsCredentials | None) -> RoleDocument | None:
         """Return what stands there, None where nobody here may read it. Raises nothing.
 
-        *held* are credentials of the role itself, from when it still admitted us.
+        *own* are the role's own credentials, from when it still admitted us.
         """
 
 
@@ -75,11 +77,11 @@ class IamRoleReader:
         self._ca_bundle = ca_bundle
         self._limit_s = limit_s
 
-    async def read(self, role: Role, *, held: AwsCredentials | None) -> RoleDocument | None:
+    async def read(self, role: Role, *, own: AwsCredentials | None) -> RoleDocument | None:
         """See `RoleReader`."""
         try:
             async with asyncio.timeout(self._limit_s):
-                for reader in self._readers(held):
+                for reader in self._readers(own):
                     async with reader:
                         found = await self._read_by(reader, role)
                     if found is not None:
@@ -88,9 +90,9 @@ class IamRoleReader:
             pass
         return None
 
-    def _readers(self, held: AwsCredentials | None) -> Iterator[CredentialChain]:
-        if held is not None:
-            yield self._chain(held)
+    def _readers(self, own: AwsCredentials | None) -> Iterator[CredentialChain]:
+        if own is not None:
+            yield self._chain(own)
         if (
             _is_given(self._environ)
             and aws_self_reference(self._environ, ours=OwnOutputs()) is None
@@ -117,7 +119,7 @@ class IamRoleReader:
                 {"RoleName": arn["name"]},
                 region=aws.IAM_REGIONS.get(arn["partition"], role.region),
                 endpoint=self._endpoint(),
-                sorting=_sorted,
+                on_error=_error,
             )
         except _NoSuchRole:
             is_there = await self._account_of(reader, role) == account
@@ -134,7 +136,7 @@ class IamRoleReader:
                 {},
                 region=role.region,
                 endpoint=self._sts_endpoint,
-                sorting=_sorted,
+                on_error=_error,
             )
         except SourceError:
             return None
@@ -150,7 +152,7 @@ class _NoSuchRole(Refused):
     """There is no role of that name in the reader's account."""
 
 
-def _sorted(fault: AwsError, of: str) -> SourceError:
+def _error(fault: AwsError, of: str) -> SourceError:
     kind = _NoSuchRole if fault.plain_code == "NoSuchEntity" else Refused
     return kind(f"{of} answered {fault.code}")
 
@@ -173,3 +175,50 @@ def _is_given(environ: Mapping[str, str]) -> bool:
     settings = shared_files(environ).profile(name)
     named = {"aws_access_key_id", "credential_process", "role_arn", "sso_account_id"}
     return not named.isdisjoint(settings)
+
+
+# What the role says.
+
+MAX_REASON = 1200
+
+
+def explain_refusal(
+    refused: RoleRefused, found: RoleDocument, *, role: Role, token: IdToken
+) -> Refused:
+    """Return the refusal with what the role says, in place of what may be."""
+    return Refused(
+        f"role {role.arn} does not admit this identity ({refused.what}). "
+        f"Presented: {presented(token)}. {_why(found, role, token)}",
+        word=refused.word,
+    )
+
+
+def _why(found: RoleDocument, role: Role, token: IdToken) -> str:
+    if found.arn is None or found.trust_policy is None:
+        return f"There is no such role in the account; correct roles.{role.name}, or create it"
+    if found.arn != role.arn:
+        return f"The role of that name is {redacted(found.arn)}; correct roles.{role.name}"
+    verdict = policy.role_admits_web_identity(
+        found.trust_policy,
+        provider_arn=provider_arn(role, token),
+        claims=_claims(token),
+        context={"sts:RoleSessionName": role.session_name or token.session_name},
+    )
+    if verdict:
+        return (
+            "Its trust policy, read just now, admits it: a change takes up to some minutes to be "
+            "in force, so wait for that"
+        )
+    reason = _cut(verdict.reason)
+    if verdict.undecided:
+        return f"Whether its trust policy admits it hangs on more than the token says: {reason}"
+    return f"Its trust policy does not: {reason}; change that, or what is presented"
+
+
+def _claims(token: IdToken) -> Mapping[str, object]:
+    known = {"iss": token.issuer, "sub": token.subject, "aud": token.audience}
+    return {**known, **(jwt_payload(token.jwt) or {})}
+
+
+def _cut(reason: str) -> str:
+    return reason if len(reason) <= MAX_REASON else reason[: MAX_REASON - 1] + "…"

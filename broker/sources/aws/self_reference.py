@@ -10,13 +10,27 @@ from pathlib import Path
 from yarl import URL
 
 from broker import aws
-from broker.sources.aws.profiles import Profile, SharedFiles, shared_files, words_of
 from broker.sources.http_client import is_loopback
 from broker.sources.namespace.identity import path_exists, places
 from broker.sources.namespace.token_spec import InvalidTokenSpec, parse_token_spec
 from broker.sources.redact import redacted
 
 SPEC_LIMIT_BYTES = 1 << 16
+
+
+Profile = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedFiles:
+    """The profiles in AWS's two shared files, by name; either file may be missing or damaged."""
+
+    config: Mapping[str, Profile] = field(default_factory=dict)
+    credentials: Mapping[str, Profile] = field(default_factory=dict)
+
+    def profile(self, name: str) -> Profile:
+        """Return one profile with what both files say; the credentials file stands over."""
+        return {**self.config.get(name, {}), **self.credentials.get(name, {})}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,3 +317,50 @@ def _is_same(asked: tuple[str, int], own: tuple[str, int] | None) -> bool:
     if everywhere or asked[0] == "localhost":
         return is_loopback(asked[0]) and (everywhere or is_loopback(own[0]))
     return asked[0] == own[0]
+
+
+# AWS's shared files, read without botocore.
+
+
+def shared_files(environ: Mapping[str, str]) -> SharedFiles:
+    """Read the shared files that *environ* names."""
+    home = environ.get("HOME") or os.path.expanduser("~")  # noqa: PTH111 - a text, as the variables
+    config = _sections(environ.get("AWS_CONFIG_FILE") or f"{home}/.aws/config", home)
+    keys = _sections(environ.get("AWS_SHARED_CREDENTIALS_FILE") or f"{home}/.aws/credentials", home)
+    named = {_profile_in(title): section for title, section in config.items()}
+    named.pop(None, None)
+    return SharedFiles(config={str(name): it for name, it in named.items()}, credentials=keys)
+
+
+def words_of(text: str) -> list[str]:
+    import shlex
+
+    try:
+        return shlex.split(text)
+    except ValueError:
+        return []
+
+
+def _profile_in(title: str) -> str | None:
+    """Return which profile a section of the config file is; None for one of another kind."""
+    match words_of(title):
+        case ["default"]:
+            return "default"
+        case ["profile", name]:
+            return name
+    return None
+
+
+def _sections(path: str, home: str) -> dict[str, Profile]:
+    """Return an INI file's sections; none of one that cannot be read: botocore says why."""
+    expanded = os.path.expandvars(path)
+    if expanded.startswith("~/"):
+        expanded = home + expanded[1:]
+    import configparser
+
+    parser = configparser.RawConfigParser()
+    try:
+        parser.read([expanded])
+    except (configparser.Error, OSError, UnicodeDecodeError, ValueError):
+        return {}
+    return {title: dict(parser.items(title)) for title in parser.sections()}

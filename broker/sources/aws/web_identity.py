@@ -11,7 +11,7 @@ from broker import aws
 from broker.clock import Clock
 from broker.lease import Lease, Unavailable
 from broker.sources.aws.credential_chain import AwsOperation, CredentialChain
-from broker.sources.aws.token_errors import (
+from broker.sources.aws.errors import (
     OutlivesSession,
     developer_token_error,
     web_identity_error,
@@ -34,14 +34,14 @@ _GET_WEB_IDENTITY_TOKEN = AwsOperation(
     service="sts",
     method="get_web_identity_token",
     service_name="STS",
-    endpoint_named_by="AWS_ENDPOINT_URL_STS",
+    endpoint_variable="AWS_ENDPOINT_URL_STS",
     regional=True,
 )
 _GET_DEVELOPER_TOKEN = AwsOperation(
     service="cognito-identity",
     method="get_open_id_token_for_developer_identity",
     service_name="Cognito",
-    endpoint_named_by="AWS_ENDPOINT_URL_COGNITO_IDENTITY",
+    endpoint_variable="AWS_ENDPOINT_URL_COGNITO_IDENTITY",
 )
 
 
@@ -117,7 +117,7 @@ class WebIdentityTokenFor:
             },
             region=self._region,
             endpoint=self._endpoint,
-            sorting=partial(web_identity_error, audience=self._audience),
+            on_error=partial(web_identity_error, audience=self._audience),
         )
         return _token_in(answer, "WebIdentityToken", of="STS", clock=self._clock)
 
@@ -162,7 +162,7 @@ class DeveloperTokenFor:
             },
             region=self._pool.region,
             endpoint=self._endpoint,
-            sorting=partial(
+            on_error=partial(
                 developer_token_error,
                 pool_id=self._pool.pool_id,
                 login=(self._developer_provider, self._workspace),

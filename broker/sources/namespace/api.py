@@ -4,13 +4,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import aiohttp
 from yarl import URL
 
 from broker import __version__
 from broker.credentials import json_object
 from broker.lease import Unavailable
-from broker.sources.http_client import ATTEMPT_LIMIT_S, HttpResponse, origin, send_request
+from broker.sources.http_client import ATTEMPT_LIMIT_S, HttpClient, HttpResponse, origin
 from broker.sources.jwt import text_field
 from broker.sources.namespace.errors import api_error
 
@@ -69,18 +68,18 @@ class NamespaceIam:
 
     def __init__(
         self,
-        session: aiohttp.ClientSession,
+        http: HttpClient,
         endpoint: str,
         *,
         api_version: int = API_VERSION,
         call_limit_s: float = ATTEMPT_LIMIT_S,
     ) -> None:
-        """*session* stays its opener's; a slash at the end of *endpoint* does no harm.
+        """*http* stays its opener's; a slash at the end of *endpoint* does no harm.
 
         Raises:
             ValueError: *endpoint* is no absolute URL.
         """
-        self._session = session
+        self._http = http
         self._endpoint = endpoint.rstrip("/")
         self._named = f"Namespace IAM ({origin(URL(self._endpoint))})"
         self._api_version = api_version
@@ -191,13 +190,13 @@ class NamespaceIam:
         hiding: Sequence[str] = (),
     ) -> HttpResponse:
         """Call *method* and return its reply, whatever that holds."""
-        reply = await send_request(
-            self._session,
+        reply = await self._http.send(
             "POST",
             URL(f"{self._endpoint}/{service}/{method}"),
-            of=self._named,
+            upstream=self._named,
             body=json.dumps(members).encode(),
             limit_s=self._call_limit_s,
+            reads_date=True,
             headers={
                 "Content-Type": "application/json",
                 **({"Authorization": f"Bearer {bearer}"} if bearer else {}),

@@ -3,14 +3,12 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import unquote
 
 from broker.credentials import json_object
 from broker.lease import Refused, SourceError, Stale, Unavailable
-from broker.sources.http_client import HttpResponse
+from broker.sources.http_client import HttpResponse, retry_after_s
 from broker.sources.jwt import text_field
 from broker.sources.redact import redacted
 
@@ -110,17 +108,6 @@ def api_error(
     return Refused(f"{what}; {step}", word=_FINAL_WORDS.get(fault.code, "bad-request"))
 
 
-def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Return the pause that *headers* ask for. A date counts from the answer's own Date."""
-    value = headers.get("Retry-After", "").strip()
-    if re.fullmatch(r"[0-9]{1,9}", value):
-        return float(value)
-    until, since = _http_date(value), _http_date(headers.get("Date", ""))
-    if until is None or since is None:
-        return None
-    return max(0.0, (until - since).total_seconds())
-
-
 def _in_body(reply: HttpResponse) -> GrpcStatus | None:
     document = json_object(reply.body)
     code = _code(document.get("code")) if document else None
@@ -186,10 +173,3 @@ def _passing_word(fault: GrpcStatus, reply: HttpResponse) -> str:
     if fault.by_status and reply.status < 500 and fault.name in ("UNKNOWN", "INTERNAL"):
         return "bad-answer"
     return _PASSING[fault.code]
-
-
-def _http_date(text: str) -> datetime | None:
-    try:
-        return parsedate_to_datetime(text)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None

@@ -7,14 +7,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-import aiohttp
 from yarl import URL
 
 from broker.clock import Clock
 from broker.credentials import NamespaceToken, json_object
 from broker.files.external import HalfWritten, read_text, read_when_complete
 from broker.lease import Lease, Refused, Stale, Unavailable
-from broker.sources.http_client import HttpResponse, may_be_plain, origin, send_request
+from broker.sources.http_client import HttpClient, HttpResponse, may_be_plain, origin
 from broker.sources.jwt import InvalidToken, bearer_lease, session_expiry, span
 from broker.sources.namespace.api import NamespaceIam
 from broker.sources.namespace.token_spec import InvalidTokenSpec, TokenSpec, parse_token_spec
@@ -49,7 +48,7 @@ class IdentityClients:
     """What an identity may need besides files."""
 
     iam: NamespaceIam
-    http: aiohttp.ClientSession
+    http: HttpClient
     clock: Clock
     metadata_limit_s: float = METADATA_LIMIT_S
 
@@ -61,7 +60,7 @@ def identity_source(
     token_spec: Path | None,
     environ: Mapping[str, str],
     iam: NamespaceIam,
-    http: aiohttp.ClientSession,
+    http: HttpClient,
     clock: Clock,
     metadata_limit_s: float = METADATA_LIMIT_S,
 ) -> IdentitySource:
@@ -318,7 +317,7 @@ async def _from_metadata(metadata_url: URL, *, reach: IdentityClients) -> Lease[
 
 async def _followed(url: URL, *, of: str, reach: IdentityClients) -> HttpResponse:
     for _ in range(METADATA_REDIRECTS + 1):
-        reply = await send_request(reach.http, "GET", url, of=of, limit_s=reach.metadata_limit_s)
+        reply = await reach.http.send("GET", url, upstream=of, limit_s=reach.metadata_limit_s)
         location = reply.headers.get("Location")
         if reply.status not in (301, 302, 303, 307, 308) or location is None:
             return reply

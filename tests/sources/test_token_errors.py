@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from broker.lease import Refused, SourceError, Stale, Unavailable
-from broker.sources.aws.errors import AwsError
-from broker.sources.aws.token_errors import (
+from broker.sources.aws.errors import (
+    AwsError,
     OutlivesSession,
     developer_token_error,
     web_identity_error,
