@@ -24,7 +24,7 @@ from broker.http.message import Exchange
 from broker.surfaces.container_tokens import ContainerTokenFiles
 from broker.surfaces.namespace import MASTER_BYTES, TokenSpecSigner, load_token_spec_signer
 from broker.surfaces.session_tokens import SessionKeys
-from broker.telemetry.audit import AuditLog, Holder, auditing, sink_for
+from broker.telemetry.audit import AuditLog, CallerDetails, auditing, sink_for
 from broker.telemetry.events import Telemetry
 
 CREDENTIALS = frozenset({"credentials", "container"})
@@ -193,17 +193,17 @@ async def audit_of(config: Config, access: Access, runtime: Runtime, telemetry: 
         sink,
         clock=runtime.clock,
         # Facts of its own, because it is called in the audit's thread.
-        holder_of=partial(holder_of, facts=host_facts(access.cgroups)),
+        details_of=partial(details_of, facts=host_facts(access.cgroups)),
         on_event=telemetry.on_audit,
     )
     closing = AsyncExitStack()
     return Audit(log=await closing.enter_async_context(log), closing=closing)
 
 
-def holder_of(caller: Caller, *, facts: HostFacts) -> Holder:
+def details_of(caller: Caller, *, facts: HostFacts) -> CallerDetails:
     """Look up the caller's user and process: slow, for the audit only."""
     process = facts.process_of(caller)
-    return Holder(
+    return CallerDetails(
         user=None if caller.uid is None else facts.user_of(caller.uid),
         pid=process.pid,
         exe=process.exe,

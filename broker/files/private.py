@@ -132,10 +132,11 @@ def require_replaceable(path: str | Path, *, dir_fd: int | None = None) -> None:
 
 
 @contextmanager
-def open_trusted_directory(path: str | Path) -> Iterator[int]:
+def open_trusted_directory(path: str | Path, *, make: bool = False) -> Iterator[int]:
     """Open a directory that only directories and links of root's or ours lead to.
 
-    A directory that everybody may write to must be sticky, as ``/tmp`` is.
+    A directory that everybody may write to must be sticky, as ``/tmp`` is. With *make*, what is
+    missing is made 0700.
 
     Raises:
         ValueError: Somebody else could replace a step of the path; the message says which.
@@ -149,7 +150,8 @@ def open_trusted_directory(path: str | Path) -> Iterator[int]:
         while names:
             name = names.pop()
             step = os.path.normpath(os.path.join(place, name))
-            entered = _look(step, name, directory)
+            may_make = make and name != ".."
+            entered = _enter(step, directory) if may_make else _look(step, name, directory)
             if stat.S_ISLNK(os.fstat(entered).st_mode) and links_left:
                 links_left -= 1
                 target = _target_of(step, entered)
@@ -345,7 +347,7 @@ def _target_of(step: str, link: int) -> str:
     return target
 
 
-def _enter(step: str, above: int, *, gid: int | None) -> int:
+def _enter(step: str, above: int, *, gid: int | None = None) -> int:
     """Open the directory *step* in *above*, made where it is missing."""
     name = os.path.basename(step)
     try:

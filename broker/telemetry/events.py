@@ -17,6 +17,8 @@ from broker.telemetry.metrics import Metrics
 MAX_REFUSAL_KINDS = 1000
 """Kinds of refusals whose last line is remembered."""
 
+MAX_REFUSAL_LINES_PER_S = 20
+
 LOOP_TROUBLE_INTERVAL = timedelta(minutes=1)
 """How long the same trouble of the event loop is not logged again."""
 
@@ -28,6 +30,9 @@ class Telemetry:
         self._clock = clock
         self._troubles: dict[str, datetime] = {}
         self._refusals: dict[tuple[str, str, int | None], tuple[datetime | None, int]] = {}
+        self._refusals_since: datetime | None = None
+        self._refusal_lines = 0
+        self._unlogged_refusals = 0
         self.log = log
         self.metrics = metrics
         metrics.add(
@@ -108,17 +113,24 @@ class Telemetry:
     def _log_refusal(self, exchange: Exchange, reason: str) -> None:
         """Log at most one line a second for each kind of refusal, with how many it stands for.
 
-        A caller that is refused must not fill the disk.
+        Of all kinds together a few lines a second are logged, and one for all the others: callers
+        that are refused must not fill the disk, however many users they are.
         """
-        kind = (exchange.surface, reason, exchange.caller.uid)
         now = self._clock.now()
+        self._log_unlogged_refusals(now)
+        kind = (exchange.surface, reason, exchange.caller.uid)
         logged_at, folded = self._refusals.get(kind, (None, 0))
         if logged_at is not None and abs((now - logged_at).total_seconds()) < 1:
             self._refusals[kind] = (logged_at, folded + 1)
             return
+        if self._refusal_lines >= MAX_REFUSAL_LINES_PER_S:
+            self._unlogged_refusals += 1 + folded
+            self._refusals.pop(kind, None)
+            return
         if len(self._refusals) >= MAX_REFUSAL_KINDS:
             self._refusals.clear()
         self._refusals[kind] = (now, 0)
+        self._refusal_lines += 1
         self.log.warning(
             "caller.refused",
             surface=exchange.surface,
@@ -128,6 +140,17 @@ class Telemetry:
             address=exchange.caller.address,
             **({"not_told_before": folded} if folded else {}),
         )
+
+    def _log_unlogged_refusals(self, now: datetime) -> None:
+        """Begin a new second: log how many refusals of the last one had no line of their own."""
+        since = self._refusals_since
+        if since is not None and abs((now - since).total_seconds()) < 1:
+            return
+        if self._unlogged_refusals:
+            self.log.warning(
+                "caller.refused", reason="several", not_told_before=self._unlogged_refusals
+            )
+        self._refusals_since, self._refusal_lines, self._unlogged_refusals = now, 0, 0
 
     def on_bug(self, error: BaseException) -> None:
         """Log an exception in a handler by type and place.

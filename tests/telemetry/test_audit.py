@@ -22,7 +22,15 @@ from hypothesis import strategies as st
 
 from broker.access.caller import Caller
 from broker.http.message import Answer, Exchange, Issued, Request
-from broker.telemetry.audit.lines import KEYS, Entry, Gap, Holder, entry_of, line_of, line_of_gap
+from broker.telemetry.audit.lines import (
+    KEYS,
+    CallerDetails,
+    Entry,
+    Gap,
+    entry_of,
+    line_of,
+    line_of_gap,
+)
 from broker.telemetry.audit.log import AuditEvent, AuditLog, Dropped, Failing, Restored, auditing
 from broker.telemetry.audit.sinks import FileSink, JournalSink, Sink, StreamSink, sink_for
 from tests.support.fakes import START, FakeClock
@@ -62,10 +70,10 @@ def exchange(
     )
 
 
-def written(exchange: Exchange, *, holder: Holder | None = None) -> dict[str, Any]:
+def written(exchange: Exchange, *, details: CallerDetails | None = None) -> dict[str, Any]:
     entry = entry_of(exchange, at=START)
     assert entry is not None
-    line = line_of(entry, holder=holder) if holder else line_of(entry)
+    line = line_of(entry, details=details) if details else line_of(entry)
     found: dict[str, Any] = json.loads(line)
     return found
 
@@ -74,7 +82,7 @@ def written(exchange: Exchange, *, holder: Holder | None = None) -> dict[str, An
 
 
 def test_a_credential_that_was_handed_out_is_this_line() -> None:
-    line = written(exchange(), holder=Holder(user="alice", exe="/usr/bin/aws"))
+    line = written(exchange(), details=CallerDetails(user="alice", exe="/usr/bin/aws"))
 
     assert line == {
         "time": "2030-01-02T03:04:05.000Z",
@@ -147,7 +155,7 @@ def test_no_secret_of_the_request_or_the_answer_is_in_it() -> None:
 
 @given(st.text(), st.text())
 def test_a_line_is_one_line_of_ascii_whatever_the_values(agent: str, exe: str) -> None:
-    line = line_of(replace(ENTRY, user_agent=agent), holder=Holder(exe=exe))
+    line = line_of(replace(ENTRY, user_agent=agent), details=CallerDetails(exe=exe))
 
     assert line.endswith(b"\n")
     assert all(0x20 <= byte < 0x7F for byte in line[:-1])
@@ -202,20 +210,22 @@ async def logging_to(
     sink: Sink,
     events: list[AuditEvent] | None = None,
     *,
-    most_waiting: int = 1000,
+    max_waiting: int = 1000,
     stuck_s: float = 5,
     flush_s: float = 10,
-    holder_of: Callable[[Caller], Holder] = lambda _: Holder(),
+    fold_s: float = 3600,
+    details_of: Callable[[Caller], CallerDetails] = lambda _: CallerDetails(),
 ) -> AsyncIterator[AuditLog]:
     async with auditing(
         sink,
         clock=FakeClock(),
-        holder_of=holder_of,
+        details_of=details_of,
         on_event=(events if events is not None else []).append,
-        most_waiting=most_waiting,
+        max_waiting=max_waiting,
         retry_s=0.001,
         stuck_s=stuck_s,
         flush_s=flush_s,
+        fold_s=fold_s,
     ) as log:
         yield log
 
@@ -248,7 +258,9 @@ async def test_everything_is_written_in_order_before_it_is_left() -> None:
 async def test_what_is_known_of_the_program_is_looked_up_for_the_line() -> None:
     paper = Paper()
 
-    async with logging_to(paper, holder_of=lambda caller: Holder(user=f"u{caller.uid}")) as log:
+    async with logging_to(
+        paper, details_of=lambda caller: CallerDetails(user=f"u{caller.uid}")
+    ) as log:
         log.on_exchange(exchange())
 
     assert paper.lines[0]["user"] == "u1000"
@@ -257,10 +269,10 @@ async def test_what_is_known_of_the_program_is_looked_up_for_the_line() -> None:
 async def test_a_look_up_that_fails_costs_what_it_would_have_said_and_not_the_line() -> None:
     paper = Paper()
 
-    def broken(_: Caller) -> Holder:
+    def broken(_: Caller) -> CallerDetails:
         raise RuntimeError("no database")
 
-    async with logging_to(paper, holder_of=broken) as log:
+    async with logging_to(paper, details_of=broken) as log:
         log.on_exchange(exchange())
 
     assert (paper.lines[0]["uid"], paper.lines[0]["user"]) == (1000, None)
@@ -287,7 +299,7 @@ async def test_what_does_not_fit_is_dropped_counted_and_told_and_a_line_stands_i
     paper, events = Paper(), list[AuditEvent]()
     paper.failure = DISK_FULL
 
-    async with logging_to(paper, events, most_waiting=10) as log:
+    async with logging_to(paper, events, max_waiting=10) as log:
         for told in numbered(25):
             log.on_exchange(told)
         dropped = log.dropped
@@ -305,7 +317,7 @@ async def test_the_line_about_what_is_missing_stands_where_it_is_missing() -> No
     paper = Paper()
     paper.lets_go.clear()
 
-    async with logging_to(paper, most_waiting=3) as log:
+    async with logging_to(paper, max_waiting=3) as log:
         for told in numbered(5):
             log.on_exchange(told)
         paper.lets_go.set()
@@ -360,6 +372,92 @@ async def test_leaving_while_the_disk_is_full_does_not_wait_at_all() -> None:
     assert paper.closed
 
 
+# Refusals.
+
+BOB = replace(ALICE, uid=1001, gid=1001)
+REFUSED = Answer(status=404, route="container", refusal="not-granted")
+
+
+def refused(count: int, *, caller: Caller = BOB) -> list[Exchange]:
+    return [replace(each, answer=REFUSED, caller=caller) for each in numbered(count)]
+
+
+async def test_refusals_of_one_caller_are_folded_after_the_first() -> None:
+    paper = Paper()
+
+    async with logging_to(paper, fold_s=0.05) as log:
+        for told in refused(500):
+            log.on_exchange(told)
+        await until(lambda: len(paper.lines) == 2)
+
+    first, rest = paper.lines
+    assert (first["uid"], first["reason"], first["user_agent"]) == (1001, "not-granted", "0")
+    assert tuple(first) == KEYS
+    assert (rest["uid"], rest["folded"], rest["user_agent"]) == (1001, 499, "499")
+    assert tuple(rest) == (*KEYS, "folded")
+
+
+async def test_what_is_folded_at_the_end_is_written_too() -> None:
+    paper = Paper()
+
+    async with logging_to(paper) as log:
+        for told in refused(5):
+            log.on_exchange(told)
+
+    assert [line.get("folded") for line in paper.lines] == [None, 4]
+
+
+async def test_one_refusal_now_and_then_is_always_written_whole() -> None:
+    paper = Paper()
+
+    async with logging_to(paper, fold_s=0.001) as log:
+        for number, told in enumerate(refused(3), start=1):
+            log.on_exchange(told)
+            await until(lambda number=number: len(paper.lines) == number)  # type: ignore[misc]
+            await asyncio.sleep(0.02)
+
+    assert [line.get("folded") for line in paper.lines] == [None, None, None]
+
+
+async def test_grants_are_never_folded() -> None:
+    paper = Paper()
+
+    async with logging_to(paper) as log:
+        for told in numbered(50):
+            log.on_exchange(told)
+
+    assert agents(paper.lines) == [str(number) for number in range(50)]
+
+
+async def test_refusals_of_many_callers_share_a_line() -> None:
+    paper = Paper()
+
+    async with logging_to(paper) as log:
+        for uid in range(1000):
+            (told,) = refused(1, caller=replace(BOB, uid=uid))
+            log.on_exchange(told)
+
+    *whole, shared = paper.lines
+    assert [line["uid"] for line in whole] == list(range(100))
+    assert (shared["uid"], shared["user_agent"], shared["folded"]) == (None, None, 900)
+
+
+async def test_refusals_never_crowd_out_what_was_served() -> None:
+    paper, events = Paper(), list[AuditEvent]()
+    paper.lets_go.clear()
+
+    async with logging_to(paper, events, max_waiting=102) as log:
+        for uid in range(90):
+            log.on_exchange(*refused(1, caller=replace(BOB, uid=uid)))
+        for told in numbered(50):
+            log.on_exchange(told)
+        paper.lets_go.set()
+
+    served = [line for line in paper.lines if line["outcome"] == "served"]
+    assert agents(served) == [str(number) for number in range(50)]
+    assert sum(event.entries for event in events if isinstance(event, Dropped)) == 39
+
+
 # A file.
 
 
@@ -409,6 +507,19 @@ async def test_a_new_file_that_cannot_be_opened_is_told_and_the_old_one_goes_on(
 
     assert events == [Failing("it goes on in the old file: Is a directory")]
     assert rotated.read_text().count("\n") == 1
+
+
+def test_the_directory_is_made_when_it_is_missing(tmp_path: Path) -> None:
+    FileSink(tmp_path / "a" / "audit.jsonl").close()
+
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o700
+
+
+def test_a_directory_that_everybody_may_change_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+
+    with pytest.raises(ValueError, match=f"{tmp_path} is writable by everybody"):
+        FileSink(tmp_path / "audit.jsonl")
 
 
 def test_a_file_that_was_removed_is_made_anew(tmp_path: Path) -> None:
@@ -509,7 +620,7 @@ async def test_a_pipe_that_nobody_reads_delays_nobody(pipe: tuple[int, int]) -> 
     fill(writing)
     events: list[AuditEvent] = []
 
-    async with logging_to(StreamSink(writing, patience_s=0.001), events) as log:
+    async with logging_to(StreamSink(writing, timeout_s=0.001), events) as log:
         log.on_exchange(exchange())
         await until(lambda: len(events) == 1)
         read_all(reading)
@@ -559,7 +670,7 @@ async def test_the_journal_gets_each_line_as_a_message(journal: socket.socket) -
 
 async def test_a_journal_that_is_stuck_delays_nobody(journal: socket.socket) -> None:
     events: list[AuditEvent] = []
-    sink = JournalSink(journal.getsockname(), patience_s=0.001)
+    sink = JournalSink(journal.getsockname(), timeout_s=0.001)
     received = 0
 
     async with logging_to(sink, events) as log:

@@ -161,6 +161,41 @@ def test_a_caller_that_is_refused_again_and_again_does_not_fill_the_disk(
     assert second["not_told_before"] == 499
 
 
+def test_refusals_of_many_users_do_not_fill_the_disk_either(
+    clock: FakeClock, out: io.StringIO, telemetry: Telemetry
+) -> None:
+    for uid in range(1000):
+        telemetry.on_exchange(
+            Exchange(
+                surface="imds",
+                request=Request(method="GET", path="/"),
+                caller=Caller(uid=uid),
+                answer=Answer(status=401, refusal="token-bad"),
+                took_s=0.001,
+            )
+        )
+        last = lines(out)[-1]
+    clock.jump(seconds=2)
+    telemetry.on_exchange(
+        Exchange(
+            surface="imds",
+            request=Request(method="GET", path="/"),
+            caller=Caller(uid=1),
+            answer=Answer(status=401, refusal="token-bad"),
+            took_s=0.001,
+        )
+    )
+
+    told = lines(out)
+    assert len(told) == 22
+    assert last["uid"] == 19
+    assert (told[20]["reason"], told[20]["not_told_before"]) == ("several", 980)
+    assert (told[21]["reason"], told[21]["uid"]) == ("token-bad", 1)
+    assert b'callers_refused_total{reason="token-bad",surface="imds"} 1001.0' in (
+        telemetry.metrics.text()
+    )
+
+
 def test_format_and_level_change_while_the_log_is_in_use(out: io.StringIO) -> None:
     output = LogOutput(form="json", level="info", stream=out)
     log = output.log

@@ -1,31 +1,48 @@
-"""Write the audit log in a thread of its own, so that no disk, journal or reader holds up whoever
-asked. Decides nothing."""
+"""Write the audit log in a thread, so that no disk, journal or reader delays a request."""
 
 import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Condition, Event, Thread
 
 from broker.access.caller import Caller
 from broker.clock import Clock
 from broker.http.message import Exchange
-from broker.telemetry.audit.lines import UNKNOWN, Entry, Gap, Holder, entry_of, line_of, line_of_gap
+from broker.telemetry.audit.lines import (
+    UNKNOWN,
+    CallerDetails,
+    Entry,
+    Gap,
+    entry_of,
+    line_of,
+    line_of_gap,
+)
 from broker.telemetry.audit.sinks import Sink
 
-MOST_WAITING = 10_000
-"""Entries that wait to be written: some megabytes."""
+MAX_WAITING = 10_000
+"""Entries that wait to be written: some megabytes. Refusals may take half of it, so that they
+never crowd out what was served."""
+
+MAX_WAITING_WHILE_FAILING = 1000
+"""Entries that wait while nothing can be written: what is lost then is counted, and seen, early."""
+
+FOLD_S = 1.0
+"""How often a caller that is refused again and again gets a line."""
+
+MAX_FOLDED_CALLERS = 100
+"""Callers whose refusals are folded each for itself; those of all others share a line."""
 
 RETRY_S = 1.0
 STUCK_S = 5.0
-"""How long a write may take before it is told as failing: a disk that hangs gives no error."""
+"""How long a write may take before it counts as failing: a disk that hangs returns no error."""
 
 FLUSH_S = 2.0
-"""How long leaving waits for what is not written yet."""
+"""How long closing waits for what is not written yet."""
 
-TELL_AGAIN_S = 1.0
+REPORT_INTERVAL_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +59,27 @@ class Restored:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """So many entries more will never be written."""
+    """That many more entries will never be written."""
 
     entries: int
 
 
 AuditEvent = Failing | Restored | Dropped
+CallerKey = tuple[int | None, str | None, str | None]
 
 
-def _tell_nobody(_: AuditEvent) -> None: ...
+@dataclass(slots=True)
+class _Folded:
+    """Refusals of one caller since its last line."""
+
+    count: int = 0
+    last: Entry | None = None
 
 
-def _nothing_known(_: Caller) -> Holder:
+def _ignore(_: AuditEvent) -> None: ...
+
+
+def _no_details(_: Caller) -> CallerDetails:
     return UNKNOWN
 
 
@@ -62,26 +88,28 @@ async def auditing(
     sink: Sink,
     *,
     clock: Clock,
-    holder_of: Callable[[Caller], Holder] = _nothing_known,
-    on_event: Callable[[AuditEvent], None] = _tell_nobody,
-    most_waiting: int = MOST_WAITING,
+    details_of: Callable[[Caller], CallerDetails] = _no_details,
+    on_event: Callable[[AuditEvent], None] = _ignore,
+    max_waiting: int = MAX_WAITING,
     retry_s: float = RETRY_S,
     stuck_s: float = STUCK_S,
     flush_s: float = FLUSH_S,
+    fold_s: float = FOLD_S,
 ) -> AsyncIterator["AuditLog"]:
-    """Write to *sink*, ours from here on, for the block.
+    """Open the audit log for the block; it owns *sink*.
 
-    *holder_of* is asked in the log's own thread, about each entry, just before it is written.
-    *on_event* is called in the event loop. Leaving waits *flush_s* at most for what is not written.
+    *details_of* is called in the log's own thread, for each line, just before it is written.
+    *on_event* is called in the event loop. Closing waits at most *flush_s* for what is not written.
     """
     log = AuditLog(
         sink,
         clock=clock,
-        holder_of=holder_of,
+        details_of=details_of,
         on_event=on_event,
-        most_waiting=most_waiting,
+        max_waiting=max_waiting,
         retry_s=retry_s,
         stuck_s=stuck_s,
+        fold_s=fold_s,
     )
     try:
         yield log
@@ -90,37 +118,44 @@ async def auditing(
 
 
 class AuditLog:
-    """What is to be written waits in memory, so much of it; what comes while that is full is
-    dropped, counted, and stands in the log as one line that says how many."""
+    """Entries wait in a bounded queue; what comes while it is full is dropped and counted.
+
+    A line in its place says how many. Refusals of one caller are folded: the first is written
+    whole, then at most one line per interval that says how many it stands for.
+    """
 
     def __init__(
         self,
         sink: Sink,
         *,
         clock: Clock,
-        holder_of: Callable[[Caller], Holder],
+        details_of: Callable[[Caller], CallerDetails],
         on_event: Callable[[AuditEvent], None],
-        most_waiting: int,
+        max_waiting: int,
         retry_s: float,
         stuck_s: float,
+        fold_s: float,
     ) -> None:
         self.dropped = 0
         """Entries that were not written, since the start."""
         self._sink = sink
         self._clock = clock
-        self._holder_of = holder_of
+        self._details_of = details_of
         self._on_event = on_event
-        self._most_waiting = most_waiting
+        self._max_waiting = max_waiting
         self._retry_s = retry_s
         self._stuck_s = stuck_s
+        self._fold_s = fold_s
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Entry | Gap] = deque()
+        self._folded: dict[CallerKey | None, _Folded] = {}
+        self._unfold_at = 0.0
         self._changed = Condition()
-        self._leaving = Event()
+        self._closing = Event()
         self._reopen = False
-        self._missing = 0  # dropped since the last gap that stands in the queue
-        self._untold = 0  # dropped since the last event about it
-        self._told_at = 0.0
+        self._missing = 0  # dropped since the last gap in the queue
+        self._unreported = 0  # dropped since the last event about it
+        self._reported_at = 0.0
         self._writing_since: float | None = None
         self._is_failing = False
         # A daemon thread: a write that never ends must not keep the process from leaving.
@@ -130,69 +165,104 @@ class AuditLog:
     # In the event loop.
 
     def on_exchange(self, exchange: Exchange) -> None:
-        """Write of *exchange* what there is to write. Never waits for it."""
+        """Queue the entry for *exchange*, if it needs one; never waits."""
         entry = entry_of(exchange, at=self._clock.now())
-        if entry is not None:
+        if entry is None:
+            return
+        with self._changed:
+            if entry.outcome == "refused" and self._fold(entry):
+                return
             self._put(entry)
-            self._look_for_a_stuck_write()
+            self._changed.notify()
+        self._check_for_stuck_write()
 
     def reopen(self) -> None:
-        """Go on in the file that is there now: for SIGHUP."""
+        """Open the file of that name again: for SIGHUP."""
         with self._changed:
             self._reopen = True
             self._changed.notify()
 
     async def close(self, *, within_s: float) -> None:
-        """Write what waits, for at most so long. What is left is told as dropped."""
-        self._leaving.set()
+        """Write what waits, for at most so long, and count the rest as dropped."""
+        self._closing.set()
         with self._changed:
             self._changed.notify()
         await asyncio.to_thread(self._thread.join, within_s)
         with self._changed:
-            left = sum(isinstance(each, Entry) for each in self._waiting)
-            self._count_dropped(left)
-            self._tell_dropped()
-        await asyncio.sleep(0)  # who listens is told in the next turn
+            self._unfold()
+            for each in self._waiting:
+                self._count_dropped(_weight(each))
+            self._report_dropped()
+        await asyncio.sleep(0)  # listeners are called in the next turn
 
-    def _put(self, entry: Entry) -> None:
-        with self._changed:
-            if len(self._waiting) >= self._most_waiting:
-                self._missing += 1
-                self._count_dropped(1)
-                if time.monotonic() - self._told_at >= TELL_AGAIN_S:
-                    self._tell_dropped()
-                return
-            self._mark_gap()
-            self._waiting.append(entry)
-            self._changed.notify()
-
-    def _look_for_a_stuck_write(self) -> None:
+    def _check_for_stuck_write(self) -> None:
         since = self._writing_since
         if since is not None and time.monotonic() - since > self._stuck_s:
-            self._now_failing(f"a write has not ended for {self._stuck_s:g} s")
+            self._set_failing(f"a write has not ended for {self._stuck_s:g} s")
 
     # In either, holding the lock.
 
+    def _fold(self, entry: Entry) -> bool:
+        """Fold one more refusal of a caller that was refused in this interval; False if first."""
+        key: CallerKey | None = _caller_key(entry)
+        if key not in self._folded:
+            if not self._folded:
+                self._unfold_at = time.monotonic() + self._fold_s
+            if len(self._folded) < MAX_FOLDED_CALLERS:
+                self._folded[key] = _Folded()
+                return False
+            key, entry = None, _of_many(entry)
+        folded = self._folded.setdefault(key, _Folded())
+        folded.count += 1
+        folded.last = entry
+        return True
+
+    def _unfold(self) -> None:
+        """Queue a line for each caller with folded refusals, and forget the others."""
+        for key, folded in list(self._folded.items()):
+            if folded.last is None:
+                del self._folded[key]
+            else:
+                self._put(replace(folded.last, folded=folded.count))
+                self._folded[key] = _Folded()
+        self._unfold_at = time.monotonic() + self._fold_s
+
+    def _put(self, entry: Entry) -> None:
+        if len(self._waiting) >= self._limit_for(entry):
+            self._missing += _weight(entry)
+            self._count_dropped(_weight(entry))
+            if time.monotonic() - self._reported_at >= REPORT_INTERVAL_S:
+                self._report_dropped()
+            return
+        self._mark_gap()
+        self._waiting.append(entry)
+
+    def _limit_for(self, entry: Entry) -> int:
+        limit = self._max_waiting
+        if self._is_failing:
+            limit = min(limit, MAX_WAITING_WHILE_FAILING)
+        return limit if entry.outcome == "served" else max(1, limit // 2)
+
     def _mark_gap(self) -> None:
-        """Put a line in the place of those that are missing."""
+        """Queue the line that stands for missing entries."""
         if self._missing:
             self._waiting.append(Gap(at=self._clock.now(), dropped=self._missing))
             self._missing = 0
 
     def _count_dropped(self, entries: int) -> None:
         self.dropped += entries
-        self._untold += entries
+        self._unreported += entries
 
-    def _tell_dropped(self) -> None:
-        if self._untold:
-            self._tell(Dropped(self._untold))
-            self._untold, self._told_at = 0, time.monotonic()
+    def _report_dropped(self) -> None:
+        if self._unreported:
+            self._report(Dropped(self._unreported))
+            self._unreported, self._reported_at = 0, time.monotonic()
 
-    def _tell(self, event: AuditEvent) -> None:
+    def _report(self, event: AuditEvent) -> None:
         with suppress(RuntimeError):  # the loop has ended, and nobody listens
             self._loop.call_soon_threadsafe(self._on_event, event)
 
-    # In the thread. Nothing that can take long is done with the lock held.
+    # In the thread. Nothing slow is done with the lock held.
 
     def _run(self) -> None:
         try:
@@ -205,68 +275,89 @@ class AuditLog:
             self._sink.close()
 
     def _next(self) -> Entry | Gap | None:
-        """Wait for what is to be written; None when all is and we are leaving."""
+        """Wait for the next item; None when closing and all are written."""
         while True:
-            self._reopen_when_told()
+            self._reopen_if_requested()
             with self._changed:
+                left_s = self._unfold_at - time.monotonic()
+                if self._folded and (left_s <= 0 or self._closing.is_set()):
+                    self._unfold()
+                    continue
                 if not self._waiting:
-                    self._tell_dropped()
+                    self._report_dropped()
                     self._mark_gap()
                 if self._waiting:
                     return self._waiting[0]
-                if self._leaving.is_set():
+                if self._closing.is_set():
                     return None
                 if not self._reopen:
-                    self._changed.wait()
+                    self._changed.wait(left_s if self._folded else None)
 
     def _line_of(self, item: Entry | Gap) -> bytes:
         if isinstance(item, Gap):
             return line_of_gap(item)
         try:
-            holder = self._holder_of(item.caller)
-        except Exception:  # the line is worth more than what else could be said
-            holder = UNKNOWN
-        return line_of(item, holder=holder)
+            details = self._details_of(item.caller)
+        except Exception:  # the line matters more than the details
+            details = UNKNOWN
+        return line_of(item, details=details)
 
     def _write(self, line: bytes) -> bool:
-        """Write *line*, however often it takes; False when we are leaving before that."""
+        """Write *line*, with as many attempts as it takes; False if closing ends them."""
         while True:
             self._writing_since = time.monotonic()
             try:
                 self._sink.write(line)
             except (OSError, ValueError) as error:
                 self._writing_since = None
-                self._now_failing(_reason(error))
-                if self._leaving.wait(self._retry_s):
+                self._set_failing(_reason(error))
+                if self._closing.wait(self._retry_s):
                     return False
-                self._reopen_when_told()
+                self._reopen_if_requested()
             else:
                 self._writing_since = None
-                self._now_working()
+                self._set_working()
                 return True
 
-    def _reopen_when_told(self) -> None:
-        told, self._reopen = self._reopen, False
-        if told:
+    def _reopen_if_requested(self) -> None:
+        requested, self._reopen = self._reopen, False
+        if requested:
             try:
                 self._sink.reopen()
             except (OSError, ValueError) as error:
-                # Nothing is lost: what is open still is.
-                self._tell(Failing(f"it goes on in the old file: {_reason(error)}"))
+                # Nothing is lost: the old file is still open.
+                self._report(Failing(f"it goes on in the old file: {_reason(error)}"))
 
     # In either.
 
-    def _now_failing(self, reason: str) -> None:
+    def _set_failing(self, reason: str) -> None:
         with self._changed:
             if not self._is_failing:
                 self._is_failing = True
-                self._tell(Failing(reason))
+                self._report(Failing(reason))
 
-    def _now_working(self) -> None:
+    def _set_working(self) -> None:
         with self._changed:
             if self._is_failing:
                 self._is_failing = False
-                self._tell(Restored())
+                self._report(Restored())
+
+
+def _caller_key(entry: Entry) -> CallerKey:
+    caller = entry.caller
+    return caller.uid, caller.address if caller.uid is None else None, entry.caller_token
+
+
+def _of_many(entry: Entry) -> Entry:
+    """Return the entry without what is one caller's own."""
+    return replace(entry, caller=Caller(), caller_token=None, user_agent=None, rule=None)
+
+
+def _weight(item: Entry | Gap) -> int:
+    """Return how many entries an item of the queue stands for that would be lost with it."""
+    if isinstance(item, Gap):
+        return 0
+    return 1 if item.folded is None else item.folded
 
 
 def _reason(error: OSError | ValueError) -> str:

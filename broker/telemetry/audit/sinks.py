@@ -1,4 +1,4 @@
-"""Where audit lines go: a file, the journal, standard output. Each write may fail or take long."""
+"""Write audit lines to a file, the journal or standard output; each write may fail or block."""
 
 import os
 import select
@@ -8,33 +8,35 @@ import sys
 from pathlib import Path
 from typing import Protocol
 
+from broker.files.private import open_trusted_directory
+
 JOURNAL = "/run/systemd/journal/socket"
-PATIENCE_S = 1.0
-"""How long a write waits for who should read; then it has failed, and is tried again later."""
+WRITE_TIMEOUT_S = 1.0
+"""How long a write waits for the reader; then it has failed, and is tried again later."""
 
 
 class Sink(Protocol):
-    """Takes lines, whole ones, each ending in a newline."""
+    """Takes whole lines, each with its newline."""
 
     def write(self, line: bytes) -> None:
         """Write *line*.
 
         Raises:
-            OSError: It is not written, or not all of it; written again, it is on a line of its own.
+            OSError: Not all of it is written; written again, it begins a new line.
         """
 
     def reopen(self) -> None:
-        """Go on in what is there now under the name, after a rotation.
+        """Open the file of that name again, after a rotation.
 
         Raises:
-            OSError, ValueError: It cannot be opened; what was open before still is.
+            OSError, ValueError: It cannot be opened; the one before stays open.
         """
 
     def close(self) -> None: ...
 
 
 def sink_for(to: str) -> Sink:
-    """Return where *to* leads: ``journald``, ``stdout``, or the path of a file, which is opened.
+    """Open the destination *to*: ``journald``, ``stdout``, or the path of a file.
 
     Raises:
         OSError, ValueError: The file cannot be used, or there is no standard output.
@@ -49,55 +51,55 @@ def sink_for(to: str) -> Sink:
 
 
 def _standard_output() -> int:
-    # Never by its number: where it was closed, that has become another file's, or a client's.
+    # Not by number: where it was closed, the number belongs to another file or a client by now.
     if sys.__stdout__ is None:
         raise ValueError("standard output is closed; open it, or name a file or journald")
     return sys.__stdout__.fileno()
 
 
 class FileSink:
-    """A file that lines are appended to; made 0600 when it is not there."""
+    """A file that lines are appended to; made 0600, with its directory, when missing."""
 
     def __init__(self, path: Path) -> None:
         """Raises:
         OSError, ValueError: It cannot be used.
         """
         self._path = path
-        self._tail = _tail_of(path)
+        self._appender = _open_appender(path)
 
     def write(self, line: bytes) -> None:
-        if os.fstat(self._tail.descriptor).st_nlink == 0:
-            self.reopen()  # it was removed, and nobody told us
-        self._tail.write(line)
+        if os.fstat(self._appender.descriptor).st_nlink == 0:
+            self.reopen()  # it was removed
+        self._appender.write(line)
 
     def reopen(self) -> None:
-        tail = _tail_of(self._path)
+        appender = _open_appender(self._path)
         self.close()
-        self._tail = tail
+        self._appender = appender
 
     def close(self) -> None:
-        os.close(self._tail.descriptor)
+        os.close(self._appender.descriptor)
 
 
 class StreamSink:
-    """A stream that is open already, most likely a pipe that somebody may not read."""
+    """A stream that is open already, usually a pipe whose reader may be stuck."""
 
-    def __init__(self, descriptor: int, *, patience_s: float = PATIENCE_S) -> None:
-        self._tail = Tail(descriptor, is_torn=False)
-        self._patience_s = patience_s
+    def __init__(self, descriptor: int, *, timeout_s: float = WRITE_TIMEOUT_S) -> None:
+        self._appender = LineAppender(descriptor, is_torn=False)
+        self._timeout_s = timeout_s
 
     def write(self, line: bytes) -> None:
         ready = select.poll()
-        ready.register(self._tail.descriptor, select.POLLOUT)
-        if not ready.poll(self._patience_s * 1000):
+        ready.register(self._appender.descriptor, select.POLLOUT)
+        if not ready.poll(self._timeout_s * 1000):
             raise TimeoutError("nobody reads it")
-        self._tail.write(line)
+        self._appender.write(line)
 
     def reopen(self) -> None:
-        """Nothing: there is no name to open it by."""
+        """Do nothing: it has no name to open it by."""
 
     def close(self) -> None:
-        """Nothing: it is not ours."""
+        """Do nothing: it is the process's."""
 
 
 class JournalSink:
@@ -106,13 +108,13 @@ class JournalSink:
     Source: systemd, "Native Journal Protocol".
     """
 
-    def __init__(self, address: str = JOURNAL, *, patience_s: float = PATIENCE_S) -> None:
+    def __init__(self, address: str = JOURNAL, *, timeout_s: float = WRITE_TIMEOUT_S) -> None:
         self._address = address
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-        self._socket.settimeout(patience_s)
+        self._socket.settimeout(timeout_s)
 
     def write(self, line: bytes) -> None:
-        # Each time by name: the journal makes its socket anew when it restarts.
+        # By name each time: the journal creates its socket again when it restarts.
         self._socket.sendto(
             b"PRIORITY=6\nSYSLOG_IDENTIFIER=namespace-broker\nNAMESPACE_BROKER_AUDIT=1\n"
             b"MESSAGE=" + line,
@@ -120,22 +122,21 @@ class JournalSink:
         )
 
     def reopen(self) -> None:
-        """Nothing: it is found by name each time."""
+        """Do nothing: it is addressed by name each time."""
 
     def close(self) -> None:
         self._socket.close()
 
 
-class Tail:
-    """The end of what is written to, which may be within a line: the disk was full just then, or
-    the process before us was killed."""
+class LineAppender:
+    """Appends to a descriptor whose last line may be torn: the disk was full, or we were killed."""
 
     def __init__(self, descriptor: int, *, is_torn: bool) -> None:
         self.descriptor = descriptor
         self._is_torn = is_torn
 
     def write(self, line: bytes) -> None:
-        """Write *line* on a line of its own.
+        """Write *line*, on a new line.
 
         Raises:
             OSError: Not all of it is written.
@@ -147,17 +148,21 @@ class Tail:
             self._is_torn = not data[:written].endswith(b"\n")
 
 
-def _tail_of(path: Path) -> Tail:
-    descriptor = _opened(path)
+def _open_appender(path: Path) -> LineAppender:
+    descriptor = _open(path)
     size = os.fstat(descriptor).st_size
     is_torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
-    return Tail(descriptor, is_torn=is_torn)
+    return LineAppender(descriptor, is_torn=is_torn)
 
 
-def _opened(path: Path) -> int:
+def _open(path: Path) -> int:
     # Non-blocking, or a pipe without reader in its place would hold us for ever.
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    descriptor = os.open(path, flags, 0o600)
+    with open_trusted_directory(path.parent, make=True) as directory:
+        try:
+            descriptor = os.open(path.name, flags, 0o600, dir_fd=directory)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from error
     if wrong := _objection(os.fstat(descriptor)):
         os.close(descriptor)
         raise ValueError(f"{path} {wrong}")
