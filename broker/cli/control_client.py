@@ -1,6 +1,6 @@
-"""The running broker, as our own commands see it: where it is, and one question to it.
+"""Find the running broker and ask it over its control socket.
 
-HTTP over its Unix socket by hand: the commands that run at every SDK start can afford no more.
+HTTP over a Unix socket by hand: the commands that run at every SDK start can afford no more.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LARGEST_BYTES = 1 << 20
 
 
 class Reply:
-    """What the broker answered, and the names of the roles that it serves to whoever may."""
+    """The broker's answer, and the names of all its roles."""
 
     __slots__ = ("document", "roles", "status")
 
@@ -42,18 +42,21 @@ class Reply:
 def ask(
     path: str,
     runtime_dir: str | None,
-    wanted: Mapping[str, str | None],
+    parameters: Mapping[str, str | None],
     *,
     limit_s: float = ASK_LIMIT_S,
 ) -> Reply:
-    """Ask the running broker for *path*; what is *wanted* and not None stands in the query.
-    *runtime_dir* as ``--runtime-dir``.
+    """Return the running broker's answer to a GET of *path*.
+
+    Args:
+        runtime_dir: As ``--runtime-dir``.
+        parameters: The query; those that are None are left out.
 
     Raises:
-        NotRunning: None runs in any of the places; the text names them.
+        NotRunning: None runs in any of the directories; the text names them.
         Failure: One runs and gives no proper answer in time.
     """
-    query = [f"{name}={quoted(text)}" for name, text in wanted.items() if text is not None]
+    query = [f"{name}={quoted(text)}" for name, text in parameters.items() if text is not None]
     target = f"{path}?{'&'.join(query)}" if query else path
     looked: list[str] = []
     for directory in directories(runtime_dir, os.environ, os.getuid()):
@@ -74,8 +77,12 @@ def ask(
 
 
 def directories(runtime_dir: str | None, environ: Mapping[str, str], uid: int) -> Iterator[str]:
-    """Yield where a broker may be, in order. A directory that was named in so many words is the
-    only one: another broker would be the wrong one. Source: interface, how commands find it."""
+    """Yield the directories where a broker may be, in order.
+
+    A directory given by the flag is the only one: another broker would be the wrong one.
+
+    Source: interface, how commands find the daemon.
+    """
     if runtime_dir is not None:
         yield runtime_dir
         return
@@ -86,11 +93,11 @@ def directories(runtime_dir: str | None, environ: Mapping[str, str], uid: int) -
 
 
 def endpoints_in(directory: str) -> Mapping[str, Any]:
-    """Return what a broker says of itself in that directory.
+    """Return a broker's ``endpoints.json`` in that directory.
 
     Raises:
-        OSError: There is no such file, or it is not for us.
-        ValueError: The file is none of a broker's.
+        OSError: There is no such file, or it cannot be read.
+        ValueError: The file is damaged.
         UntrustedDirectory: Anybody could have put the file there.
     """
     uid = os.getuid()
@@ -107,8 +114,8 @@ def connected(endpoints: Mapping[str, Any], limit_s: float) -> socket.socket:
     """Return a connection to the control socket.
 
     Raises:
-        OSError: Nobody is behind it, or it is not for us.
-        ValueError: None is named.
+        OSError: Nothing listens there, or it is not for this user.
+        ValueError: The file names no socket.
     """
     control = endpoints.get("control")
     if not isinstance(control, str):
@@ -138,7 +145,7 @@ def reason(trouble: Exception) -> str:
 
 
 def quoted(text: str) -> str:
-    """Return *text* for a query: percent-encoded but for what needs none."""
+    """Return *text* percent-encoded for a query."""
     plain = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
     octets = text.encode("utf-8", "surrogateescape")
     return "".join(chr(octet) if octet in plain else f"%{octet:02X}" for octet in octets)
@@ -147,7 +154,7 @@ def quoted(text: str) -> str:
 def exchange(
     connection: socket.socket, target: str, deadline: float
 ) -> tuple[int, Mapping[str, Any]]:
-    """Return status and JSON object of one GET; *deadline* by the monotonic clock.
+    """Return the status and JSON object of one GET; *deadline* is of the monotonic clock.
 
     Raises:
         Failure: No proper answer until then.
@@ -208,10 +215,10 @@ def received(connection: socket.socket, deadline: float) -> bytes:
 
 
 def client_of(options: Options) -> Mapping[str, Any]:
-    """Return what the running broker says of itself (``/v1/client``).
+    """Return what this caller needs to use the running broker (``/v1/client``).
 
     Raises:
-        NotRunning, Failure: None runs; or it will not have us.
+        NotRunning, Failure: None runs; or it refuses this caller.
     """
     role = options.text("role")
     reply = ask("/v1/client", options.text("runtime-dir"), {"role": role})
@@ -221,13 +228,13 @@ def client_of(options: Options) -> Mapping[str, Any]:
 
 
 def credentials_for(options: Options) -> tuple[Mapping[str, Any], str | None]:
-    """Return credentials as the container document, and the region to tell beside them, if any.
+    """Return credentials as the container document, and the configured region, if any.
 
     With ``--role-arn`` no running broker is asked.
 
     Raises:
         NotRunning: None runs, and nothing says which role to obtain without one.
-        Misuse, Failure: As what they say.
+        Misuse, Failure: Wrong use; or the credentials cannot be obtained.
     """
     if options.text("role-arn") is not None:
         return once(options)
@@ -246,7 +253,7 @@ def held(options: Options) -> tuple[Mapping[str, Any], str | None]:
 
 
 def denied(reply: Reply, role: str | None) -> Failure:
-    """Return what the broker's refusal means to the person who asked."""
+    """Return the broker's refusal as an error of the command."""
     if role is not None and role not in reply.roles:
         return unknown_role(role, reply)
     place = "--role" if role is not None else "credentials"
@@ -258,8 +265,8 @@ def denied(reply: Reply, role: str | None) -> Failure:
 def no_roles() -> Failure:
     return Failure(
         "credentials",
-        "the broker has no roles: it hands on tokens",
-        "name one in its configuration",
+        "the broker has no roles, only tokens",
+        "name a role in its configuration",
     )
 
 
@@ -274,7 +281,7 @@ def unknown_role(role: str, reply: Reply) -> Failure:
 def once(
     options: Options, *, or_else: NotRunning | None = None
 ) -> tuple[Mapping[str, Any], str | None]:
-    # Dear imports, and needed only where no broker runs.
+    # Expensive imports, needed only where no broker runs.
     from broker.cli.offline import misuse, obtained_once
     from broker.config import NoRole
 

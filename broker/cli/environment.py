@@ -29,7 +29,7 @@ CONTAINER_HOSTS = (
     f"[{aws.POD_HOST_V6}]",
 )
 
-STAND_BEFORE_US = (
+PREFERRED_TO_OURS = (
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
@@ -45,8 +45,11 @@ IMDS_ENDPOINT_MODE = "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE"
 
 
 class Variables:
-    """What to set, and what to take away: ``must_go`` everywhere (C-86), ``should_go`` where a
-    variable can be taken away rather than emptied. The notes are for whoever reads the file."""
+    """The variables to set, and those to unset.
+
+    ``must_go`` are unset everywhere (C-86), ``should_go`` only where a variable can be unset rather
+    than emptied. The notes are comments for the reader of the file.
+    """
 
     __slots__ = ("docker_note", "must_go", "note", "set", "should_go")
 
@@ -70,7 +73,7 @@ class Variables:
         return self.must_go + self.should_go
 
     def also(self, other: Variables) -> Variables:
-        """Return these and *other*'s."""
+        """Return these and *other*'s variables."""
         return Variables(
             {**self.set, **other.set},
             must_go=self.must_go + other.must_go,
@@ -80,7 +83,7 @@ class Variables:
         )
 
     def over(self, environ: Mapping[str, str]) -> dict[str, str]:
-        """Return *environ* with these set and the others gone."""
+        """Return *environ* with these set and the unwanted ones removed."""
         kept = {name: value for name, value in environ.items() if name not in self.gone}
         return kept | dict(self.set)
 
@@ -88,13 +91,13 @@ class Variables:
 def container_variables(
     client: Mapping[str, Any], *, role: str | None, token_file: str, environ: Mapping[str, str]
 ) -> Variables:
-    """Return what points clients to the container endpoint.
+    """Return the variables for the container endpoint.
 
     Args:
-        client: What the broker says of itself: ``/v1/client``.
-        role: The role asked for by name; None is the caller's default.
-        token_file: Where this caller's copy of the token is.
-        environ: The environment as it is, for what is merged.
+        client: The broker's answer to ``/v1/client``.
+        role: The role by name; None is the caller's default.
+        token_file: This caller's copy of the token.
+        environ: The present environment, to merge with.
 
     Raises:
         Failure: The broker has no container endpoint.
@@ -111,7 +114,7 @@ def container_variables(
             **region_variables(client.get("region")),
             **proxy_variables(environ),
         },
-        must_go=STAND_BEFORE_US,
+        must_go=PREFERRED_TO_OURS,
         should_go=("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",),  # C-84
         docker_note=f"docker run --network host -v {token_file}:{token_file}:ro --env-file ...",
     )
@@ -120,10 +123,10 @@ def container_variables(
 def imds_variables(
     client: Mapping[str, Any], *, role: str | None, environ: Mapping[str, str]
 ) -> Variables:
-    """Return what points clients to the instance metadata endpoint. Arguments as above.
+    """Return the variables for the instance metadata endpoint; arguments as above.
 
     Raises:
-        Misuse: A role other than the default is wanted: IMDS has no way to ask for it.
+        Misuse: The role is not the default: IMDS has no way to ask for another.
         Failure: The broker has no such endpoint.
     """
     if role is not None and role != client.get("default_role"):
@@ -153,7 +156,7 @@ def imds_variables(
             **region_variables(client.get("region")),
             **proxy_variables(environ),
         },
-        must_go=STAND_BEFORE_US,
+        must_go=PREFERRED_TO_OURS,
         should_go=(
             *CONTAINER_URIS,
             *CONTAINER_TOKENS,
@@ -164,20 +167,21 @@ def imds_variables(
 
 
 def namespace_variables(namespace: Mapping[str, Any]) -> Variables:
-    """Return what points nsc and the Namespace SDKs to what is handed on: nsc takes the spec first,
-    the SDKs know files only.
+    """Return the variables for nsc and the Namespace SDKs.
+
+    nsc prefers the spec; the SDKs read files only.
 
     Args:
         namespace: ``namespace`` in ``/v1/client``: ``token_file`` and ``token_spec``, None where
-            that way is off.
+            the token is not exported that way.
 
     Source: namespace-api 2.3.
     """
     file, spec = namespace.get("token_file"), namespace.get("token_spec")
     assigned = {"NSC_TOKEN_SPEC": spec, "NSC_TOKEN_FILE": file}
-    stand_before_us = () if spec or not file else ("NSC_TOKEN_SPEC", "NSC_TOKEN_SPEC_FILE")
+    preferred_to_ours = () if spec or not file else ("NSC_TOKEN_SPEC", "NSC_TOKEN_SPEC_FILE")
     return Variables(
-        {name: str(value) for name, value in assigned.items() if value}, must_go=stand_before_us
+        {name: str(value) for name, value in assigned.items() if value}, must_go=preferred_to_ours
     )
 
 
@@ -191,12 +195,12 @@ def static_variables(credentials: Mapping[str, Any], *, region: str | None) -> V
             **region_variables(region),
         },
         must_go=("AWS_PROFILE",),
-        note=f"these keys of {credentials['RoleArn']} end at {credentials['Expiration']}",
+        note=f"these keys of {credentials['RoleArn']} expire at {credentials['Expiration']}",
     )
 
 
 def region_variables(region: object) -> dict[str, str]:
-    """C-85. botocore reads the second name only."""
+    """Return the region in both names; botocore reads only the second (C-85)."""
     if not isinstance(region, str):
         return {}
     return {"AWS_REGION": region, "AWS_DEFAULT_REGION": region}
@@ -217,15 +221,15 @@ def host_of(url: str) -> str:
 
 
 def proxy_variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return both spellings of the list of hosts that no proxy may see, ours added (C-81)."""
-    there = [
+    """Return both spellings of the list of hosts without a proxy, ours added (C-81)."""
+    existing = [
         entry.strip()
         for name in ("NO_PROXY", "no_proxy")
         for entry in environ.get(name, "").split(",")
         if entry.strip()
     ]
     # A lone star means everything, and only alone.
-    hosts = "*" if "*" in there else ",".join(unique([*there, *KEPT_FROM_PROXIES]))
+    hosts = "*" if "*" in existing else ",".join(unique([*existing, *KEPT_FROM_PROXIES]))
     return {"NO_PROXY": hosts, "no_proxy": hosts}
 
 
@@ -240,14 +244,15 @@ def variables_for(
     role: str | None,
     environ: Mapping[str, str],
 ) -> Variables:
-    """Return the variables for one surface, and those for Namespace's tools; for the container's,
-    our copy of the token is written.
+    """Return the variables for one surface and for Namespace's tools.
+
+    The container endpoint's token is written to a file of ours.
 
     Raises:
-        Failure: There is no such surface, or the copy cannot be written.
+        Failure: There is no such surface, or the token cannot be written.
     """
     namespace = namespace_variables(client.get("namespace") or {})
-    # Who has no role must not be pointed to where there is none, away from what they have.
+    # A caller without a role keeps its own AWS credentials.
     if namespace.set and not client.get("roles"):
         return namespace
     if surface == "imds":

@@ -1,4 +1,4 @@
-"""How a command fails: one line that says what happened, to what, and what to do next."""
+"""The errors of commands: one line that says what happened, to what, and what to do next."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MISUSED = 2
 
 
 class Failure(Exception):
-    """It failed: exit 1. ``place`` is the flag or path it is about."""
+    """The command failed: exit 1. ``place`` is the flag or path at fault."""
 
     exit_code = FAILED
 
@@ -30,7 +30,7 @@ class Misuse(Failure):
 
 
 class NotRunning(Failure):
-    """No broker answers in any of the places where one is looked for."""
+    """No broker answers in any of the directories where one may be."""
 
 
 def complain(line: str) -> None:

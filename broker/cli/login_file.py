@@ -1,4 +1,4 @@
-"""The file where nsc looks for its token: which it is, what is in it, and putting one there."""
+"""Find, read and write the file where nsc looks for its token."""
 
 import json
 import os
@@ -19,7 +19,7 @@ STAND_BEFORE = ("NSC_TOKEN_SPEC", "NSC_TOKEN_SPEC_FILE")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What is in a token file: a person's login, or a token with its claims, or nothing."""
+    """The content of a token file: a person's login, a token with its claims, or nothing."""
 
     text: str = field(default="", repr=False)
     is_login: bool = False
@@ -27,7 +27,7 @@ class Found:
     expires_at: datetime | None = None
 
     def lasts(self, at_least: timedelta, *, workspace: str | None, now: datetime) -> bool:
-        """Say whether there is a token of *workspace* (of any, where None) that lives longer."""
+        """Return whether a token of *workspace* (None: of any) is good for longer."""
         if self.expires_at is None or (workspace is not None and workspace != self.tenant_id):
             return False
         return now + at_least < self.expires_at
@@ -37,7 +37,7 @@ NOTHING = Found()
 
 
 def path_for(output: str | None, environ: Mapping[str, str]) -> str:
-    """Return the file: the one that is named, else where nsc and the SDKs will look.
+    """Return the path of the token file: as given, else where nsc and the SDKs look.
 
     Raises:
         Misuse: Nothing says where that is.
@@ -55,7 +55,7 @@ def path_for(output: str | None, environ: Mapping[str, str]) -> str:
 
 
 def advice(path: str, environ: Mapping[str, str]) -> str:
-    """Return the end of a sentence: what to do so that nsc finds *path*. Empty where it does."""
+    """Return what to do so that nsc finds *path*, as the end of a sentence; empty where it does."""
     for variable in STAND_BEFORE:
         if environ.get(variable):
             return f"; nsc looks in {variable} first: unset it"
@@ -66,10 +66,10 @@ def advice(path: str, environ: Mapping[str, str]) -> str:
 
 
 def look(path: str) -> Found:
-    """Return what is there.
+    """Return what the file has.
 
     Raises:
-        Failure: It is nothing that may be replaced, or it cannot be read.
+        Failure: It must not be replaced, or cannot be read.
     """
     try:
         content = read_private(path, max_mode=0o7777, max_bytes=LARGEST_BYTES)
@@ -84,7 +84,7 @@ def found_in(content: bytes, path: str) -> Found:
     document = json_object(content) if content.strip() else {}
     known = {"bearer_token", "tenant_token", "session_token"}
     if document is None or (document and not known & set(document)):
-        raise Failure("--output", f"{path} holds something else than a token", "name another file")
+        raise Failure("--output", f"{path} is not a token file", "name another file")
     if document.get("session_token"):
         return Found(text=content.decode("utf-8"), is_login=True)
     # The older name stands over the newer one, as for nsc.
@@ -93,7 +93,7 @@ def found_in(content: bytes, path: str) -> Found:
 
 
 def found_token(token: str) -> Found:
-    """Return the claims of a token with its prefix. One that cannot be read is as good as none."""
+    """Return the claims of a token with its prefix; one that cannot be read has none."""
     claims = jwt_payload(token.partition("_")[2]) or {}
     tenant_id = claims.get("tenant_id")
     return Found(
@@ -103,10 +103,10 @@ def found_token(token: str) -> Found:
 
 
 def write(path: str, bearer: str) -> None:
-    """Put a token at *path*, for us alone, and take away what nsc derived from the last one.
+    """Write a token to *path*, readable by us alone, and remove nsc's cache of the last one.
 
     Raises:
-        Failure: It cannot be.
+        Failure: It cannot be written.
 
     Source: namespace-api 3.2, 3.3, 10.
     """
@@ -129,10 +129,10 @@ def write(path: str, bearer: str) -> None:
 
 
 def keep_copy(path: str, found: Found, *, now: datetime) -> str:
-    """Keep a person's login beside its file, and return where.
+    """Keep a copy of a person's login beside its file, and return its path.
 
     Raises:
-        Failure: It cannot be.
+        Failure: It cannot be written.
     """
     copy = f"{path}.{now:%Y%m%dT%H%M%SZ}.saved"
     try:

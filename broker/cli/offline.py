@@ -1,4 +1,4 @@
-"""What commands do where no broker runs: read the configuration, obtain credentials once."""
+"""Obtain credentials and tokens once, without a running broker."""
 
 import asyncio
 import os
@@ -23,7 +23,7 @@ def configured(flags: Flags, how: Callable[[Flags, Mapping[str, str]], Config] =
 
     Raises:
         NoRole: As `load`.
-        Misuse: Anything else that is wrong with it.
+        Misuse: It is invalid.
     """
     try:
         return how(flags, os.environ)
@@ -44,10 +44,10 @@ def warn(warnings: Iterable[str]) -> None:
 
 @contextmanager
 def explained(place: str) -> Iterator[None]:
-    """Turn what the daemon's parts say of their troubles into the one line of a command.
+    """Turn the errors of sources and daemon into the error line of a command.
 
     Raises:
-        Failure: The clouds said no, or nothing; or a broker cannot start.
+        Failure: A cloud refused or gave no answer; or a broker cannot start.
     """
     from broker.daemon.errors import CannotStart
 
@@ -65,14 +65,14 @@ def explained(place: str) -> Iterator[None]:
 
 
 def first_of(error: Exception) -> Exception:
-    """Return the error itself, or the first that a task group collected."""
+    """Return the error itself, or the first of a task group's."""
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     return error
 
 
 def one_off_flags(options: Options) -> Flags:
-    """Return the flags of a command that does without a running broker: nothing listens."""
+    """Return the configuration's flags for a command without a running broker: nothing listens."""
     role_arn = options.text("role-arn")
     return Flags(
         config=options.text("config"),
@@ -84,24 +84,24 @@ def one_off_flags(options: Options) -> Flags:
     )
 
 
-def role_in(config: Config, wanted: str | None) -> str:
-    """Return the name of the role that is meant: *wanted*, else the default.
+def role_in(config: Config, name: str | None) -> str:
+    """Return *name*, or the default role's.
 
     Raises:
         Misuse: There is no such role.
     """
     names = [role.role.name for role in config.roles]
-    if wanted is not None and wanted not in names:
-        raise Misuse("--role", f"{wanted} is no role", f"the roles are {', '.join(names)}")
-    return wanted or config.default_role or names[0]
+    if name is not None and name not in names:
+        raise Misuse("--role", f"no such role: {name!a}", f"the roles are {', '.join(names)}")
+    return name or config.default_role or names[0]
 
 
 def obtained_once(options: Options) -> tuple[Mapping[str, Any], str | None]:
-    """Return credentials as the container document, and the region to tell, without a broker.
+    """Return credentials as the container document, and the configured region.
 
     Raises:
-        NoRole: No role is named anywhere.
-        Misuse, Failure: Wrong configuration; or the clouds said no, or nothing.
+        NoRole: No role is configured.
+        Misuse, Failure: Wrong configuration; or a cloud refused or gave no answer.
     """
     config = configured(one_off_flags(options), load_roles)
     role = role_in(config, options.text("role"))
@@ -117,10 +117,10 @@ def obtained_once(options: Options) -> tuple[Mapping[str, Any], str | None]:
 
 
 def namespace_token_once(options: Options) -> Mapping[str, Any]:
-    """Return the token of one identity as the running broker would, without one.
+    """Return the Namespace token of one identity, as the running broker would.
 
     Raises:
-        Misuse, Failure: Wrong configuration; or the clouds said no, or nothing.
+        Misuse, Failure: Wrong configuration; or a cloud refused or gave no answer.
     """
     config, identity, runtime = for_identity(options)
 
@@ -140,7 +140,7 @@ def namespace_token_once(options: Options) -> Mapping[str, Any]:
 
 
 def id_token_once(options: Options) -> Mapping[str, Any]:
-    """Return an ID token for ``--audience`` as the running broker would. Raises as above."""
+    """Return an ID token for ``--audience``, as the running broker would; raises as above."""
     config, identity, runtime = for_identity(options)
     audience = str(options.text("audience"))
 
@@ -152,7 +152,7 @@ def id_token_once(options: Options) -> Mapping[str, Any]:
 
 
 def for_identity(options: Options) -> tuple[Config, str, "Runtime"]:
-    """Return a configuration of one identity, that identity's name, and what to obtain it with."""
+    """Return the configuration of one identity, its name, and the runtime to obtain it with."""
     from broker.daemon.runtime import Runtime
     from broker.telemetry.log import logger
 
@@ -164,7 +164,7 @@ def for_identity(options: Options) -> tuple[Config, str, "Runtime"]:
 
 
 def document(lease: Lease[AwsCredentials]) -> Mapping[str, Any]:
-    """Return a lease as the container endpoint would serve it."""
+    """Return the lease as the container endpoint serves it."""
     credentials = lease.value
     return {
         "AccessKeyId": credentials.access_key_id,

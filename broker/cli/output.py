@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return the lines of a table, each with its line break; control characters are blanked."""
+    """Return an aligned table as lines; control characters become blanks."""
     table = [list(header), *([printable(cell) for cell in row] for row in rows)]
     widths = [max(len(row[index]) for row in table) for index in range(len(header))]
     lines = (
@@ -27,7 +27,7 @@ def printable(text: str) -> str:
 
 
 def span(seconds: float) -> str:
-    """Return a length of time as a person reads it: two units at most."""
+    """Return a length of time in at most two units."""
     whole = int(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -60,7 +60,7 @@ def _other(reason: str, leases: set[str]) -> str | None:
 
 
 def rendered(variables: Variables, how: str, environ: Mapping[str, str]) -> str:
-    """Return the whole text for *how*: ``shell``, ``github``, ``docker`` or ``json``.
+    """Return the variables as text for ``shell``, ``github``, ``docker`` or ``json``.
 
     Raises:
         Failure: A value cannot be written that way.
@@ -77,7 +77,7 @@ def rendered(variables: Variables, how: str, environ: Mapping[str, str]) -> str:
 
 
 def shell(variables: Variables) -> str:
-    """For ``eval`` or ``source`` in sh, bash and zsh."""
+    """Return the text for ``eval`` or ``source`` in sh, bash and zsh."""
     gone = [f"unset {' '.join(variables.gone)}"] if variables.gone else []
     exports = [f"export {name}={shell_quoted(value)}" for name, value in variables.set.items()]
     return lines([*comment(variables.note), *gone, *exports])
@@ -88,7 +88,7 @@ def shell_quoted(value: str) -> str:
 
 
 def github(variables: Variables, environ: Mapping[str, str]) -> str:
-    """For ``$GITHUB_ENV``, which cannot take variables away: those set now are emptied."""
+    """Return the text for ``$GITHUB_ENV``, which cannot unset variables: they are emptied."""
     emptied = [f"{name}=" for name in variables.must_go if environ.get(name)]
     return lines([*emptied, *(github_line(*item) for item in variables.set.items())])
 
@@ -103,7 +103,7 @@ def github_line(name: str, value: str) -> str:
 
 
 def docker(variables: Variables) -> str:
-    """For ``--env-file``, which knows no quotes; a container inherits nothing to take away."""
+    """Return the text for ``--env-file``, which has no quotes; containers inherit no variables."""
     for name, value in variables.set.items():
         if "\n" in value or "\r" in value:
             raise Failure(name, "has a line break, which --env-file cannot carry", "unset it")

@@ -237,19 +237,19 @@ CONFIG = Flag(
 )
 REGION = Flag(
     "region",
-    "The AWS region: of STS, and told to clients. Default: $AWS_REGION, $AWS_DEFAULT_REGION.",
+    "The AWS region of STS, also served to clients. Default: $AWS_REGION, $AWS_DEFAULT_REGION.",
     metavar="REGION",
 )
 RUNTIME_DIR = Flag(
     "runtime-dir",
-    "Where the broker keeps its socket. Default: $NAMESPACE_BROKER_RUNTIME_DIR,"
-    " $XDG_RUNTIME_DIR/namespace-broker, /run/namespace-broker, whichever has a running one.",
+    "The running broker's directory. Default: the first with a running broker of"
+    " $NAMESPACE_BROKER_RUNTIME_DIR, $XDG_RUNTIME_DIR/namespace-broker, /run/namespace-broker.",
     metavar="DIR",
 )
-ROLE = Flag("role", "Which role, by its name. Default: your default role.", metavar="NAME")
+ROLE = Flag("role", "The role, by its name. Default: your default role.", metavar="NAME")
 ROLE_ARN = Flag(
     "role-arn",
-    "Assume this role without asking a running broker; NAME=ARN names it.",
+    "Assume this role without using a running broker; NAME=ARN names it.",
     metavar="ARN",
 )
 JSON = Flag("json", "Print JSON instead of a table.", kind=SWITCH)

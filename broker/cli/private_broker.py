@@ -1,4 +1,4 @@
-"""A program with a broker of its own: started before it, gone after it, signals passed on."""
+"""Run a program with a private broker, which lives as long as the program."""
 
 import asyncio
 import os
@@ -26,10 +26,10 @@ FROM_THE_KEYBOARD = (signal.SIGINT, signal.SIGQUIT)
 
 
 def run_with_it(options: Options) -> int:
-    """Run ``options.words`` with a private broker and return its exit code, as a shell counts it.
+    """Run ``options.words`` with a private broker; return its exit code as a shell does.
 
     Raises:
-        NoRole: No role is named anywhere.
+        NoRole: No role is configured.
         Misuse, Failure: Wrong configuration; or the broker cannot start.
     """
     config = configured(one_off_flags(options), load_roles)
@@ -42,9 +42,9 @@ def run_with_it(options: Options) -> int:
 
 
 class Signals:
-    """Where signals go: to the program once it runs; before there is one, they end us.
+    """Pass signals to the program; before it runs, they end us.
 
-    What the keyboard sends reaches the program without us.
+    The terminal sends its own signals to the program directly.
     """
 
     def __init__(self, task: asyncio.Task[object]) -> None:
@@ -57,7 +57,7 @@ class Signals:
     async def started(
         self, words: tuple[str, ...], environ: Mapping[str, str]
     ) -> asyncio.subprocess.Process:
-        """Start the program; a signal that comes meanwhile is for it, and kept until it can be."""
+        """Start the program and pass it the signals that arrived meanwhile."""
         self._starting = True
         self._process = await asyncio.create_subprocess_exec(*words, env=environ)
         for number in self._early:
@@ -78,7 +78,7 @@ class Signals:
 
 @contextmanager
 def passing_on() -> Iterator[Signals]:
-    """Hear every signal for the block."""
+    """Handle every signal that is passed on, for the block."""
     task = asyncio.current_task()
     assert task is not None
     loop = asyncio.get_running_loop()
@@ -131,7 +131,7 @@ async def child(words: tuple[str, ...], environ: Mapping[str, str], signals: Sig
 
 
 def in_foreground() -> bool:
-    """Say whether a terminal's keys send their signals to us, and so to the program too."""
+    """Return whether the terminal sends its signals to us, and so to the program too."""
     try:
         terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
     except OSError:

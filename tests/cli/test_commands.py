@@ -155,13 +155,10 @@ class TestCredentialProcess:
     ) -> None:
         fake.endpoints(roles=[], default_role=None)
         fake.answers["/v1/credentials"] = fake.answers["/v1/client"] = (403, FORBIDDEN)
-        told = (
-            "credentials: the broker has no roles: it hands on tokens;"
-            " name one in its configuration"
-        )
+        line = "credentials: the broker has no roles, only tokens; name a role in its configuration"
 
-        assert cli.error("credential-process", code=1) == told
-        assert cli.error("env", "--role", "deploy", code=1) == told
+        assert cli.error("credential-process", code=1) == line
+        assert cli.error("env", "--role", "deploy", code=1) == line
 
 
 class TestEnv:
@@ -215,14 +212,14 @@ class TestEnv:
             (
                 ["--output", "x"],
                 2,
-                "--output: is for keys, and this prints none; add --static, or use >",
+                "--output: needs --static; add --static, or use >",
             ),
-            (["--static"], 2, "--static: prints no keys; say where to: --output FILE"),
+            (["--static"], 2, "--static: needs --output FILE; give the file for the keys"),
             (
                 ["--role-arn", "arn:aws:iam::123456789012:role/x"],
                 2,
-                "--role-arn: needs a broker of its own, and env starts none; name a role of the"
-                " running one by --role, add --static, or use exec",
+                "--role-arn: needs --static: the running broker serves its own roles; add --static,"
+                " name a role of the broker with --role, or use exec",
             ),
             (
                 ["--role", "nope"],
@@ -310,7 +307,7 @@ class TestStatic:
         assert seen["AWS_SESSION_TOKEN"] == CREDENTIALS["Token"]
         assert (seen["AWS_REGION"], seen["AWS_DEFAULT_REGION"]) == ("eu-central-1",) * 2
         assert "AWS_PROFILE" not in seen
-        assert "end at 2030-01-02T03:04:05Z" in file.read_text().splitlines()[0]
+        assert "expire at 2030-01-02T03:04:05Z" in file.read_text().splitlines()[0]
         assert file.stat().st_mode & 0o777 == 0o600
 
     def test_on_failure_what_was_there_stays(
@@ -575,10 +572,10 @@ class TestWho:
     @pytest.mark.parametrize(
         ("said", "line"),
         [
-            ([], "who: is not told whom it is about; give one of --pid, --uid and --addr"),
+            ([], "who: no caller is named; give one of --pid, --uid, --addr"),
             (
                 ["--pid=1", "--uid=1"],
-                "who: is about one caller; give one of --pid, --uid and --addr",
+                "who: more than one caller is named; give one of --pid, --uid, --addr",
             ),
             (["--pid=-1"], "--pid: is '-1'; give the number of a process"),
             (["--uid=root"], "--uid: is 'root'; give the number of a user, as in: id -u NAME"),

@@ -64,14 +64,14 @@ def test_who_called_sudo_is_meant_by_default(cli: Cli) -> None:
         (ROLE, "--allow: is missing; give --allow user:NAME, or --allow any-local"),
         (
             (*ROLE, "--allow", "user:nobody-of-that-name"),
-            "--allow: 'nobody-of-that-name' is no user of this host; create it, or name one",
+            "--allow: no such user: 'nobody-of-that-name'; create it, or name another",
         ),
         ((*ROLE, "--allow", "alice"), "--allow: is 'alice'; give user:NAME, or any-local"),
         (
             (*ROLE, "--allow", "any-local", "--allow", "user:root"),
             "--allow: is any-local and a user; any-local is every user; give one",
         ),
-        (("--allow", "any-local"), "--role-arn: is missing beside --allow; give the role's ARN"),
+        (("--allow", "any-local"), "--allow: needs --role-arn; give the role's ARN too"),
         (
             ("--role-arn", "deploy", "--allow", "any-local"),
             "--role-arn: is 'deploy', which is no role's ARN; give arn:aws:iam::ACCOUNT:role/NAME",
@@ -82,7 +82,7 @@ def test_who_called_sudo_is_meant_by_default(cli: Cli) -> None:
         ),
         (
             (*ROLE, "--allow", "any-local", "--token-file", "a", "--token-spec", "b"),
-            "--token-spec: is given beside --token-file; give one of them",
+            "--token-spec: cannot be given with --token-file; give one of them",
         ),
     ],
 )
@@ -120,4 +120,5 @@ def test_the_addresses_are_systemds_to_ask_for(cli: Cli) -> None:
     assert cli.error("metadata-address", "--add", code=2) == (
         "RUNTIME_DIRECTORY: is not set; let systemd start this"
     )
-    assert cli.error("metadata-address", code=2).startswith("metadata-address: is told neither")
+    line = cli.error("metadata-address", code=2)
+    assert line == "metadata-address: needs one of --add and --remove; give one"

@@ -161,7 +161,7 @@ class TestWhere:
         assert lines == [
             f"--output: {link} is a link; name the file itself",
             f"--output: {tmp_path} is not a regular file; move it away",
-            f"--output: {other} holds something else than a token; name another file",
+            f"--output: {other} is not a token file; name another file",
         ]
         assert host.exchanges() == before
 
@@ -229,7 +229,7 @@ class TestAPersonsLogin:
 
         (copy,) = host.file.parent.glob("*.saved")
         assert (done.returncode, done.stdout) == (0, "Acme (ws_1)\n")
-        assert f"namespace-broker: {copy}: the login that was there\n" in done.stderr
+        assert f"namespace-broker: {copy}: a copy of the login that was there\n" in done.stderr
         assert (copy.read_bytes(), copy.stat().st_mode & 0o777) == (content, 0o600)
         assert host.nsc().tenant_id() == "ws_1"
 

@@ -70,7 +70,7 @@ def test_the_configuration_names_roles_too(cloud: Cli, sandbox: Sandbox) -> None
     line = cloud.error("credential-process", "--role", "nope", code=2, environ=environ)
 
     assert done.returncode == 0
-    assert line == "--role: nope is no role; the roles are deploy"
+    assert line == "--role: no such role: 'nope'; the roles are deploy"
 
 
 @pytest.mark.parametrize(

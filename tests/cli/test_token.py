@@ -1,4 +1,4 @@
-"""`token`: facts about the Namespace token, the token itself, or an ID token."""
+"""`token`: show the Namespace token's details, the token itself, or an ID token."""
 
 import json
 from collections.abc import Iterator
@@ -71,8 +71,8 @@ class TestBesideABroker:
         line = cli.error("token", "--show", code=1)
 
         assert line == (
-            "--show: the broker does not hand on the token of aws;"
-            " its configuration may, by namespace_tokens"
+            "--show: the broker does not export the token of aws;"
+            " name it under namespace_tokens in the broker's configuration"
         )
 
     def test_an_identity_and_an_audience_are_asked_for(self, cli: Cli, fake: FakeBroker) -> None:
@@ -91,7 +91,7 @@ class TestBesideABroker:
     def test_whose_id_token_it_is_the_broker_says(self, cli: Cli, fake: FakeBroker) -> None:
         line = cli.error("token", "--audience", "x", "--identity", "aws", code=2)
 
-        assert line == ("--identity: the running broker says whose its ID tokens are; leave it out")
+        assert line == ("--identity: has no effect on the running broker's ID tokens; leave it out")
 
     def test_what_it_has_not_or_not_for_us_is_said(self, cli: Cli, fake: FakeBroker) -> None:
         fake.answers["/v1/namespace-token"] = [
@@ -108,7 +108,7 @@ class TestBesideABroker:
         )
         assert cli.error("token", "--audience", "x", code=1) == (
             "--audience: uid 7 may not have that here;"
-            " the broker's configuration may name it in id_tokens"
+            " name it under id_tokens in the broker's configuration"
         )
 
 

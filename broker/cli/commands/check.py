@@ -1,4 +1,4 @@
-"""`check`: is the configuration good, and what would run by it."""
+"""`check`: validate the configuration and show what would run."""
 
 import asyncio
 import json
@@ -13,18 +13,18 @@ from broker.cli.parser import JSON, SWITCH, Flag, Options
 from broker.config import Address, Config, ConfigError, IdentityConfig, RoleConfig, Rule
 from broker.lease import Lease
 
-DESCRIPTION = """Say whether the configuration is good, and what would run by it.
+DESCRIPTION = """Validate the configuration and show what would run.
 
-Takes the flags of run. Nothing is started; with --live every lease is obtained once, the way the
-broker will, so that a missing trust shows now.
+Takes the flags of run and starts nothing. With --live it obtains every lease once, as the broker
+would, so that missing trust shows now.
 
-Exit code 0: good; 1: a lease could not be obtained; 2: wrong configuration.
+Exit code 0: valid; 1: a lease could not be obtained; 2: wrong configuration.
 
     namespace-broker check --config /etc/namespace-broker/config.toml --live
 """
 
 FLAGS = (
-    Flag("live", "Also obtain every credential once.", kind=SWITCH),
+    Flag("live", "Also obtain every lease once.", kind=SWITCH),
     JSON,
     *BROKER_FLAGS,
 )
@@ -48,7 +48,7 @@ def run(options: Options) -> int:
 
 
 def facts_of(config: Config) -> dict[str, Any]:
-    """Return what would run, as plain values."""
+    """Return what would run, as JSON values."""
     surfaces: Mapping[str, Sequence[Address]] = {
         "imds": config.imds.listen,
         "container": config.container.listen,
@@ -100,7 +100,7 @@ def who_value(value: object) -> object:
 
 
 def token_facts(config: Config) -> list[dict[str, Any]]:
-    """Return what is handed on, each by its lease's name, and the ways in which it is."""
+    """Return the tokens that are exported, by lease name, and how."""
     namespace_tokens = [
         {
             "name": f"identity/{token.identity}",
@@ -121,7 +121,7 @@ def token_facts(config: Config) -> list[dict[str, Any]]:
 
 
 def obtained(config: Config) -> list[dict[str, Any]]:
-    """Return what came of every lease: its end, or the reason why there is none."""
+    """Obtain every lease; return each one's end, or the reason why it failed."""
     from broker.daemon.offline import obtain_all
     from broker.daemon.runtime import Runtime
     from broker.telemetry.log import logger
@@ -202,7 +202,7 @@ def key_in_words(key: str, value: object) -> str:
 
 
 def granted(rule: Mapping[str, Any]) -> str:
-    """Return what a rule grants, its default role first."""
+    """Return what the rule grants, its default role first."""
     default = rule["default_role"]
     roles = sorted(rule["roles"], key=lambda role: role != default)
     return (

@@ -1,4 +1,4 @@
-"""`copy-token`: a token file that only root may read, for our own unit."""
+"""`copy-token`: copy a token file that only root may read, for our own unit."""
 
 import os
 from pathlib import Path
@@ -8,11 +8,11 @@ from broker.cli.parser import Flag, Options
 from broker.installer.token_copy import NotCopied, keep_copy
 from broker.systemd.notify import Notifier
 
-DESCRIPTION = """Copy a token file for the service, again as long as it changes, and leave.
+DESCRIPTION = """Copy a token file for the service, repeat while it changes, and exit.
 
     namespace-broker copy-token --from /var/run/nsc/token.json --to COPY
 
-For the unit namespace-broker-token.service, which is root's.
+For root's unit namespace-broker-token.service.
 """
 
 FLAGS = (
@@ -24,7 +24,7 @@ FLAGS = (
 def run(options: Options) -> int:
     source, target = options.text("from"), options.text("to")
     if source is None or target is None:
-        raise Misuse("copy-token", "is not told what", "give --from and --to")
+        raise Misuse("copy-token", "needs --from and --to", "give both")
     supervisor = Notifier.from_environment(os.environ, os.getpid())
     try:
         keep_copy(Path(source), Path(target), on_first=lambda: supervisor.ready("copied"))

@@ -1,4 +1,4 @@
-"""`credential-process`: credentials in the form that the AWS setting of that name reads."""
+"""`credential-process`: print credentials as the AWS setting of that name reads them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from broker.cli.parser import Options
 
-DESCRIPTION = """Print credentials as the AWS setting credential_process wants them.
+DESCRIPTION = """Print credentials in the format of the AWS setting credential_process.
 
 They come from the running broker; where none runs, they are obtained once, which takes a second
-or two: give --role-arn, or a configuration file.
+or two and needs --role-arn or a configuration file.
 
-For clients that read ~/.aws/config. In it:
+For clients that read ~/.aws/config:
 
     [profile deploy]
     credential_process = namespace-broker credential-process --role deploy

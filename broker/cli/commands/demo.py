@@ -1,4 +1,4 @@
-"""Both clouds and the broker on loopback, in one process, and programs that know nothing of it."""
+"""`demo`: both clouds and the broker on loopback in one process, used by real AWS clients."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ if TYPE_CHECKING:
     from broker.daemon.lifecycle import Broker
     from broker.sandbox import Sandbox
 
-DESCRIPTION = """See it all work on this machine: no account, no root, nothing to configure.
+DESCRIPTION = """Try the broker on this machine: no account, no root, no configuration.
 
-Starts a sandbox Namespace and a sandbox AWS, which check what they receive as the real ones do,
-and a broker between them, on free loopback ports. Then programs that know nothing but a few
-exported variables ask AWS who they are and copy a file to S3.
+Starts a sandbox Namespace and a sandbox AWS, which check requests as the real ones do, and a broker
+between them, on free loopback ports. Then boto3 and the AWS CLI, which are given a few environment
+variables and no keys, ask AWS who they are and copy a file to S3.
 
-On a terminal it goes on until Ctrl-C, so that you can try it from another one.
+On a terminal it runs until Ctrl-C, so that you can try it from another one.
 
     namespace-broker demo
 """
 
 FLAGS = (
-    Flag("once", "Leave after the proof, also on a terminal.", kind=SWITCH),
+    Flag("once", "Exit after the proof, even on a terminal.", kind=SWITCH),
     Flag(
         "to-namespace",
-        "The other direction: an AWS identity becomes a Namespace token.",
+        "Show the other direction: exchange an AWS identity for a Namespace token.",
         kind=SWITCH,
     ),
 )
 
 PROGRAM_LIMIT_S = 45.0
 RENEWAL_S = 20.0
-"""How often leases are renewed here, so that one sees it. They last an hour, as real ones do."""
+"""How often leases are renewed here, so that it can be seen. They last an hour, as real ones do."""
 
 IDENTITY = """
 import boto3
@@ -124,20 +124,20 @@ def loopback_config(sandbox: Sandbox, environ: Mapping[str, str], home: Path) ->
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
-    """One way for a program to find the broker: a name, and what is exported."""
+    """One way for a program to find the broker: its name and its variables."""
 
     name: str
     variables: Variables
 
     def environment(self, home: Path) -> dict[str, str]:
-        """Return all that a program gets to know: this, where programs are, and a home."""
+        """Return a program's whole environment: these variables, PATH and HOME."""
         known = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(home)}
         return {**known, **self.variables.set}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Show:
-    """What the demo prints and proves."""
+    """The output and the proof of the demo."""
 
     sandbox: Sandbox
     broker: Broker
@@ -160,7 +160,7 @@ class Show:
                 ),
             ),
         )
-        # The clients' AWS is the sandbox: the only thing here that a real host does not need.
+        # Point clients to the sandbox's AWS; a real host needs no such variables.
         sandbox = self.sandbox.client_environment()
         return [replace(way, variables=with_more(way.variables, sandbox)) for way in found]
 
@@ -177,7 +177,7 @@ class Show:
             say(indented(rendered(way.variables, "shell", {})))
 
     async def proof(self) -> None:
-        """Let programs of others use it, by each way, and look at what reached the sandbox."""
+        """Run real AWS clients in each way, and check what reached the sandbox."""
         say("\nProof: programs that know nothing but those exports")
         for number, way in enumerate(self.ways(), 1):
             say(f"\n  by {way.name}:")
@@ -212,7 +212,7 @@ class Show:
         say(f"    aws      s3 cp                    {copied[-1]}")
 
     def must_have_arrived(self, key: str) -> None:
-        """Fail unless a request signed with *key* was verified by the sandbox."""
+        """Fail unless the sandbox verified a request signed with *key*."""
         if key not in {seen.access_key_id for seen in self.sandbox.aws.verified_identities}:
             raise Failure("demo", "the sandbox saw no request signed with the broker's keys")
 
@@ -231,8 +231,7 @@ class Show:
             await self.renewed_from(self.key())
 
     async def renewed_from(self, old: AwsCredentials) -> None:
-        """Wait for the next renewal, and show that the keys before it still work."""
-        # A keeper tells only the daemon when it has renewed.
+        """Wait for the next renewal, and show that the previous keys still work."""
         while (new := self.key()).access_key_id == old.access_key_id:  # noqa: ASYNC110
             await asyncio.sleep(0.2)
         arn, _ = await python(
@@ -266,7 +265,7 @@ def with_more(variables: Variables, more: Mapping[str, str]) -> Variables:
 
 
 def aws_command() -> list[str] | None:
-    """Return how to run the AWS CLI: beside this Python, else on the path."""
+    """Return the AWS CLI's command: beside this Python, else on the path."""
     beside = Path(sys.executable).with_name("aws")
     if beside.exists():
         return [sys.executable, str(beside)]
@@ -288,7 +287,7 @@ async def output(
     """Return the lines that *command* prints.
 
     Raises:
-        Failure: It failed, or took too long.
+        Failure: It failed or took too long.
     """
     process = await asyncio.create_subprocess_exec(
         *command,
@@ -300,17 +299,17 @@ async def output(
     )
     try:
         async with asyncio.timeout(PROGRAM_LIMIT_S):
-            shown, said = await process.communicate()
+            output, errors = await process.communicate()
     except TimeoutError:
         process.kill()
         await process.wait()
         raise Failure("demo", f"a program took more than {PROGRAM_LIMIT_S:g} s") from None
     if process.returncode:
-        last = said.decode(errors="replace").strip().splitlines()[-1:]
+        last = errors.decode(errors="replace").strip().splitlines()[-1:]
         raise Failure(
             "demo", f"a program failed: {''.join(last)}", "is something filtering loopback?"
         )
-    return shown.decode().splitlines()
+    return output.decode().splitlines()
 
 
 def say(text: str) -> None:
@@ -318,7 +317,7 @@ def say(text: str) -> None:
 
 
 async def until_interrupted(meanwhile: Coroutine[Any, Any, None]) -> None:
-    """Do *meanwhile* until Ctrl-C or SIGTERM."""
+    """Run *meanwhile* until Ctrl-C or SIGTERM."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

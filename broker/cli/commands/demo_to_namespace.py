@@ -1,4 +1,4 @@
-"""The demo's other direction: an AWS identity becomes a Namespace token, is used, is renewed."""
+"""The demo's other direction: exchange an AWS identity for a Namespace token and renew it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 WORKSPACE = "ws_1"
 
-# What a program of Namespace's does with the file, or with the address in the spec.
+# What nsc and the Namespace SDKs do with the file, or with the address in the spec.
 BY_FILE = """
 import json, os, urllib.request
 bearer = json.load(open(os.environ["NSC_TOKEN_FILE"]))["bearer_token"]
@@ -93,8 +93,10 @@ async def demonstrate(*, stay: bool) -> int:
 
 
 def become(aws: Mapping[str, str]) -> None:
-    """Make the sandbox's role this process's AWS identity, in place of whoever we are: the AWS
-    chain reads the process's own environment."""
+    """Replace this process's AWS identity by the sandbox's role.
+
+    The AWS credential chain reads the process's own environment.
+    """
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
     os.environ.update(aws, AWS_CONFIG_FILE=os.devnull, AWS_SHARED_CREDENTIALS_FILE=os.devnull)
@@ -102,7 +104,7 @@ def become(aws: Mapping[str, str]) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Show:
-    """What this demo prints and proves."""
+    """The output and the proof of this demo."""
 
     sandbox: Sandbox
     broker: Broker
@@ -111,7 +113,7 @@ class Show:
 
     @property
     def exports(self) -> dict[str, str]:
-        """Return what a program of Namespace's gets to know."""
+        """Return the variables that nsc and the Namespace SDKs need."""
         return {
             "NSC_TOKEN_FILE": str(self.file),
             "NSC_TOKEN_SPEC": str(self.broker.client["namespace"]["token_spec"]),
@@ -163,7 +165,7 @@ class Show:
             await self.renewed()
 
     async def renewed(self) -> None:
-        """Wait for the file to hold another token, and show that it is a good one."""
+        """Wait for another token in the file, and show that it works."""
         before = self.in_file()
         keeper = self.broker.pipelines.identities["default"]
         while self.in_file() == before:

@@ -1,4 +1,4 @@
-"""`env`: what to give clients so that they use the broker, or the keys themselves."""
+"""`env`: print the environment with which clients use the broker, or save the keys themselves."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """Print the environment that lets AWS clients use the running broker.
 
-It holds no keys, only where to get them: programs started with it have good credentials for as
-long as the broker runs.
+It has no keys, only where to get them: programs started with it have fresh credentials as long as
+the broker runs.
 
 In a shell:               eval "$(namespace-broker env)"
 In a GitHub workflow:     namespace-broker env --for github >> "$GITHUB_ENV"
 For a container:          namespace-broker env --for docker > broker.env
                           docker run --network host --env-file broker.env ...
 
-For what cannot ask an endpoint, --static writes the keys themselves, which end: when, is written
-beside them. They come from the running broker; where none runs, they are obtained once:
+For programs that cannot ask an endpoint, --static writes the keys themselves, which expire; the
+expiry is in a comment. They come from the running broker; where none runs, they are obtained once:
 
     ROLE=arn:aws:iam::123456789012:role/deploy
     namespace-broker env --static --output aws.env --role-arn $ROLE && source aws.env
@@ -36,21 +36,21 @@ beside them. They come from the running broker; where none runs, they are obtain
 FLAGS = (
     Flag(
         "for",
-        "Who reads it: a shell's eval, $GITHUB_ENV, docker's --env-file, or a program.",
+        "The reader: a shell's eval, $GITHUB_ENV, docker's --env-file, or a program.",
         choices=("shell", "github", "docker", "json"),
         default="shell",
     ),
     Flag(
         "surface",
-        "Which endpoint clients are pointed to.",
+        "The endpoint that clients are to use.",
         choices=("container", "imds"),
         default="container",
     ),
     ROLE,
-    Flag("static", "Write the keys themselves, which end.", kind=SWITCH),
+    Flag("static", "Write the keys themselves, which expire.", kind=SWITCH),
     Flag(
         "output",
-        "The file for the keys; only you can read it. Also --write_env.",
+        "The file for the keys, readable by you alone. Also --write_env.",
         metavar="FILE",
         aliases=("write-env",),
     ),
@@ -68,12 +68,12 @@ def run(options: Options) -> int:
     if options.switch("static"):
         return write_static(options)
     if options.text("output") is not None:
-        raise Misuse("--output", "is for keys, and this prints none", "add --static, or use >")
+        raise Misuse("--output", "needs --static", "add --static, or use >")
     if options.text("role-arn") is not None:
         raise Misuse(
             "--role-arn",
-            "needs a broker of its own, and env starts none",
-            "name a role of the running one by --role, add --static, or use exec",
+            "needs --static: the running broker serves its own roles",
+            "add --static, name a role of the broker with --role, or use exec",
         )
     role = options.text("role")
     variables = variables_for(
@@ -90,17 +90,17 @@ def how(options: Options) -> str:
 def write_static(options: Options) -> int:
     output = options.text("output")
     if output is None:
-        raise Misuse("--static", "prints no keys", "say where to: --output FILE")
+        raise Misuse("--static", "needs --output FILE", "give the file for the keys")
     credentials, region = credentials_for(options)
     if region is None and options.text("role-arn") is None:
-        region = told_region(options)
+        region = region_of(options)
     variables = static_variables(credentials, region=region)
     write(output, rendered(variables, how(options), os.environ))
     return 0
 
 
-def told_region(options: Options) -> str | None:
-    """Return the region that the flag or the running broker says, where there is either."""
+def region_of(options: Options) -> str | None:
+    """Return the region of the flag or of the running broker, where there is one."""
     if said := options.text("region"):
         return said
     try:
@@ -110,7 +110,7 @@ def told_region(options: Options) -> str | None:
 
 
 def write(output: str, text: str) -> None:
-    """Write keys to *output*, readable by us alone; on failure what was there is untouched."""
+    """Write keys to *output*, readable by us alone; on failure it stays as it was."""
     if output in STDOUT:
         sys.stdout.write(text)
         return

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """Run a program with an environment in which every AWS client finds credentials.
 
-Where no broker runs, it has one of its own for as long as it lives: give --role-arn, or a
-configuration file. The exit code is the program's.
+Where no broker runs, a private one is started for as long as the program runs; it needs --role-arn
+or a configuration file. The exit code is the program's.
 
     namespace-broker exec -- aws s3 ls
     namespace-broker exec --role-arn arn:aws:iam::123456789012:role/deploy -- make release
@@ -45,10 +45,10 @@ def run(options: Options) -> int:
 
 
 def become(words: tuple[str, ...], environ: Mapping[str, str]) -> int:
-    """Replace this process by the program; return a shell's exit code where that fails."""
+    """Replace this process with the program; return a shell's exit code where that fails."""
     import signal
 
-    # Python ignores these two, and what is ignored stays so in the program.
+    # Python ignores these two signals, and the program would inherit that.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     sys.stdout.flush()
@@ -59,7 +59,7 @@ def become(words: tuple[str, ...], environ: Mapping[str, str]) -> int:
 
 
 def not_started(program: str, error: Exception) -> int:
-    """Say why the program did not start, and return the exit code that a shell has for it."""
+    """Print why the program did not start; return a shell's exit code for it."""
     missing = isinstance(error, FileNotFoundError) or not program
     why = "no such program" if missing else getattr(error, "strerror", None) or "no program name"
     line = f"namespace-broker: exec: {program!a} cannot be run ({why}); is it in PATH?"
@@ -68,7 +68,7 @@ def not_started(program: str, error: Exception) -> int:
 
 
 def run_with_private_broker(options: Options, *, or_else: NotRunning | None = None) -> int:
-    # Dear imports, and needed only where no broker runs.
+    # Expensive imports, needed only where no broker runs.
     from broker.cli.offline import misuse
     from broker.cli.private_broker import run_with_it
     from broker.config import NoRole

@@ -1,4 +1,4 @@
-"""`install`: a service of systemd from a few flags, and what to type next."""
+"""`install`: make the broker a systemd service."""
 
 import os
 import pwd
@@ -19,12 +19,14 @@ from broker.installer.host import Host, Refusal
 from broker.installer.install import Installed, Planned, install, planned
 from broker.installer.systemctl import Systemctl
 
-DESCRIPTION = """Make the broker a service of systemd, so that every AWS client of the users who may
-finds credentials at EC2's own address, with nothing configured.
+DESCRIPTION = """Make the broker a systemd service.
 
-It writes the units (unless the package brought them) and /etc/namespace-broker/config.toml with a
-rule that says who may ask, starts it all, and waits until it is ready. Again, it changes nothing;
-with other flags, what is different. A configuration that somebody edited is not replaced.
+Every AWS client of the users who are allowed then finds credentials at EC2's own address, without
+configuration.
+
+It writes the units (unless a package installed them) and /etc/namespace-broker/config.toml with a
+rule that says who is allowed, starts everything, and waits until it is ready. A second run changes
+only what differs. A configuration that somebody has edited is not replaced.
 
     sudo namespace-broker install --role-arn arn:aws:iam::123456789012:role/deploy
 """
@@ -39,7 +41,7 @@ FLAGS = (
     ),
     Flag(
         "allow",
-        "Who may have them: user:NAME, repeatable, or any-local, which is every user of"
+        "Who gets credentials: user:NAME, repeatable, or any-local, which is every user of"
         " this host. Default: user:$SUDO_USER.",
         kind=MANY,
         metavar="WHO",
@@ -47,16 +49,16 @@ FLAGS = (
     REGION,
     Flag(
         "token-file",
-        "Where root has the Namespace token. Default: /var/run/nsc/token.json, unless"
+        "The Namespace token file, readable by root. Default: /var/run/nsc/token.json, unless"
         " there is only a token.spec beside it.",
         metavar="FILE",
     ),
     Flag(
         "token-spec",
-        "Where root has the token spec, instead of a token.",
+        "The token spec file, instead of a token file.",
         metavar="FILE",
     ),
-    Flag("dry-run", "Print what would be written, and change nothing.", kind=SWITCH),
+    Flag("dry-run", "Print what would be written and change nothing.", kind=SWITCH),
 )
 
 READY_WITHIN_S = 60.0
@@ -72,7 +74,7 @@ def run(options: Options) -> int:
     except Refusal as refusal:
         raise failure_of(refusal) from refusal
     if plan.token_file is not None and not host.on_disk(plan.token_file).exists():
-        warn([f"{plan.token_file} is not there yet; it is taken as soon as it is"])
+        warn([f"{plan.token_file} does not exist yet; it is used as soon as it does"])
     if options.switch("dry-run"):
         show(plan)
         return 0
@@ -80,7 +82,7 @@ def run(options: Options) -> int:
         done = install(plan, host, say=say)
     except Refusal as refusal:
         raise failure_of(refusal) from refusal
-    tell(plan, done)
+    report(plan, done)
     if done.why_not_ready is not None:
         raise Failure(
             "install",
@@ -108,7 +110,7 @@ def this_host() -> Host:
 
 
 def this_program() -> Path:
-    """Return the program as a unit can start it; of ``python -m broker``, the one beside Python."""
+    """Return the program for a unit to start; for ``python -m broker`` the one beside Python."""
     started = Path(shutil.which(sys.argv[0]) or sys.argv[0]).absolute()
     if started.name == "__main__.py":
         return Path(sys.executable).with_name("namespace-broker")
@@ -124,56 +126,56 @@ def is_user(name: str) -> bool:
 
 
 def desired_of(options: Options, host: Host) -> Desired | None:
-    """Return what the flags want; None where they name no role.
+    """Return the installation that the flags describe; None where none is given.
 
     Raises:
-        Misuse: A flag is missing or no good.
-        ConfigError: A role or region is no good.
+        Misuse: A flag is missing or invalid.
+        ConfigError: A role or region is invalid.
     """
-    said = options.many("role-arn")
-    if not said:
+    arns = options.many("role-arn")
+    if not arns:
         others = ("allow", "region", "token-file", "token-spec")
-        if given := [name for name in others if options.many(name) or options.text(name)]:
-            raise Misuse("--role-arn", f"is missing beside --{given[0]}", "give the role's ARN")
+        if given := [name for name in others if options.values[name]]:
+            raise Misuse(f"--{given[0]}", "needs --role-arn", "give the role's ARN too")
         return None
     region = options.text("region")
     if region is None:
         region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or None
     return Desired(
-        roles={role.name: role.arn for role in flag_roles(said).values()},
+        roles={role.name: role.arn for role in flag_roles(arns).values()},
         allowed=allowed(options.many("allow"), host),
         identity=identity(options, host),
         region=None if region is None else checked_region(region, place="--region"),
     )
 
 
-def allowed(said: tuple[str, ...], host: Host) -> Allowed:
-    """Return who may ask; by default, who called us by sudo."""
-    if not said:
+def allowed(callers: tuple[str, ...], host: Host) -> Allowed:
+    """Return who is allowed; by default, the user who ran sudo."""
+    if not callers:
         user = os.environ.get("SUDO_USER", "root")
         if user == "root":
             raise Misuse("--allow", "is missing", "give --allow user:NAME, or --allow any-local")
-        said = (f"{USER}{user}",)
-    if "any-local" in said:
-        if len(set(said)) > 1:
+        callers = (f"{USER}{user}",)
+    if "any-local" in callers:
+        if len(set(callers)) > 1:
             raise Misuse("--allow", "is any-local and a user", "any-local is every user; give one")
         return Allowed(any_local=True)
     users = []
-    for who in said:
+    for who in callers:
         name = who.removeprefix(USER)
         if name == who or not name:
             raise Misuse("--allow", f"is {who!a}", "give user:NAME, or any-local")
         if not host.is_user(name):
-            raise Misuse("--allow", f"{name!a} is no user of this host", "create it, or name one")
+            raise Misuse("--allow", f"no such user: {name!a}", "create it, or name another")
         users.append(name)
     return Allowed(users=tuple(dict.fromkeys(users)))
 
 
 def identity(options: Options, host: Host) -> Identity:
-    """Return where root has our identity: as it is said, else as it is found."""
+    """Return the identity's file: as the flags say, else as it is found."""
     file, spec = options.text("token-file"), options.text("token-spec")
     if file is not None and spec is not None:
-        raise Misuse("--token-spec", "is given beside --token-file", "give one of them")
+        raise Misuse("--token-spec", "cannot be given with --token-file", "give one of them")
     if spec is not None:
         return Identity(kind="token-spec", path=Path(spec).absolute())
     if file is not None:
@@ -187,7 +189,7 @@ def identity(options: Options, host: Host) -> Identity:
 
 
 def why_not_ready() -> str | None:
-    """Wait until the broker has every credential, and return what it lacks after a minute."""
+    """Wait until the broker is ready; return what it lacks after a minute."""
     from broker.cli import control_client
     from broker.cli.commands.wait import waiting_for
 
@@ -204,24 +206,24 @@ def why_not_ready() -> str | None:
 
 
 def show(plan: Planned) -> None:
-    """Print every file that would be written, and every unit that would be started."""
+    """Print every file that would be written and every unit that would be started."""
     for path, text in plan.files.items():
         print(f"==> {path}\n{text}")
     for path in plan.leftovers:
-        print(f"==> {path} is removed")
+        print(f"==> {path} would be removed")
     print(f"==> enabled and started: {', '.join(plan.enabled)}")
 
 
-def tell(plan: Planned, done: Installed) -> None:
-    """Print what was done and what to type next; the rules always."""
+def report(plan: Planned, done: Installed) -> None:
+    """Print what was done, the rules, and what to type next."""
     warn(plan.config.warnings)
     for note in done.notes:
         warn([note])
     if plan.keeps_edited:
-        say(f"{units.CONFIG} was edited, and stays as it is")
+        say(f"{units.CONFIG} was edited and stays as it is")
     if not done.changed:
-        say("everything was as it should be; nothing was changed")
-    print(f"Who may ask, by {units.CONFIG}:\n")
+        say("everything is up to date; nothing was changed")
+    print(f"Who gets credentials, by {units.CONFIG}:\n")
     print(rules_of(plan.config_text))
     if done.why_not_ready is None:
         region = "" if plan.config.region is None else f" --region {plan.config.region}"
@@ -229,7 +231,7 @@ def tell(plan: Planned, done: Installed) -> None:
 
 
 def rules_of(text: str) -> str:
-    """Return the rules in a configuration, as they are written."""
+    """Return the rules of a configuration as they are written."""
     return text[text.index("[[rules]]") :] if "[[rules]]" in text else ""
 
 

@@ -1,4 +1,4 @@
-"""`login`: an AWS identity becomes a Namespace token once, where nsc finds it."""
+"""`login`: exchange an AWS identity for a Namespace token and save it for nsc."""
 
 import asyncio
 import os
@@ -14,11 +14,11 @@ from broker.cli.output import printable, span
 from broker.cli.parser import DURATION, SWITCH, Flag, Options
 from broker.config import Algorithm, ConfigError, Login, LoginFlags, load_login
 
-DESCRIPTION = """Log in to Namespace with this machine's AWS identity, once, without a broker.
+DESCRIPTION = """Exchange this machine's AWS identity for a Namespace token and save it for nsc.
 
-For AWS Lambda, a build step, or a laptop with an AWS profile. AWS vouches for us, the workspace
-trusts that, and its token is written where nsc and the Namespace SDKs look. It ends after a while:
-for what runs longer, let a broker hand it on (namespace_tokens in its configuration).
+For AWS Lambda, a build step, or a laptop with an AWS profile; no broker is needed. The token is
+written where nsc and the Namespace SDKs look for it, and it expires: for longer work, let a broker
+keep one fresh (namespace_tokens in its configuration).
 
 Prints the workspace's name and id.
 
@@ -29,38 +29,38 @@ Prints the workspace's name and id.
 FLAGS = (
     Flag(
         "via",
-        "How AWS vouches for us: by STS, or by a Cognito identity pool.",
+        "How to prove the AWS identity: by an STS token, or by a Cognito identity pool.",
         choices=("sts", "cognito"),
     ),
     Flag(
         "workspace",
-        "The workspace's id. Default with sts: Namespace chooses one that trusts us."
+        "The workspace's id. Default with sts: Namespace picks one that trusts this identity."
         " Also --tenant_id.",
         metavar="ID",
         aliases=("tenant-id",),
     ),
-    Flag("identity-pool", "The pool: its guid, or region:guid.", metavar="POOL"),
+    Flag("identity-pool", "The Cognito identity pool: its guid, or region:guid.", metavar="POOL"),
     Flag(
         "region",
-        "The AWS region that is asked. Default: $AWS_REGION, $AWS_DEFAULT_REGION, the"
+        "The AWS region of STS or Cognito. Default: $AWS_REGION, $AWS_DEFAULT_REGION, the"
         " profile's. Also --aws_region.",
         metavar="REGION",
         aliases=("aws-region",),
     ),
     Flag(
         "profile",
-        "The AWS profile. Default: as for every AWS tool. Also --aws_profile.",
+        "The AWS profile. Default: as in every AWS tool. Also --aws_profile.",
         metavar="NAME",
         aliases=("aws-profile",),
     ),
     Flag(
         "audience",
-        "Whom STS's token is for. Default: https://federation.namespaceapis.com.",
+        "The audience of STS's token. Default: https://federation.namespaceapis.com.",
         metavar="AUDIENCE",
     ),
     Flag(
         "algorithm",
-        "How STS signs. Default: ES384.",
+        "The algorithm STS signs with. Default: ES384.",
         choices=("ES384", "RS256"),
     ),
     Flag(
@@ -73,19 +73,19 @@ FLAGS = (
     ),
     Flag(
         "output",
-        "The file. Default: $NSC_TOKEN_FILE, else token.json where nsc login has it.",
+        "The token file. Default: $NSC_TOKEN_FILE, else token.json where nsc login writes it.",
         metavar="FILE",
     ),
     Flag(
         "replace-login",
-        "Also where a person's own login is; a copy of that is kept.",
+        "Replace a person's own login too; a copy of it is kept.",
         kind=SWITCH,
     ),
 )
 
 
 def run(options: Options) -> int:
-    login = told(options)
+    login = login_of(options)
     path = login_file.path_for(options.text("output"), os.environ)
     found = found_at(path, options)
     ensure_s = options.seconds("ensure") or 0.0
@@ -112,11 +112,11 @@ def run(options: Options) -> int:
     return 0
 
 
-def told(options: Options) -> Login:
-    """Return what the flags say.
+def login_of(options: Options) -> Login:
+    """Return the login that the flags describe.
 
     Raises:
-        Misuse: One is missing or no good.
+        Misuse: One is missing or invalid.
     """
     via = options.text("via")
     if via is None:
@@ -137,10 +137,10 @@ def told(options: Options) -> Login:
 
 
 def found_at(path: str, options: Options) -> Found:
-    """Return what is there now.
+    """Return what the file has now.
 
     Raises:
-        Failure: It is a person's login, and is not to be replaced; or what may not be.
+        Failure: It is a person's login, or something else that must not be replaced.
     """
     found = login_file.look(path)
     if found.is_login and not options.switch("replace-login"):
@@ -153,11 +153,11 @@ def found_at(path: str, options: Options) -> Found:
 
 
 def put(path: str, bearer: str, options: Options) -> None:
-    # Looked at again: somebody may have logged in while we did.
+    # Read again: somebody may have logged in while we did.
     found = found_at(path, options)
     if found.is_login:
         copy = login_file.keep_copy(path, found, now=datetime.now(UTC))
-        say(f"{copy}: the login that was there")
+        say(f"{copy}: a copy of the login that was there")
     login_file.write(path, bearer)
 
 
@@ -170,7 +170,7 @@ def left(end: datetime | None) -> str:
 
 
 def workspace(name: str | None, tenant_id: str | None) -> str:
-    """Return a workspace as a person knows it, and its id."""
+    """Return the workspace's name and id."""
     if name and tenant_id:
         return printable(f"{name} ({tenant_id})")
     return printable(name or tenant_id or "a workspace without a name")

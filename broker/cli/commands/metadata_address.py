@@ -1,4 +1,4 @@
-"""`metadata-address`: EC2's addresses on the loopback device, for our own unit."""
+"""`metadata-address`: add or remove EC2's metadata addresses, for our own unit."""
 
 import os
 import sys
@@ -8,23 +8,23 @@ from broker.cli.errors import Failure, Misuse
 from broker.cli.parser import SWITCH, Flag, Options
 from broker.installer import addresses
 
-DESCRIPTION = """Put EC2's metadata addresses on the loopback device, or take them away.
+DESCRIPTION = """Add EC2's metadata addresses to the loopback device, or remove them.
 
     namespace-broker metadata-address --add
 
-For the unit namespace-broker-address.service, which is root's. Where something answers at one of
-them already, as on EC2 itself, nothing is done: exit code 1.
+For root's unit namespace-broker-address.service. Where something already answers at one of them, as
+on EC2 itself, nothing is done: exit code 1.
 """
 
 FLAGS = (
-    Flag("add", "Put them there, unless something answers.", kind=SWITCH),
-    Flag("remove", "Take away what was put there.", kind=SWITCH),
+    Flag("add", "Add them, unless something answers there.", kind=SWITCH),
+    Flag("remove", "Remove what was added.", kind=SWITCH),
 )
 
 
 def run(options: Options) -> int:
     if options.switch("add") is options.switch("remove"):
-        raise Misuse("metadata-address", "is told neither or both", "give --add or --remove")
+        raise Misuse("metadata-address", "needs one of --add and --remove", "give one")
     folder = os.environ.get("RUNTIME_DIRECTORY")
     if not folder:
         raise Misuse("RUNTIME_DIRECTORY", "is not set", "let systemd start this")

@@ -1,4 +1,4 @@
-"""`run`: the daemon, in the foreground."""
+"""`run`: run the broker in the foreground."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from broker.cli.parser import CONFIG, MANY, REGION, SECONDS, Flag, Options
 if TYPE_CHECKING:
     from broker.config import Flags
 
-DESCRIPTION = """Run the broker, in the foreground, until SIGTERM or Ctrl-C.
+DESCRIPTION = """Run the broker in the foreground until SIGTERM or Ctrl-C.
 
-It takes this machine's Namespace identity from where nsc has it (NSC_TOKEN_SPEC, NSC_TOKEN_FILE,
-/var/run/nsc, the login of nsc), trades it for AWS credentials, renews those at half their life,
-and serves them to the AWS clients of this host.
+It reads this machine's Namespace identity where nsc does (NSC_TOKEN_SPEC, NSC_TOKEN_FILE,
+/var/run/nsc, nsc's login), exchanges it for AWS credentials, renews those at half their life, and
+serves them to the AWS clients of this host.
 
 A working broker:
     namespace-broker run --role-arn arn:aws:iam::123456789012:role/deploy
 
-With the address of EC2, where every client looks by itself (root, or a socket of systemd):
+On EC2's own address, where every client looks by default (as root, or on a socket of systemd):
     namespace-broker run --role-arn ... --imds 169.254.169.254:80
 
-For everything else there is a configuration file; a flag wins over it.
+Everything else is in the configuration file; a flag wins over it.
 """
 
 FLAGS = (
@@ -55,18 +55,18 @@ FLAGS = (
     ),
     Flag(
         "container-token-file",
-        "The secret that clients of the container endpoint present; written 0600 when absent."
+        "The token that clients of the container endpoint send; created 0600 when absent."
         " Default: container-token in the runtime directory.",
         metavar="FILE",
     ),
     Flag(
         "state-dir",
-        "What must survive a restart is kept here. Default: $STATE_DIRECTORY, else nothing is.",
+        "Directory of what must survive a restart. Default: $STATE_DIRECTORY, else none.",
         metavar="DIR",
     ),
     Flag(
         "runtime-dir",
-        "The socket and what else ends with the process. Default: $RUNTIME_DIRECTORY, else"
+        "Directory of the control socket. Default: $RUNTIME_DIRECTORY, else"
         " $XDG_RUNTIME_DIR/namespace-broker, else one of your own in the temporary directory.",
         metavar="DIR",
     ),
@@ -75,11 +75,12 @@ FLAGS = (
         "auto is console on a terminal, else json.",
         choices=("auto", "console", "json"),
     ),
-    Flag("log-level", "How much is logged.", choices=("debug", "info", "warning", "error")),
+    Flag(
+        "log-level", "The least severe level to log.", choices=("debug", "info", "warning", "error")
+    ),
     Flag(
         "start-timeout",
-        "Open the credential endpoints after this long at the latest, credentials or not."
-        " Default: 10.",
+        "Serve credential requests after this long even without credentials. Default: 10.",
         kind=SECONDS,
         metavar="SECONDS",
     ),
@@ -91,9 +92,9 @@ def run(options: Options) -> NoReturn:
     import os
     import signal
 
-    # Whoever tells us to reload means the daemon, which takes this up; else it would end the start.
+    # A reload signal is meant for the daemon, which unblocks it; until then it would end the start.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
-    # To collect garbage while modules are imported takes a fifth of the start, and finds none.
+    # Collecting garbage during imports takes a fifth of the start and finds none.
     gc.disable()
     try:
         from broker.cli.offline import configured, misuse
@@ -131,10 +132,10 @@ def broker_flags(options: Options) -> Flags:
 
 
 def leave(code: int) -> NoReturn:
-    """End this process as it stands: clients wait for the next one.
+    """End this process at once: clients wait for the next one.
 
-    To be taken apart by Python costs a tenth of a second, and who hangs in a thread, on a name
-    server or a disk, would be waited for.
+    Python's own shutdown takes a tenth of a second, and waits for threads that hang in a name
+    server or a disk.
     """
     import os
 

@@ -1,4 +1,4 @@
-"""`status`: what the running broker holds, for a person or a program."""
+"""`status`: show the running broker's leases, for a person or a program."""
 
 import json
 import sys
@@ -13,18 +13,18 @@ from broker.cli.errors import Failure
 from broker.cli.output import columns, span, without_repeats
 from broker.cli.parser import JSON, RUNTIME_DIR, SWITCH, Flag, Options
 
-DESCRIPTION = """Show what the running broker holds: each lease, its state and how long it is good;
-and since its start, who used each role last, and how often each rule matched.
+DESCRIPTION = """Show the running broker's leases with state and expiry, who last used each role,
+and how often each rule matched since the start.
 
-States: live; unavailable (renewing fails, the old lease is still good); refused (somebody has to
-change something: the reason says what); starting; expired.
+States: live; unavailable (renewal fails, the old lease is still valid); refused (something must be
+changed: the reason says what); starting; expired.
 
     namespace-broker status --watch
     namespace-broker status --json | jq -r '.leases[].state'
 """
 
 FLAGS = (
-    Flag("watch", "Show it again every 2 seconds, until Ctrl-C.", kind=SWITCH),
+    Flag("watch", "Refresh every 2 seconds until Ctrl-C.", kind=SWITCH),
     JSON,
     RUNTIME_DIR,
 )
@@ -41,11 +41,11 @@ def run(options: Options) -> int:
         watch(options)
     except KeyboardInterrupt:
         return 0
-    raise AssertionError("watching ends by Ctrl-C only")
+    raise AssertionError("watching ends only by Ctrl-C")
 
 
 def watch(options: Options) -> None:
-    """Draw again and again. A broker that goes away meanwhile may come back."""
+    """Draw again and again, also while the broker is away: it may come back."""
     text = drawn(options)
     while True:
         clear = TO_THE_TOP_AND_CLEAR if sys.stdout.isatty() else ""
@@ -68,7 +68,7 @@ def drawn(options: Options) -> str:
 
 
 def table(status: Mapping[str, Any], *, now: datetime) -> str:
-    """Return the status as text: a line on the broker, then one for each lease, role and rule."""
+    """Return the status as text: a line for the broker, then one for each lease, role and rule."""
     ready = "ready" if status.get("ready") else "not ready"
     region = status.get("region") or "no region"
     head = f"namespace-broker {status.get('version')} (pid {status.get('pid')}): {ready}, {region}"
@@ -96,7 +96,7 @@ def table(status: Mapping[str, Any], *, now: datetime) -> str:
 
 
 def used_rows(status: Mapping[str, Any], *, now: datetime) -> list[list[str]]:
-    """Return a row for each role: who used it last. None where the broker does not say."""
+    """Return a row for each role: who used it last; none where the broker does not say."""
     last_used = status.get("last_used")
     if last_used is None:
         return []
@@ -111,7 +111,7 @@ def used_row(role: str, use: Mapping[str, Any] | None, *, now: datetime) -> list
 
 
 def user_of(use: Mapping[str, Any]) -> str:
-    """Return who that was: the user, and where it ran; of callers from elsewhere, the address."""
+    """Return the user and where it ran, or the address of a caller from elsewhere."""
     uid, user = use.get("uid"), use.get("user")
     if uid is None:
         return str(use.get("address") or "unknown")
@@ -138,7 +138,7 @@ def marked(lease: Mapping[str, Any], *, default_role: object) -> str:
 
 
 def until(at: object, *, now: datetime) -> str:
-    """Return how long it is until an RFC 3339 instant; a dash where there is none."""
+    """Return the time until an RFC 3339 instant; a dash where there is none."""
     instant = instant_of(at)
     if instant is None:
         return "-"
@@ -147,7 +147,7 @@ def until(at: object, *, now: datetime) -> str:
 
 
 def since(at: object, *, now: datetime) -> str:
-    """Return how long ago an RFC 3339 instant was; a dash where there is none."""
+    """Return the time since an RFC 3339 instant; a dash where there is none."""
     instant = instant_of(at)
     return "-" if instant is None else f"{span(max(0.0, (now - instant).total_seconds()))} ago"
 

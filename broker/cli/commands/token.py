@@ -1,4 +1,4 @@
-"""`token`: facts about the Namespace token, the token itself, or an ID token."""
+"""`token`: show the Namespace token's details, the token itself, or an ID token."""
 
 import json
 import sys
@@ -13,13 +13,14 @@ from broker.cli.errors import Failure, Misuse, NotRunning
 from broker.cli.output import printable
 from broker.cli.parser import CONFIG, JSON, RUNTIME_DIR, SWITCH, Flag, Options
 
-DESCRIPTION = """Tell about the Namespace token that the running broker holds: whose it is, and
-until when. Where no broker runs, one is obtained once, from where the broker would have it.
+DESCRIPTION = """Show the workspace, kind and expiry of the running broker's Namespace token.
+
+Where no broker runs, one is obtained once, as the broker would.
 
     namespace-broker token
     curl -H "Authorization: Bearer $(namespace-broker token --show)" ...
 
-With --audience, an ID token of Namespace is printed, for whoever trusts those:
+With --audience, print an ID token of Namespace for services that trust those:
 
     namespace-broker token --audience sts.amazonaws.com
 """
@@ -29,7 +30,7 @@ FLAGS = (
     Flag("audience", "Print an ID token for this audience.", metavar="AUDIENCE"),
     Flag(
         "identity",
-        "Whose, by its name. Default: the first that is handed on.",
+        "The identity, by its name. Default: the first whose token is exported.",
         metavar="NAME",
     ),
     JSON,
@@ -69,7 +70,7 @@ def show_id_token(options: Options) -> int:
         token = held(options, "/v1/id-token", audience=audience)
         if options.text("identity") is not None:
             raise Misuse(
-                "--identity", "the running broker says whose its ID tokens are", "leave it out"
+                "--identity", "has no effect on the running broker's ID tokens", "leave it out"
             )
     except NotRunning:
         from broker.cli.offline import id_token_once
@@ -82,24 +83,24 @@ def show_id_token(options: Options) -> int:
     return 0
 
 
-def held(options: Options, path: str, **wanted: str | None) -> Mapping[str, Any]:
-    """Return what the running broker answers.
+def held(options: Options, path: str, **query: str | None) -> Mapping[str, Any]:
+    """Return the running broker's answer.
 
     Raises:
-        NotRunning, Failure: None runs; or it has none, or none for us.
+        NotRunning, Failure: None runs; or it has no such token, or none for this caller.
     """
-    reply = control_client.ask(path, options.text("runtime-dir"), wanted)
+    reply = control_client.ask(path, options.text("runtime-dir"), query)
     if reply.status != 200:
-        raise denied(reply, **wanted)
+        raise denied(reply, **query)
     return reply.document
 
 
-def denied(reply: Reply, **wanted: str | None) -> Failure:
-    flag = next((f"--{name}" for name, text in wanted.items() if text is not None), "token")
+def denied(reply: Reply, **query: str | None) -> Failure:
+    flag = next((f"--{name}" for name, text in query.items() if text is not None), "token")
     if reply.status == 404:
         return Failure(flag, reply.message, "see namespace-broker status")
-    if "audience" in wanted:
-        return Failure(flag, reply.message, "the broker's configuration may name it in id_tokens")
+    if "audience" in query:
+        return Failure(flag, reply.message, "name it under id_tokens in the broker's configuration")
     return Failure(flag, reply.message, "the owner of the broker may grant it")
 
 
@@ -107,14 +108,14 @@ def shown(token: Mapping[str, Any]) -> str:
     if not token.get("token"):
         raise Failure(
             "--show",
-            f"the broker does not hand on the token of {token.get('identity')}",
-            "its configuration may, by namespace_tokens",
+            f"the broker does not export the token of {token.get('identity')}",
+            "name it under namespace_tokens in the broker's configuration",
         )
     return str(token["token"])
 
 
 def described(facts: Mapping[str, Any], *, now: datetime) -> str:
-    """Return the facts as lines of a name and a value."""
+    """Return the facts as text, one line each."""
     ends = facts["expires_at"]
     rows = {
         "identity": facts["identity"],

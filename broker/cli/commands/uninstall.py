@@ -1,18 +1,18 @@
-"""`uninstall`: takes back what `install` made."""
+"""`uninstall`: remove what `install` created."""
 
 from broker.cli.commands.install import failure_of, say, this_host
 from broker.cli.parser import SWITCH, Flag, Options
 from broker.installer.host import Refusal
 from broker.installer.uninstall import uninstall
 
-DESCRIPTION = """Stop the service, and take back what install made: units, addresses, sockets.
+DESCRIPTION = """Stop the service and remove what install created: units, addresses, sockets.
 
-The configuration, the state and the audit log stay, unless --purge is given.
+The configuration, the state and the audit log are kept, unless --purge is given.
 
     sudo namespace-broker uninstall
 """
 
-FLAGS = (Flag("purge", "Also configuration, state and logs.", kind=SWITCH),)
+FLAGS = (Flag("purge", "Also remove configuration, state and logs.", kind=SWITCH),)
 
 
 def run(options: Options) -> int:

@@ -1,4 +1,4 @@
-"""`wait`: is the running broker ready, and if not, when."""
+"""`wait`: wait until the running broker is ready."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from broker.cli.control_client import Reply
     from broker.cli.parser import Options
 
-DESCRIPTION = """Wait until the running broker has every credential that it was told to hold.
+DESCRIPTION = """Wait until the running broker has every configured lease.
 
-Exit code 0 once that is so, 1 when it is not in time, 2 for a role that it does not know. For
-scripts that start the broker and go on, and, with --timeout 0, for health checks.
+Exit code 0 once it is ready, 1 after the time limit, 2 for an unknown role. For scripts that start
+the broker, and, with --timeout 0, for health checks.
 
     namespace-broker run --role-arn arn:aws:iam::123456789012:role/deploy &
     namespace-broker wait && eval "$(namespace-broker env)"
@@ -59,7 +59,7 @@ def unready(options: Options, *, limit_s: float) -> Failure | None:
     """Return why the broker is not ready, or None where it is.
 
     Raises:
-        Misuse: It does not know the role, and will not.
+        Misuse: It has no such role.
     """
     role = options.text("role")
     try:
@@ -78,7 +78,7 @@ def unready(options: Options, *, limit_s: float) -> Failure | None:
 
 
 def waiting_for(reply: Reply) -> str:
-    """Return which leases are not there, by name and state."""
+    """Return the missing leases, by name and state."""
     leases = reply.document.get("leases")
     if not isinstance(leases, list):
         return reply.message
@@ -87,4 +87,4 @@ def waiting_for(reply: Reply) -> str:
         for lease in leases
         if lease.get("state") not in ("live", "unavailable")
     ]
-    return ", ".join(absent) or "it has not opened yet"
+    return ", ".join(absent) or "it has not started serving yet"

@@ -1,4 +1,4 @@
-"""`who`: what a caller would get from the running broker, and by which rule."""
+"""`who`: show what a caller would get from the running broker, and by which rule."""
 
 import json
 import sys
@@ -12,10 +12,10 @@ from broker.cli.errors import Failure, Misuse
 from broker.cli.output import columns, printable
 from broker.cli.parser import JSON, RUNTIME_DIR, Flag, Options
 
-DESCRIPTION = """Tell what a caller would get from the running broker, and by which rule.
+DESCRIPTION = """Show what a caller would get from the running broker, and by which rule.
 
-A process shows as it would when it asks: user, groups, unit, container, program. Of a user alone no
-more than its groups is known, of an address nothing else: rules that want more do not match.
+Of a process, user, groups, unit, container and program are known, as when it asks. Of a user, only
+the groups are known, and of an address nothing else, so rules that need more do not match.
 
 For root and the user who runs the broker.
 
@@ -25,9 +25,9 @@ For root and the user who runs the broker.
 """
 
 FLAGS = (
-    Flag("pid", "This process.", metavar="N"),
-    Flag("uid", "Any program of this user, by number.", metavar="N"),
-    Flag("addr", "Whoever asks from this address, elsewhere.", metavar="ADDRESS"),
+    Flag("pid", "A process, by its id.", metavar="N"),
+    Flag("uid", "A user, by number.", metavar="N"),
+    Flag("addr", "A caller at this address outside the host.", metavar="ADDRESS"),
     JSON,
     RUNTIME_DIR,
 )
@@ -52,16 +52,16 @@ def run(options: Options) -> int:
 
 
 def subject(options: Options) -> tuple[str, str]:
-    """Return the one flag that says whom it is about, and its value.
+    """Return the flag that names the caller, and its value.
 
     Raises:
-        Misuse: There is none, more than one, or the value can be nobody.
+        Misuse: There is none, more than one, or the value is invalid.
     """
-    said = [(name, text) for name in FORMS if (text := options.text(name)) is not None]
-    if len(said) != 1:
-        what = "is not told whom it is about" if not said else "is about one caller"
-        raise Misuse("who", what, "give one of --pid, --uid and --addr")
-    name, text = said[0]
+    given = [(name, text) for name in FORMS if (text := options.text(name)) is not None]
+    if len(given) != 1:
+        what = "no caller is named" if not given else "more than one caller is named"
+        raise Misuse("who", what, "give one of --pid, --uid, --addr")
+    name, text = given[0]
     if not can_be(name, text):
         raise Misuse(f"--{name}", f"is {text!a}", f"give {FORMS[name]}")
     return name, text
@@ -84,10 +84,10 @@ def denied(reply: Reply, name: str) -> Failure:
 
 
 def described(answer: Mapping[str, Any]) -> str:
-    """Return the answer as text: the caller, what it would get, and each rule with its reason."""
+    """Return the answer as text: the caller, its grant, and each rule with its reason."""
     caller = [(name, value) for name, value in answer["caller"].items() if is_known(value)]
     default = answer.get("default_role")
-    # The default first: it is all that IMDS shows.
+    # The default first: IMDS lists only that one.
     roles = sorted(answer.get("roles", []), key=lambda role: (role != default, role))
     grant = [
         ("rule", answer.get("rule") or "none: it gets nothing"),
