@@ -1,13 +1,13 @@
-"""Does this policy admit this identity, and if not, which condition fails. Fetches nothing."""
+"""Evaluate whether a policy admits an identity, and if not, which condition fails."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from broker.policy.evaluate import Asked, Policy, judge
+from broker.policy.evaluate import Policy, PolicyRequest, evaluate
 from broker.policy.operators import is_operator
 from broker.policy.relationships import relationship_admits, relationships_admit
-from broker.policy.texts import shown, texts
+from broker.policy.texts import quoted, texts
 from broker.policy.verdict import Check, StatementVerdict, Verdict, refused
 
 __all__ = [
@@ -37,12 +37,12 @@ def role_admits_web_identity(
     context: Mapping[str, object] | None = None,
     context_is_whole: bool = False,
 ) -> Verdict:
-    """Would this role trust policy let the holder of an ID token in?
+    """Evaluate a role's trust policy for the holder of an ID token.
 
     *claims* are those of a token that the OIDC provider *provider_arn* vouches for; *context*
     adds condition keys that do not come from the token, such as ``sts:RoleSessionName``. Unless
-    it is whole, a condition on another of AWS's own keys cannot be evaluated: nobody is admitted
-    by it, and ``Verdict.undecided`` says so. Never raises: what cannot be read admits nobody.
+    it is whole, a condition on another of AWS's own keys is unknown: it admits nobody, and
+    ``Verdict.undecided`` says so. Never raises: a policy that cannot be read admits nobody.
 
     Source: aws-api.md 6.3; IAM reference, "IAM JSON policy elements: Condition operators" and
     "Available keys for AWS OIDC federation".
@@ -50,8 +50,8 @@ def role_admits_web_identity(
     provider = provider_arn.partition(":oidc-provider/")[2] or provider_arn
     issuer = str(claims.get("iss", "")).removeprefix("https://")
     if issuer and issuer != provider:
-        return refused(f"the token is from {shown(issuer)}, the provider is {shown(provider)}")
-    asked = Asked(
+        return refused(f"the token is from {quoted(issuer)}, the provider is {quoted(provider)}")
+    request = PolicyRequest(
         action="sts:AssumeRoleWithWebIdentity",
         kind="Federated",
         names=frozenset({provider_arn}),
@@ -60,7 +60,7 @@ def role_admits_web_identity(
         is_whole=context_is_whole,
         unread=frozenset(f"{provider}:{one}".lower() for one in claims if one not in _READ_CLAIMS),
     )
-    return judge({"": policy}, asked)
+    return evaluate({"": policy}, request)
 
 
 def role_admits_principal(
@@ -71,12 +71,12 @@ def role_admits_principal(
     context: Mapping[str, object] | None = None,
     context_is_whole: bool = False,
 ) -> Verdict:
-    """Would this role trust policy let an AWS principal do *action*?
+    """Evaluate a role's trust policy for an AWS principal that requests *action*.
 
     *principal_arns* are all the names it goes by: a role session has its own ARN and its
     role's. Its account (as id and as ``root``) is read from them. *context* as above.
     """
-    asked = Asked(
+    request = PolicyRequest(
         action=action,
         kind="AWS",
         names=frozenset(name for arn in principal_arns for name in _names_of(arn)),
@@ -84,7 +84,7 @@ def role_admits_principal(
         holder="the request",
         is_whole=context_is_whole,
     )
-    return judge({"": policy}, asked)
+    return evaluate({"": policy}, request)
 
 
 def identity_may(
@@ -95,21 +95,21 @@ def identity_may(
     context: Mapping[str, object] | None = None,
     context_is_whole: bool = False,
 ) -> Verdict:
-    """Do the *policies* of an identity, by their names, let it do *action* on *resource*?
+    """Evaluate the *policies* of an identity, by name, for *action* on *resource*.
 
     *resource* is an ARN, or ``*`` for an action that AWS defines on no resource: a statement
     then has to name ``*`` itself. Without an Allow nothing is allowed. *context* as above.
 
     Source: IAM user guide, "Policy evaluation logic"; aws-api.md 5.
     """
-    asked = Asked(
+    request = PolicyRequest(
         action=action,
         resource=resource,
         keys=_lowered(context or {}),
         holder="the request",
         is_whole=context_is_whole,
     )
-    return judge(policies, asked)
+    return evaluate(policies, request)
 
 
 def _keys_of(claims: Claims, provider: str) -> Iterator[tuple[str, object]]:

@@ -1,7 +1,7 @@
-"""IAM's condition operators: does a key's value hold against a policy's. Reads no statement.
+"""Compare a request's values with a policy's by IAM's condition operators.
 
-Every comparison answers None where it cannot be told: by a value in the policy that hangs on a
-variable, or that is not of the operator's type.
+A comparison is None where its result is unknown: the policy's value has a variable, or is not of
+the operator's type.
 
 Source: IAM reference, "IAM JSON policy elements: Condition operators"; for the sets,
 "Multivalued context keys".
@@ -31,7 +31,7 @@ class Operator:
 
     Without a set prefix an absent key fails a positive test and passes a negated one; with
     ``IfExists`` it always passes. ``ForAllValues`` passes when there is no value at all,
-    ``ForAnyValue`` does not. ``Null`` has no comparison: "true" wants the key absent.
+    ``ForAnyValue`` does not. ``Null`` has no comparison: "true" requires the key to be absent.
     """
 
     name: str
@@ -45,13 +45,13 @@ class Operator:
         """Return whether wildcards are plain characters to it."""
         return self.compares in (_equal, _equal_ignoring_case)
 
-    def holds(self, wants: tuple[str, ...], has: tuple[str, ...]) -> bool | None:
+    def holds(self, expected: tuple[str, ...], presented: tuple[str, ...]) -> bool | None:
         if self.compares is None:
-            return ("true" if not has else "false") in {want.lower() for want in wants}
-        if not has:
+            return ("true" if not presented else "false") in {each.lower() for each in expected}
+        if not presented:
             return self._holds_when_absent()
         compares = self.compares
-        found = [_any(compares(want, value) for want in wants) for value in has]
+        found = [_any(compares(each, value) for each in expected) for value in presented]
         passed = [_not(one) if self.negated else one for one in found]
         every = self.quantifier == "ForAllValues" or (self.negated and not self.quantifier)
         return _all(passed) if every else _any(passed)
@@ -62,10 +62,10 @@ class Operator:
         return self.negated and not self.quantifier
 
 
-def named(name: str) -> Operator | None:
-    """Read an operator's name; None when it is not one that is evaluated here.
+def parse_operator(name: str) -> Operator | None:
+    """Return the operator of that name; None for one that is not evaluated here.
 
-    ``NullIfExists`` does not exist: AWS takes IfExists on every operator except Null.
+    AWS takes ``IfExists`` on every operator except ``Null``.
     """
     parts = _NAME.fullmatch(name)
     if name.lower() == "null":
@@ -86,10 +86,10 @@ def is_operator(name: str) -> bool:
     """Return whether AWS has an operator of that name, evaluated here or not."""
     parts = _NAME.fullmatch(name)
     binary = parts is not None and parts["base"].lower() == "binaryequals"
-    return binary or named(name) is not None
+    return binary or parse_operator(name) is not None
 
 
-# Three answers: yes, no, and None for "cannot be told".
+# Three-valued logic: True, False, and None for unknown.
 
 
 def _any(answers: Iterable[bool | None]) -> bool | None:
@@ -106,38 +106,38 @@ def _not(answer: bool | None) -> bool | None:
     return None if answer is None else not answer
 
 
-# Comparisons, of the policy's value with the request's.
+# Comparisons of the policy's value with the request's.
 
 
-def _equal(want: str, value: str) -> bool:
-    return want == value
+def _equal(expected: str, value: str) -> bool:
+    return expected == value
 
 
-def _equal_ignoring_case(want: str, value: str) -> bool:
-    return want.lower() == value.lower()
+def _equal_ignoring_case(expected: str, value: str) -> bool:
+    return expected.lower() == value.lower()
 
 
-def _matches(want: str, value: str) -> bool:
-    return like(want, value)
+def _matches(expected: str, value: str) -> bool:
+    return like(expected, value)
 
 
-def _arn_matches(want: str, value: str) -> bool | None:
-    """Compare part by part: a wildcard does not reach over a colon, but in the last part."""
-    wanted, parts = want.split(":", _ARN_PARTS - 1), value.split(":", _ARN_PARTS - 1)
-    if len(wanted) != _ARN_PARTS:
+def _arn_matches(expected: str, value: str) -> bool | None:
+    """Compare part by part: a wildcard matches no colon, except in the last part."""
+    pattern, parts = expected.split(":", _ARN_PARTS - 1), value.split(":", _ARN_PARTS - 1)
+    if len(pattern) != _ARN_PARTS:
         return None
-    return len(parts) == _ARN_PARTS and all(map(like, wanted, parts))
+    return len(parts) == _ARN_PARTS and all(map(like, pattern, parts))
 
 
-def _same_truth(want: str, value: str) -> bool | None:
-    if want.lower() not in ("true", "false"):
+def _same_truth(expected: str, value: str) -> bool | None:
+    if expected.lower() not in ("true", "false"):
         return None
-    return want.lower() == value.lower()
+    return expected.lower() == value.lower()
 
 
-def _in_network(want: str, value: str) -> bool | None:
+def _in_network(expected: str, value: str) -> bool | None:
     try:
-        network = ipaddress.ip_network(want, strict=False)
+        network = ipaddress.ip_network(expected, strict=False)
     except ValueError:
         return None
     try:
@@ -147,20 +147,20 @@ def _in_network(want: str, value: str) -> bool | None:
 
 
 def _numbers(compares: Callable[[float, float], bool]) -> Compares:
-    def compared(want: str, value: str) -> bool | None:
-        if not _NUMBER.fullmatch(want):
+    def compared(expected: str, value: str) -> bool | None:
+        if not _NUMBER.fullmatch(expected):
             return None
-        return _NUMBER.fullmatch(value) is not None and compares(float(value), float(want))
+        return _NUMBER.fullmatch(value) is not None and compares(float(value), float(expected))
 
     return compared
 
 
 def _dates(compares: Callable[[datetime, datetime], bool]) -> Compares:
-    def compared(want: str, value: str) -> bool | None:
-        wanted, at = _date(want), _date(value)
-        if wanted is None:
+    def compared(expected: str, value: str) -> bool | None:
+        expected_at, at = _date(expected), _date(value)
+        if expected_at is None:
             return None
-        return at is not None and compares(at, wanted)
+        return at is not None and compares(at, expected_at)
 
     return compared
 

@@ -1,4 +1,4 @@
-"""Values of claims and policies as texts, matched and shown. Knows no policy's meaning."""
+"""Read the values of claims and policies as text, match them and quote them."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-_SHOWN_CHARACTERS = 200
+_MAX_CHARACTERS = 200
 
 
 @lru_cache(maxsize=256)
 def pattern(text: str, wildcards: str) -> re.Pattern[str]:
-    """Compile a pattern in which ``*`` is any text and, where *wildcards* has it, ``?`` any
-    one character; IAM's ``${*}``, ``${?}`` and ``${$}`` are then the plain characters.
+    """Compile a pattern in which ``*`` is any text and ``?``, if in *wildcards*, any character.
 
-    Each part after a star is matched at its first place and never given back, so that no
-    pattern takes longer than its length times the text's.
+    With ``?``, IAM's ``${*}``, ``${?}`` and ``${$}`` are the plain characters. Each part after a
+    star is matched at its first place without backtracking, so that no pattern takes longer than
+    its length times the text's.
     """
     escapes = r"\$\{[*?$]\}|." if "?" in wildcards else "."
     segments = [""]
@@ -35,19 +35,19 @@ def pattern(text: str, wildcards: str) -> re.Pattern[str]:
 
 
 def like(text: str, value: str) -> bool:
-    """Match *value* against a pattern of IAM's."""
+    """Return whether *value* matches a pattern of IAM."""
     return pattern(text, "*?").fullmatch(value) is not None
 
 
 def listed(value: object) -> list[object]:
-    """Return what JSON allows to stand alone instead of in a list."""
+    """Return *value* as a list; JSON policies may leave the list out around a single value."""
     if value is None:
         return []
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 def texts(value: object) -> tuple[str, ...]:
-    """Return what JSON holds as texts; what has no text (an object, null) is left out."""
+    """Return *value* as texts; objects and null are left out."""
     return tuple(text_of(one) for one in listed(value) if isinstance(one, (str, int, float)))
 
 
@@ -58,13 +58,13 @@ def text_of(value: object) -> str:
 
 
 def listing(values: Iterable[str]) -> str:
-    quoted = [shown(value) for value in values]
-    if len(quoted) <= 1:
-        return quoted[0] if quoted else "none"
-    return f"one of {', '.join(quoted)}"
+    items = [quoted(value) for value in values]
+    if len(items) <= 1:
+        return items[0] if items else "none"
+    return f"one of {', '.join(items)}"
 
 
-def shown(value: str) -> str:
-    """Quote a foreign text: control characters escaped, the end of a long one left off."""
-    cut = value if len(value) <= _SHOWN_CHARACTERS else value[:_SHOWN_CHARACTERS] + "…"
+def quoted(value: str) -> str:
+    """Quote *value* for a message: control characters escaped, a long one cut."""
+    cut = value if len(value) <= _MAX_CHARACTERS else value[:_MAX_CHARACTERS] + "…"
     return repr(cut)

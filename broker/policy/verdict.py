@@ -1,4 +1,4 @@
-"""What an evaluation finds, check by check. Evaluates nothing."""
+"""The result of an evaluation, check by check."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One thing that a statement asks for, held against what was presented.
+    """One requirement of a statement, compared with what was presented.
 
     ``element`` is the part of the statement (``Action``, ``NotPrincipal``, ``Condition``, …; of
     a trust relationship ``issuer``, ``subject_match``, ``audience``). A condition has its
-    ``operator`` and ``key``, a principal its kind as ``key``. ``holds`` is None where that cannot
-    be told here. ``told`` is all of it in words.
+    ``operator`` and ``key``, a principal its kind as ``key``. ``holds`` is None where that is
+    unknown here. ``text`` is all of it for a message.
     """
 
     element: str
-    wanted: tuple[str, ...]
+    expected: tuple[str, ...]
     presented: tuple[str, ...]
     holds: bool | None
-    told: str
+    text: str
     operator: str = ""
     key: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatementVerdict:
-    """One statement of a policy, or one trust relationship; ``place`` says which.
+    """The checks of one statement of a policy, or of one trust relationship, at ``place``.
 
-    A statement that is none, or whose ``effect`` is neither Allow nor Deny, has no checks.
+    What is no statement, or whose ``effect`` is neither Allow nor Deny, has no checks.
     """
 
     place: str
@@ -41,15 +41,15 @@ class StatementVerdict:
 
     @property
     def may_apply(self) -> bool:
-        """Return whether nothing is known to stand against it."""
+        """Return whether no check is known to fail."""
         return bool(self.checks) and all(check.holds is not False for check in self.checks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """Whether a trust admits, and why, in one line; ``bool(verdict)`` is ``admitted``.
+    """Whether a policy admits, and why, in one line; ``bool(verdict)`` is ``admitted``.
 
-    ``statements`` are all that were looked at, with every check of each.
+    ``statements`` are all that were evaluated.
     """
 
     admitted: bool
@@ -66,7 +66,7 @@ class Verdict:
 
     @property
     def undecided(self) -> bool:
-        """Return whether it was refused only because something could not be evaluated here."""
+        """Return whether it was refused only because something is unknown here."""
         if self.admitted or self.denied:
             return False
         return any(one.effect == "Allow" and one.may_apply for one in self.statements)

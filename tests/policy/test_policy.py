@@ -108,13 +108,14 @@ def test_the_policy_of_the_guide_admits_the_workspace_it_names() -> None:
         ),
         pytest.param(
             statement(Action="sts:AssumeRole"),
-            "statement 1: Action is 'sts:AssumeRole', asked is 'sts:AssumeRoleWithWebIdentity'",
+            "statement 1: Action is 'sts:AssumeRole', "
+            "the request is for 'sts:AssumeRoleWithWebIdentity'",
             id="action",
         ),
         pytest.param(
             statement(Principal={"Federated": "cognito-identity.amazonaws.com"}),
             "statement 1: Principal Federated is 'cognito-identity.amazonaws.com', "
-            f"asking is '{PROVIDER}'",
+            f"the caller is '{PROVIDER}'",
             id="principal",
         ),
         pytest.param(statement(Effect="Deny"), "statement 1 denies it", id="deny"),
@@ -144,8 +145,9 @@ def test_where_no_statement_is_about_the_request_each_says_what_it_is_about() ->
     )
 
     assert verdict.reason == (
-        "statement 1: Action is 'sts:TagSession', asked is 'sts:AssumeRoleWithWebIdentity'; "
-        f"statement 2: Principal Federated is none, asking is '{PROVIDER}'"
+        "statement 1: Action is 'sts:TagSession', "
+        "the request is for 'sts:AssumeRoleWithWebIdentity'; "
+        f"statement 2: Principal Federated is none, the caller is '{PROVIDER}'"
     )
 
 
@@ -344,7 +346,7 @@ def test_every_check_of_a_statement_is_told_with_what_it_wants_and_what_was_pres
     ]
     subject = judgement.checks[-1]
     assert (subject.operator, subject.key) == ("StringLike", f"{HOST}:sub")
-    assert (subject.wanted, subject.presented) == (("ws_2/*",), ("ws_1/i-abc",))
+    assert (subject.expected, subject.presented) == (("ws_2/*",), ("ws_1/i-abc",))
 
 
 def test_all_conditions_that_fail_are_named_not_only_the_first() -> None:
@@ -481,8 +483,11 @@ def allow(action: object = GET_TOKEN, resource: object = "*", **more: object) ->
     ("statements", "reason"),
     [
         ([], "no statement allows sts:GetWebIdentityToken"),
-        ([allow("sts:AssumeRole")], "p statement 1: Action is 'sts:AssumeRole', asked is"),
-        ([allow(resource=POOL)], f"p statement 1: Resource is '{POOL}', asked is '*'"),
+        (
+            [allow("sts:AssumeRole")],
+            "p statement 1: Action is 'sts:AssumeRole', the request is for",
+        ),
+        ([allow(resource=POOL)], f"p statement 1: Resource is '{POOL}', the request is for '*'"),
         ([{"Effect": "Allow", "Action": "*"}], "p statement 1: Resource is none"),
         ([allow("*"), {**allow("sts:Get*"), "Effect": "Deny"}], "p statement 2 denies it"),
         (

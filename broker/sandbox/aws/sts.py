@@ -246,7 +246,7 @@ def _may_hop(role: RoleRecord, signer: Signer, action: str, context: Mapping[str
         context_is_whole=True,
     )
     names_the_caller = role.account == caller.account and any(
-        check.element == "Principal" and not set(caller.names).isdisjoint(check.wanted)
+        check.element == "Principal" and not set(caller.names).isdisjoint(check.expected)
         for statement in verdict.statements
         if statement.effect == "Allow" and statement.applies
         for check in statement.checks

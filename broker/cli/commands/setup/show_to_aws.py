@@ -74,7 +74,7 @@ def judged(identity: AtHand, verdict: Verdict) -> Iterator[str]:
     for statement in verdict.statements:
         yield f"{statement.place} ({statement.effect})"
         for check in statement.checks:
-            yield f"  {HOLDS[check.holds]:<8}{check.told}"
+            yield f"  {HOLDS[check.holds]:<8}{check.text}"
     if verdict.statements:
         yield ""
     if verdict.undecided:
@@ -103,7 +103,7 @@ def document(
                 "effect": statement.effect,
                 "applies": statement.applies,
                 "checks": [
-                    {"told": check.told, "holds": check.holds} for check in statement.checks
+                    {"told": check.text, "holds": check.holds} for check in statement.checks
                 ],
             }
             for statement in (verdict.statements if verdict else ())

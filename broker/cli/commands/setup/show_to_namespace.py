@@ -64,7 +64,7 @@ def lines_of(judged: tuple[Requirement, ...], looked: Looked, found: Plan) -> It
         for statement in one.relevant_statements:
             yield f"        {statement.place} ({statement.effect})"
             for check in statement.checks:
-                yield f"          {HOLDS[check.holds]:<8}{check.told}"
+                yield f"          {HOLDS[check.holds]:<8}{check.text}"
     yield ""
     if is_admitted(judged, found):
         yield f"{looked.role_arn} would be admitted."
@@ -95,7 +95,7 @@ def document(looked: Looked, found: Plan, judged: tuple[Requirement, ...]) -> di
                         "effect": statement.effect,
                         "applies": statement.applies,
                         "checks": [
-                            {"told": check.told, "holds": check.holds} for check in statement.checks
+                            {"told": check.text, "holds": check.holds} for check in statement.checks
                         ],
                     }
                     for statement in one.relevant_statements
