@@ -3,6 +3,8 @@
 By address where they have a network of their own, by id where they are in the host's.
 """
 
+import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,11 +28,18 @@ ROOT_ONLY = """
 who = { uid = 0 }
 roles = ["audit"]
 """
-BY_ADDRESS = f"""
-[[rules]]
-who = {{ cidr = "{BRIDGED}" }}
-roles = ["deploy"]
-"""
+PAGE = (Path(__file__).parents[2] / "docs/sidecar.md").read_text()
+RECIPE = re.findall(r"^```toml\n(\[imds\].*?)^```", PAGE, re.DOTALL | re.MULTILINE)[0]
+BY_ADDRESS = RECIPE[RECIPE.index("[[rules]]") :]
+"""The rule of the documented recipe, which is about this network and these addresses."""
+
+
+def test_the_recipe_is_about_the_bridge() -> None:
+    recipe = tomllib.loads(RECIPE)
+
+    assert tuple(recipe["imds"]["listen"]) == EVERYWHERE
+    assert recipe["rules"][0]["who"] == {"cidr": BRIDGED}
+    assert f"AWS_EC2_METADATA_SERVICE_ENDPOINT={ON_THE_BRIDGE} " in PAGE
 
 
 @pytest.fixture(scope="module")
