@@ -171,7 +171,7 @@ def _load(
     id_tokens = _id_tokens_of(file.id_tokens, roles)
     uses = _uses_of(roles, namespace_tokens, id_tokens, identity)
     identities, unused = identities_of(file.identities, uses, region=region)
-    runtime_dir = _runtime_dir_of(flags, environ)
+    runtime_dir = runtime_dir_of(flags, environ, uid=os.getuid())
     rules = rules_of(file.rules, Grantable.of(roles, namespace_tokens, id_tokens))
     named = [rule.who.token for rule in rules if rule.who.token is not None]
     imds, container, ops = _surfaces_of(flags, file, runtime_dir, tokens_of_rules=named)
@@ -308,10 +308,14 @@ def _state_dir_of(flags: Flags, file: File, environ: Mapping[str, str]) -> Path 
     return validate.path(first, place="STATE_DIRECTORY") if first else None
 
 
-def _runtime_dir_of(flags: Flags, environ: Mapping[str, str]) -> Path:
+def runtime_dir_of(flags: Flags, environ: Mapping[str, str], *, uid: int) -> Path:
+    """Return RUNTIME: the flag's, systemd's, the user's or root's own.
+
+    Raises:
+        ConfigError: It is the one by uid in the temporary directory, and could be another user's.
+    """
     if flags.runtime_dir is not None:
         return validate.path(flags.runtime_dir, place="--runtime-dir")
-    uid = os.getuid()
     path = locations.runtime_dir(environ, uid)
     if path == locations.temporary_dir(environ, uid):
         try:

@@ -40,7 +40,7 @@ StartTimeout = Annotated[float, Meta(ge=0, le=86400)]
 WebIdentitySeconds = Annotated[int, Meta(ge=60, le=3600, description="STS takes 60 to 3600")]
 
 
-class Identity(Struct, frozen=True, kw_only=True):
+class BaseIdentityConfig(Struct, frozen=True, kw_only=True):
     """``[identities.NAME]``: who we are at Namespace; one subclass per ``source``."""
 
     name: Annotated[str, INTERNAL]
@@ -58,11 +58,11 @@ class Identity(Struct, frozen=True, kw_only=True):
         return None
 
 
-class AutoIdentityConfig(Identity, frozen=True, kw_only=True, tag="auto"):
+class AutoIdentityConfig(BaseIdentityConfig, frozen=True, kw_only=True, tag="auto"):
     """What nsc would use."""
 
 
-class TokenFileIdentityConfig(Identity, frozen=True, kw_only=True, tag="token-file"):
+class TokenFileIdentityConfig(BaseIdentityConfig, frozen=True, kw_only=True, tag="token-file"):
     path: FilePath
 
     @property
@@ -70,7 +70,7 @@ class TokenFileIdentityConfig(Identity, frozen=True, kw_only=True, tag="token-fi
         return self.path
 
 
-class TokenSpecIdentityConfig(Identity, frozen=True, kw_only=True, tag="token-spec"):
+class TokenSpecIdentityConfig(BaseIdentityConfig, frozen=True, kw_only=True, tag="token-spec"):
     path: FilePath
 
     @property
@@ -78,7 +78,7 @@ class TokenSpecIdentityConfig(Identity, frozen=True, kw_only=True, tag="token-sp
         return self.path
 
 
-class AwsIdentityConfig(Identity, frozen=True, kw_only=True):
+class AwsIdentityConfig(BaseIdentityConfig, frozen=True, kw_only=True):
     """An AWS identity that is exchanged; ``region`` None is the AWS profile's own."""
 
     region: Region | None = None
@@ -109,7 +109,7 @@ IdentityConfig = (
     | StsIdentityConfig
     | CognitoIdentityConfig
 )
-IDENTITY_SOURCES: Mapping[str, type[Identity]] = {
+IDENTITY_SOURCES: Mapping[str, type[BaseIdentityConfig]] = {
     str(kind.__struct_config__.tag): kind
     for kind in (
         AutoIdentityConfig,
@@ -170,7 +170,7 @@ class ImdsConfig(Struct, frozen=True, kw_only=True):
 
 
 class ContainerTable(Struct, frozen=True, kw_only=True):
-    """``[container]``"""
+    """``[container]``, before flags and rules."""
 
     listen: Listen | None = None
     token_file: FilePath | None = None
@@ -179,13 +179,13 @@ class ContainerTable(Struct, frozen=True, kw_only=True):
 
 
 class OpsTable(Struct, frozen=True, kw_only=True):
-    """``[ops]``"""
+    """``[ops]``, before flags."""
 
     listen: Listen | None = None
 
 
 class WhoTable(Struct, frozen=True, kw_only=True):
-    """``who`` of ``[[rules]]``"""
+    """``who`` of ``[[rules]]``."""
 
     user: str | None = None
     uid: int | None = None
@@ -200,7 +200,7 @@ class WhoTable(Struct, frozen=True, kw_only=True):
 
 
 class RuleTable(Struct, frozen=True, kw_only=True):
-    """``[[rules]]``"""
+    """``[[rules]]``."""
 
     who: Any = None
     roles: list[str] | None = None
@@ -229,7 +229,7 @@ class AuditConfig(Struct, frozen=True, kw_only=True):
 
 
 class LogConfig(Struct, frozen=True, kw_only=True):
-    """``[log]``"""
+    """``[log]``."""
 
     format: LogFormat = "auto"
     level: LogLevel = "info"

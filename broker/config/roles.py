@@ -89,7 +89,7 @@ def role_of(
 
 
 def _require_same_partition(arn: str, region: str, *, place: str) -> None:
-    """A role of another partition is unknown to this region's STS."""
+    """Require the role's partition to be the region's, whose STS knows no other."""
     partition = aws.partition_of(arn)
     if partition != aws.partition_of_region(region):
         raise ConfigError(

@@ -50,35 +50,37 @@ def rules_of(tables: object, grantable: Grantable) -> tuple[Rule, ...]:
     """
     if not isinstance(tables, Sequence) or isinstance(tables, str):
         raise ConfigError("rules", f"is {kind_of(tables)}", "write each rule as [[rules]]")
-    rules = tuple(rule_of(number, table, grantable) for number, table in enumerate(tables, start=1))
+    rules = tuple(
+        _rule_of(number, table, grantable) for number, table in enumerate(tables, start=1)
+    )
     for found in unreachable(rules):
         what, _, next_step = found.reason.partition("; ")
         raise ConfigError(found.rule, what, next_step)
     return rules
 
 
-def rule_of(number: int, table: object, grantable: Grantable) -> Rule:
+def _rule_of(number: int, table: object, grantable: Grantable) -> Rule:
     place = f"rules[{number}]"
     if not isinstance(table, dict):
         raise ConfigError(place, f"is {kind_of(table)}", "write each rule as [[rules]]")
     keys = read(RuleTable, table, place=place)
-    roles = roles_named(keys.roles or [], grantable, place=f"{place}.roles")
+    roles = _roles_named(keys.roles or [], grantable, place=f"{place}.roles")
     rule = Rule(
         number=number,
-        who=who_in(keys.who, place=f"{place}.who"),
+        who=_who_in(keys.who, place=f"{place}.who"),
         roles=roles,
-        default_role=default_role_of(keys.default_role, roles, place=f"{place}.default_role"),
-        policy=policy_of(keys.policy, roles, grantable, place=f"{place}.policy"),
-        tags=tags_of(keys.tags, roles, place=f"{place}.tags"),
-        namespace_tokens=tokens_named(keys, grantable, place=f"{place}.namespace_tokens"),
-        id_token_audiences=audiences_named(keys, grantable, place=f"{place}.id_token_audiences"),
+        default_role=_default_role_of(keys.default_role, roles, place=f"{place}.default_role"),
+        policy=_policy_of(keys.policy, roles, grantable, place=f"{place}.policy"),
+        tags=_tags_of(keys.tags, roles, place=f"{place}.tags"),
+        namespace_tokens=_tokens_named(keys, grantable, place=f"{place}.namespace_tokens"),
+        id_token_audiences=_audiences_named(keys, grantable, place=f"{place}.id_token_audiences"),
     )
     if keys.roles is None and not rule.grant.any:
         raise ConfigError(place, "grants nothing", "name roles; roles = [] refuses all on purpose")
     return rule
 
 
-def who_in(table: object, *, place: str) -> Who:
+def _who_in(table: object, *, place: str) -> Who:
     if table is None:
         raise ConfigError(place, "is missing", 'say who, as in who = { user = "ci" }')
     if not isinstance(table, dict):
@@ -96,16 +98,16 @@ def who_in(table: object, *, place: str) -> Who:
     return who
 
 
-def roles_named(names: list[str], grantable: Grantable, *, place: str) -> tuple[str, ...]:
+def _roles_named(names: list[str], grantable: Grantable, *, place: str) -> tuple[str, ...]:
     for name in names:
         known = ", ".join(grantable.roles) or "none"
         _require_known(
             name, grantable.roles, "no role", place=place, next_step=f"the roles are {known}"
         )
-    return once_each(names, place=place)
+    return _once_each(names, place=place)
 
 
-def default_role_of(name: str | None, roles: Sequence[str], *, place: str) -> str | None:
+def _default_role_of(name: str | None, roles: Sequence[str], *, place: str) -> str | None:
     if name is not None and name not in roles:
         raise ConfigError(
             place,
@@ -115,7 +117,7 @@ def default_role_of(name: str | None, roles: Sequence[str], *, place: str) -> st
     return name
 
 
-def policy_of(
+def _policy_of(
     text: str | None, roles: Sequence[str], grantable: Grantable, *, place: str
 ) -> str | None:
     """Return the session policy that narrows every role of a rule."""
@@ -134,7 +136,7 @@ def policy_of(
     return text
 
 
-def tags_of(
+def _tags_of(
     tags: tuple[tuple[str, str], ...], roles: Sequence[str], *, place: str
 ) -> tuple[tuple[str, str], ...]:
     """Return the session tags of a rule.
@@ -153,7 +155,7 @@ def tags_of(
     return tags
 
 
-def tokens_named(keys: RuleTable, grantable: Grantable, *, place: str) -> frozenset[str]:
+def _tokens_named(keys: RuleTable, grantable: Grantable, *, place: str) -> frozenset[str]:
     for name in keys.namespace_tokens:
         _require_known(
             name,
@@ -162,10 +164,10 @@ def tokens_named(keys: RuleTable, grantable: Grantable, *, place: str) -> frozen
             place=place,
             next_step=f"set {below('namespace_tokens', name)}.http = true, or leave it out",
         )
-    return frozenset(once_each(keys.namespace_tokens, place=place))
+    return frozenset(_once_each(keys.namespace_tokens, place=place))
 
 
-def audiences_named(keys: RuleTable, grantable: Grantable, *, place: str) -> frozenset[str]:
+def _audiences_named(keys: RuleTable, grantable: Grantable, *, place: str) -> frozenset[str]:
     for audience in keys.id_token_audiences:
         _require_known(
             audience,
@@ -174,7 +176,7 @@ def audiences_named(keys: RuleTable, grantable: Grantable, *, place: str) -> fro
             place=place,
             next_step="add [id_tokens.NAME] with that audience, or leave it out",
         )
-    return frozenset(once_each(keys.id_token_audiences, place=place))
+    return frozenset(_once_each(keys.id_token_audiences, place=place))
 
 
 def _require_known(
@@ -184,7 +186,7 @@ def _require_known(
         raise ConfigError(place, f"has {shown(text)}, which is {what}", next_step)
 
 
-def once_each(texts: Sequence[Any], *, place: str) -> tuple[str, ...]:
+def _once_each(texts: Sequence[Any], *, place: str) -> tuple[str, ...]:
     for index, text in enumerate(texts):
         if text in texts[:index]:
             raise ConfigError(place, f"has {text} twice", "name each once")

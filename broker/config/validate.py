@@ -39,14 +39,14 @@ IDENTITY_POOL = re.compile(r"(?:(?P<region>[^:]*):)?(?P<guid>[0-9a-fA-F-]{1,55})
 
 # What is often given where a role's ARN is wanted, and why it is not one.
 MISTAKEN_ARNS = {
-    "oidc-provider": "is the ARN of an identity provider, not of a role",
-    "saml-provider": "is the ARN of an identity provider, not of a role",
-    "assumed-role": "is the ARN of a session of a role, not of the role",
-    "instance-profile": "is the ARN of an instance profile, not of the role in it",
-    "user": "is the ARN of a user; a web identity can only assume a role",
-    "group": "is the ARN of a group; a web identity can only assume a role",
-    "policy": "is the ARN of a policy, not of a role",
-    "root": "is the ARN of an account; a web identity can only assume a role",
+    "oidc-provider": "is an identity provider, not a role",
+    "saml-provider": "is an identity provider, not a role",
+    "assumed-role": "is a session of a role, not the role",
+    "instance-profile": "is an instance profile, not the role in it",
+    "user": "is a user; a web identity can only assume a role",
+    "group": "is a group; a web identity can only assume a role",
+    "policy": "is a policy, not a role",
+    "root": "is an account; a web identity can only assume a role",
 }
 
 
@@ -94,7 +94,9 @@ def role_arn(text: str, *, place: str) -> str:
     wanted = f"arn:{partition}:iam::{account}:role/{role[0] if role else 'NAME'}"
     if not text.isascii() or not text.isprintable():
         wanted = "arn:aws:iam::ACCOUNT:role/NAME"
-    what = MISTAKEN_ARNS.get(kind, f"is {shown(text)}, which is no role's ARN")
+    what = f"is {shown(text)}, which is no role's ARN"
+    if kind in MISTAKEN_ARNS:
+        what = f"{shown(text)[1:-1]} {MISTAKEN_ARNS[kind]}"
     if kind in ("oidc-provider", "saml-provider"):
         raise ConfigError(place, what, f"give the role whose trust policy names it: {wanted}")
     if kind == "role":

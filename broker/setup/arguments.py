@@ -39,7 +39,7 @@ def role_name(text: str, *, place: str) -> str:
             name = name.rpartition("/")[2]
             raise ConfigError(place, "is a role's ARN, not its name", f"give {name or 'its name'}")
         what = validate.MISTAKEN_ARNS.get(kind, "is an ARN, not a role's name")
-        raise ConfigError(place, what, "give the name of the role")
+        raise ConfigError(place, f"{text} {what}", "give the name of the role")
     raise ConfigError(
         place,
         f"is {shown(text)}, which is no role's name",
@@ -268,7 +268,7 @@ def subject_match(text: str) -> str:
     what = validate.MISTAKEN_ARNS.get(kind) if kind != "user" else None
     raise ConfigError(
         place,
-        what or f"is {shown(text)}",
+        f"{shown(text)[1:-1]} {what}" if what else f"is {shown(text)}",
         "give arn:aws:iam::ACCOUNT:role/NAME, or role/* for any role of that account",
     )
 

@@ -8,15 +8,19 @@ import pytest
 from broker.config import (
     Address,
     AuditConfig,
+    ConfigError,
     ContainerConfig,
+    Flags,
     GuardConfig,
     ImdsConfig,
     LogConfig,
     OpsConfig,
 )
+from broker.config.load import runtime_dir_of
 from tests.support.config import ARN, ROLE, Given
 
 FLAGS = {"role_arns": (ARN,)}
+USER = os.getuid() or 54321
 
 
 def test_what_nobody_says_is_as_the_interface_has_it(given: Given) -> None:
@@ -349,30 +353,30 @@ class TestDirectories:
 
         assert (config.runtime_dir, config.state_dir) == (Path("/run/a"), Path("/var/lib/a"))
 
-    def test_without_any_it_is_one_by_uid_in_the_temporary_directory(self, given: Given) -> None:
-        environ = {"XDG_RUNTIME_DIR": "", "TMPDIR": str(given.folder)}
+    def test_without_any_it_is_one_by_uid_in_the_temporary_directory(self, tmp_path: Path) -> None:
+        environ = {"XDG_RUNTIME_DIR": "", "TMPDIR": str(tmp_path)}
 
-        config = given.load(flags=FLAGS, environ=environ)
+        found = runtime_dir_of(Flags(), environ, uid=USER)
 
-        assert config.runtime_dir == given.folder / f"namespace-broker-{os.getuid()}"
+        assert found == tmp_path / f"namespace-broker-{USER}"
 
-    def test_one_by_uid_that_anybody_could_have_put_there_is_refused(self, given: Given) -> None:
-        ours = given.folder / f"namespace-broker-{os.getuid()}"
-        ours.symlink_to(given.folder)
-
-        error = given.error(
-            flags=FLAGS, environ={"XDG_RUNTIME_DIR": "", "TMPDIR": str(given.folder)}
+    def test_roots_is_the_systems(self, tmp_path: Path) -> None:
+        assert runtime_dir_of(Flags(), {"TMPDIR": str(tmp_path)}, uid=0) == Path(
+            "/run/namespace-broker"
         )
 
-        assert error == f"--runtime-dir: {ours.name} is a link; give one of your own"
+    def test_one_by_uid_that_anybody_could_have_put_there_is_refused(self, tmp_path: Path) -> None:
+        ours = tmp_path / f"namespace-broker-{USER}"
+        ours.symlink_to(tmp_path)
 
-    def test_one_by_uid_that_others_may_enter_is_refused(self, given: Given) -> None:
-        ours = given.folder / f"namespace-broker-{os.getuid()}"
+        with pytest.raises(ConfigError, match=f"^--runtime-dir: {ours} is a link; give one of"):
+            runtime_dir_of(Flags(), {"TMPDIR": str(tmp_path)}, uid=USER)
+
+    def test_one_by_uid_that_others_may_enter_is_refused(self, tmp_path: Path) -> None:
+        ours = tmp_path / f"namespace-broker-{USER}"
         ours.mkdir()
         ours.chmod(0o755)
+        os.chown(ours, USER, -1)
 
-        error = given.error(
-            flags=FLAGS, environ={"XDG_RUNTIME_DIR": "", "TMPDIR": str(given.folder)}
-        )
-
-        assert error.startswith(f"--runtime-dir: {ours.name} is open to others (mode 0755); give")
+        with pytest.raises(ConfigError, match=r"is open to others \(mode 0755\); give one of"):
+            runtime_dir_of(Flags(), {"TMPDIR": str(tmp_path)}, uid=USER)

@@ -43,7 +43,8 @@ def test_where_the_guide_prints_the_providers_arn_the_roles_is_asked_for(
     complaint = runner.does(*WRITE_ENV, sandbox.provider_arn).complaint(2)
 
     assert complaint == (
-        "namespace-broker: --role-arn: is the ARN of an identity provider, not of a role; "
+        f"namespace-broker: --role-arn: {sandbox.provider_arn} is an identity provider,"
+        " not a role; "
         "give the role whose trust policy names it: arn:aws:iam::123456789012:role/NAME"
     )
     assert not (runner.home / "aws.env").exists()

@@ -461,7 +461,7 @@ def test_no_verify_obtains_nothing(sandbox: Sandbox, admin: Machine) -> None:
     [
         (
             ("--role_name", "arn:aws:iam::123456789012:oidc-provider/federation.namespaceapis.com"),
-            "--role-name: is the ARN of an identity provider, not of a role; give the name",
+            "federation.namespaceapis.com is an identity provider, not a role; give the name",
         ),
         (("--role-name", "a/b"), "--role-name: is 'a/b', which is no role's name"),
         ((), "--role-name: is not given"),

@@ -16,11 +16,11 @@ def test_a_roles_name_is_taken(name: str) -> None:
     [
         (
             "arn:aws:iam::123456789012:oidc-provider/federation.namespaceapis.com",
-            "is the ARN of an identity provider, not of a role; give the name of the role",
+            "com is an identity provider, not a role; give the name of the role",
         ),
         ("arn:aws:iam::123456789012:role/deploy", "is a role's ARN, not its name; give deploy"),
         ("arn:aws-cn:iam::123456789012:role/team/deploy", "not its name; give deploy"),
-        ("arn:aws:iam::123456789012:user/me", "is the ARN of a user"),
+        ("arn:aws:iam::123456789012:user/me", "user/me is a user;"),
         ("arn:aws:s3:::bucket", "is an ARN, not a role's name"),
         ("team/deploy", "is 'team/deploy', which is no role's name"),
         ("x" * 65, "1 to 64"),

@@ -31,7 +31,15 @@ from broker.telemetry.audit.lines import (
     line_of,
     line_of_gap,
 )
-from broker.telemetry.audit.log import AuditEvent, AuditLog, Dropped, Failing, Restored, auditing
+from broker.telemetry.audit.log import (
+    AuditEvent,
+    AuditLog,
+    Dropped,
+    Failing,
+    Restored,
+    Timing,
+    auditing,
+)
 from broker.telemetry.audit.sinks import FileSink, JournalSink, Sink, StreamSink, sink_for
 from tests.support.fakes import START, FakeClock
 
@@ -222,10 +230,7 @@ async def logging_to(
         details_of=details_of,
         on_event=(events if events is not None else []).append,
         max_waiting=max_waiting,
-        retry_s=0.001,
-        stuck_s=stuck_s,
-        flush_s=flush_s,
-        fold_s=fold_s,
+        timing=Timing(retry_s=0.001, stuck_s=stuck_s, flush_s=flush_s, fold_s=fold_s),
     ) as log:
         yield log
 

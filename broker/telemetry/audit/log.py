@@ -29,20 +29,25 @@ never crowd out what was served."""
 MAX_WAITING_WHILE_FAILING = 1000
 """Entries that wait while nothing can be written: what is lost then is counted, and seen, early."""
 
-FOLD_S = 1.0
-"""How often a caller that is refused again and again gets a line."""
-
 MAX_FOLDED_CALLERS = 100
 """Callers whose refusals are folded each for itself; those of all others share a line."""
 
-RETRY_S = 1.0
-STUCK_S = 5.0
-"""How long a write may take before it counts as failing: a disk that hangs returns no error."""
-
-FLUSH_S = 2.0
-"""How long closing waits for what is not written yet."""
-
 REPORT_INTERVAL_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """How long the log waits.
+
+    ``stuck_s`` is how long a write may take before it counts as failing: a disk that hangs returns
+    no error. ``flush_s`` is how long closing waits for what is not written yet. ``fold_s`` is how
+    often a caller that is refused again and again gets a line.
+    """
+
+    retry_s: float = 1.0
+    stuck_s: float = 5.0
+    flush_s: float = 2.0
+    fold_s: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +96,12 @@ async def auditing(
     details_of: Callable[[Caller], CallerDetails] = _no_details,
     on_event: Callable[[AuditEvent], None] = _ignore,
     max_waiting: int = MAX_WAITING,
-    retry_s: float = RETRY_S,
-    stuck_s: float = STUCK_S,
-    flush_s: float = FLUSH_S,
-    fold_s: float = FOLD_S,
+    timing: Timing = Timing(),
 ) -> AsyncIterator["AuditLog"]:
     """Open the audit log for the block; it owns *sink*.
 
     *details_of* is called in the log's own thread, for each line, just before it is written.
-    *on_event* is called in the event loop. Closing waits at most *flush_s* for what is not written.
+    *on_event* is called in the event loop. Closing waits a moment for what is not written.
     """
     log = AuditLog(
         sink,
@@ -107,14 +109,12 @@ async def auditing(
         details_of=details_of,
         on_event=on_event,
         max_waiting=max_waiting,
-        retry_s=retry_s,
-        stuck_s=stuck_s,
-        fold_s=fold_s,
+        timing=timing,
     )
     try:
         yield log
     finally:
-        await log.close(within_s=flush_s)
+        await log.close(within_s=timing.flush_s)
 
 
 class AuditLog:
@@ -132,9 +132,7 @@ class AuditLog:
         details_of: Callable[[Caller], CallerDetails],
         on_event: Callable[[AuditEvent], None],
         max_waiting: int,
-        retry_s: float,
-        stuck_s: float,
-        fold_s: float,
+        timing: Timing,
     ) -> None:
         self.dropped = 0
         """Entries that were not written, since the start."""
@@ -143,9 +141,7 @@ class AuditLog:
         self._details_of = details_of
         self._on_event = on_event
         self._max_waiting = max_waiting
-        self._retry_s = retry_s
-        self._stuck_s = stuck_s
-        self._fold_s = fold_s
+        self._timing = timing
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Entry | Gap] = deque()
         self._folded: dict[CallerKey | None, _Folded] = {}
@@ -197,8 +193,8 @@ class AuditLog:
 
     def _check_for_stuck_write(self) -> None:
         since = self._writing_since
-        if since is not None and time.monotonic() - since > self._stuck_s:
-            self._set_failing(f"a write has not ended for {self._stuck_s:g} s")
+        if since is not None and time.monotonic() - since > self._timing.stuck_s:
+            self._set_failing(f"a write has not ended for {self._timing.stuck_s:g} s")
 
     # In either, holding the lock.
 
@@ -207,7 +203,7 @@ class AuditLog:
         key: CallerKey | None = _caller_key(entry)
         if key not in self._folded:
             if not self._folded:
-                self._unfold_at = time.monotonic() + self._fold_s
+                self._unfold_at = time.monotonic() + self._timing.fold_s
             if len(self._folded) < MAX_FOLDED_CALLERS:
                 self._folded[key] = _Folded()
                 return False
@@ -225,7 +221,7 @@ class AuditLog:
             else:
                 self._put(replace(folded.last, folded=folded.count))
                 self._folded[key] = _Folded()
-        self._unfold_at = time.monotonic() + self._fold_s
+        self._unfold_at = time.monotonic() + self._timing.fold_s
 
     def _put(self, entry: Entry) -> None:
         if len(self._waiting) >= self._limit_for(entry):
@@ -311,7 +307,7 @@ class AuditLog:
             except (OSError, ValueError) as error:
                 self._writing_since = None
                 self._set_failing(_reason(error))
-                if self._closing.wait(self._retry_s):
+                if self._closing.wait(self._timing.retry_s):
                     return False
                 self._reopen_if_requested()
             else:

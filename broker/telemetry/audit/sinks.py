@@ -61,8 +61,10 @@ class FileSink:
     """A file that lines are appended to; made 0600, with its directory, when missing."""
 
     def __init__(self, path: Path) -> None:
-        """Raises:
-        OSError, ValueError: It cannot be used.
+        """Open the file.
+
+        Raises:
+            OSError, ValueError: It cannot be used.
         """
         self._path = path
         self._appender = _open_appender(path)
