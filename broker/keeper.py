@@ -3,7 +3,7 @@
 import asyncio
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -245,6 +245,20 @@ class Keeper(Generic[T]):
     def is_attempting(self) -> bool:
         """Whether an attempt is under way."""
         return self._attempting
+
+    def attempt(self, *, now: datetime) -> Callable[[], Awaitable[None]] | None:
+        """Return a wait for the attempt that is under way or due, or None between attempts.
+
+        An attempt is overdue after a suspend, until somebody notices: then the wait starts it.
+        """
+        is_due = self._next_at is not None and self._next_at <= now
+        return self._wait_for_attempt if self._attempting or is_due else None
+
+    async def _wait_for_attempt(self) -> None:
+        if not self._attempting:
+            self.renew_now()
+        attempts = self._attempts
+        await self._until(lambda: self._attempts > attempts)
 
     def renew_now(self) -> None:
         """Renew now instead of at the usual time: the clock was set, or the input changed."""

@@ -7,12 +7,14 @@ import struct
 import termios
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from broker.access.caller import Caller
+from broker.clock import within
 from broker.http.codec import CONTINUE, BadRequest, HeadTooLong, RequestParser, response_bytes
-from broker.http.message import Answer, Request
+from broker.http.message import Answer, Pending, Request
 
 if TYPE_CHECKING:
     from broker.http.server import Server
@@ -43,6 +45,8 @@ class State(Enum):
     """Reads requests and answers them."""
     WAITING = auto()
     """Holds bytes that it has read, until its caller's next turn."""
+    PENDING = auto()
+    """Waits for an attempt to obtain the lease that its request asks for."""
     BLOCKED = auto()
     """Sends: the client asks faster than it reads its answers."""
     CLOSING = auto()
@@ -71,7 +75,9 @@ class Connection:
         "_is_reading",
         "_loop",
         "_parser",
+        "_pending",
         "_received_at",
+        "_refuse",
         "_server",
         "_sock",
         "_state",
@@ -93,6 +99,8 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._state = State.QUEUED
         self._parser: RequestParser | None = None  # there while part of a request is
+        self._pending: asyncio.Task[None] | None = None
+        self._refuse: Callable[[], Answer] | None = None  # for what follows the parsed requests
         self._unread = b""
         self._unsent = b""
         self._is_reading = False
@@ -146,6 +154,8 @@ class Connection:
             self._loop.remove_writer(self._sock)
         if self._timer is not None:
             self._timer.cancel()
+        if self._pending is not None:
+            self._pending.cancel()
         self._state = State.CLOSED
         self._unread = self._unsent = b""
         self._parser = None
@@ -211,21 +221,24 @@ class Connection:
         server, parser = self._server, self._parser
         if parser is None:
             parser = self._parser = server.parsers.pop() if server.parsers else RequestParser()
-        refuse: Callable[[], Answer] | None = None
         try:
             parser.feed(piece, header_bytes=server.limits.header_bytes)
         except BadRequest:
-            refuse = server.surface.bad_request
+            self._refuse = server.surface.bad_request
         except HeadTooLong:
-            refuse = server.surface.head_too_long
-        for request, is_kept in parser.requests:
+            self._refuse = server.surface.head_too_long
+        self._answer_parsed(parser)
+
+    def _answer_parsed(self, parser: RequestParser) -> None:
+        server = self._server
+        while parser.requests:
+            request, is_kept = parser.requests.pop(0)
             self._answer(request, close=not is_kept)
-            if self._state in ENDING:
+            if self._state in ENDING or self._state is State.PENDING:
                 return
-        if refuse is not None:
-            self._cut_off(refuse())
+        if self._refuse is not None:
+            self._cut_off(self._refuse())
         elif parser.is_between_requests:
-            parser.requests.clear()
             self._parser = None
             if len(server.parsers) < SPARE_PARSERS:
                 server.parsers.append(parser)
@@ -254,6 +267,30 @@ class Connection:
         self._is_arriving = False
         self._answered, self.served_at = True, self._received_at
         answer = self._server.answer(request, self._caller)
+        if answer.pending is None:
+            self._finish(request, answer, close=close)
+        else:
+            self._state = State.PENDING
+            self._expect_within(self._server.limits.idle_timeout_s)
+            waiting = self._answer_later(request, answer.pending, close=close)
+            self._pending = self._loop.create_task(waiting)
+
+    async def _answer_later(self, request: Request, pending: Pending, *, close: bool) -> None:
+        """Answer once the attempt under way has ended, or as things are after its time."""
+        try:
+            with suppress(TimeoutError):
+                await within(pending.within_s, pending.attempt(), clock=self._server.context.clock)
+            self._pending = None
+            if self._state is State.PENDING:
+                self._state = State.OPEN
+                self._finish(request, self._server.answer(request, self._caller), close=close)
+                if self._state not in ENDING and self._parser is not None:
+                    self._answer_parsed(self._parser)
+                self._proceed()
+        except Exception as error:
+            self._fail(error)
+
+    def _finish(self, request: Request, answer: Answer, *, close: bool) -> None:
         close = close or answer.close or self._server.is_draining
         self._write(request, answer, close=close)
         if close:

@@ -1,6 +1,6 @@
 """A request and an answer as the surfaces see them: no HTTP library, no socket. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
@@ -44,6 +44,22 @@ class Issued:
     expires_at: datetime | None = None
 
 
+Attempt = Callable[[], Awaitable[None]]
+"""Waits for the end of one attempt to obtain a lease."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """An attempt to obtain the lease that an answer lacks, and how long a client may wait for it.
+
+    SDKs that get a refusal do not ask again for minutes, so none is sent that the attempt may make
+    untrue.
+    """
+
+    attempt: Attempt
+    within_s: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """One answer. ``route``, ``role``, ``refusal``, ``issued``, ``rule`` and ``caller_token`` are
@@ -63,6 +79,8 @@ class Answer:
     caller_token: str | None = None
     close: bool = False
     """Close the connection without a byte instead of answering."""
+    pending: Pending | None = None
+    """Wait for this, then ask the surface once more."""
 
 
 class Surface(Protocol):

@@ -8,16 +8,20 @@ from broker.access.caller import Caller, Grant
 from broker.access.rules import Rules
 from broker.credentials import AwsCredentials
 from broker.http.guard import Guard
-from broker.http.message import Answer, Request
+from broker.http.message import Answer, Pending, Request
 from broker.surfaces.container_tokens import ContainerTokens
 from broker.surfaces.documents import (
     LeaseHolder,
     credentials_document,
     issued,
     json_answer,
+    pending,
     problem,
     servable,
 )
+
+WAIT_S = 0.9
+"""How long an answer may wait for a first lease: SDKs give up after a second or two."""
 
 DEFAULT_ROLE_PATHS = (
     ("v1", "credentials"),
@@ -70,13 +74,16 @@ class Container:
         role = self._role_at(segments, grant, now=now)
         if role is None or role not in self._keepers:
             refusal = None if grant.roles else "not-granted"
-            return problem(404, "no such credentials", refusal=refusal)
+            absent = problem(404, "no such credentials", refusal=refusal)
+            by_arn = segments[:1] == ("role-arn",)
+            return replace(absent, pending=self._any_pending(grant, now=now) if by_arn else None)
         if role not in grant.roles:
             # In the same words, since the caller must not learn which other roles exist.
             return problem(404, "no such credentials", role=role, refusal="not-granted")
         lease = servable(self._keepers[grant.lease_key(role)], now=now)
         if lease is None:
-            return replace(self.nothing_to_serve(), role=role)
+            waiting = pending(self._keepers[grant.lease_key(role)], within_s=WAIT_S, now=now)
+            return replace(self.nothing_to_serve(), role=role, pending=waiting)
         return json_answer(
             200,
             credentials_document(lease),
@@ -84,6 +91,13 @@ class Container:
             role=role,
             issued=issued("aws", lease),
         )
+
+    def _any_pending(self, grant: Grant, *, now: datetime) -> Pending | None:
+        """Return an attempt for a granted role: only its lease tells the role's ARN."""
+        keepers = [self._keepers[grant.lease_key(r)] for r in self._keepers if r in grant.roles]
+        without = [each for each in keepers if servable(each, now=now) is None]
+        waits = [pending(each, within_s=WAIT_S, now=now) for each in without]
+        return next(filter(None, waits), None)
 
     def _role_at(self, segments: tuple[str, ...], grant: Grant, *, now: datetime) -> str | None:
         if segments in DEFAULT_ROLE_PATHS:

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 from broker import aws
 from broker.clock import rfc3339
 from broker.credentials import AwsCredentials
-from broker.http.message import Answer, Issued, Kind
+from broker.http.message import Answer, Attempt, Issued, Kind, Pending
 from broker.lease import Lease, NotReady
 
 T_co = TypeVar("T_co", covariant=True)
@@ -23,6 +23,8 @@ class LeaseHolder(Protocol[T_co]):
     """What the surfaces need of a keeper: the newest lease, from memory."""
 
     def current(self, *, now: datetime | None = None) -> Lease[T_co]: ...
+
+    def attempt(self, *, now: datetime) -> Attempt | None: ...
 
 
 def live_lease(holder: LeaseHolder[T_co] | None, *, now: datetime) -> Lease[T_co] | None:
@@ -36,6 +38,14 @@ def live_lease(holder: LeaseHolder[T_co] | None, *, now: datetime) -> Lease[T_co
     if lease.expires_at is not None and lease.expires_at.replace(microsecond=0) <= now:
         return None
     return lease
+
+
+def pending(
+    holder: LeaseHolder[object] | None, *, within_s: float, now: datetime
+) -> Pending | None:
+    """Return the attempt to wait for where *holder* has no lease to serve, if one is under way."""
+    attempt = None if holder is None else holder.attempt(now=now)
+    return None if attempt is None else Pending(attempt, within_s)
 
 
 def servable(holder: LeaseHolder[AwsCredentials], *, now: datetime) -> Lease[AwsCredentials] | None:

@@ -19,6 +19,7 @@ from broker.surfaces.documents import (
     issued,
     not_allowed,
     page,
+    pending,
     servable,
 )
 from broker.surfaces.imds_tree import LISTED_VERSIONS, Instance, Route, route_of, text_at, tree_of
@@ -26,6 +27,9 @@ from broker.surfaces.session_tokens import LONGEST_TTL_S, SessionTokens
 
 TOKEN_HEADER = "x-aws-ec2-metadata-token"  # noqa: S105 - a name, no secret
 TTL_HEADER = "x-aws-ec2-metadata-token-ttl-seconds"
+
+WAIT_S = 0.3
+"""How long an answer may wait for a first lease: SDKs ask IMDS several times in a second or two."""
 
 
 class Imds:
@@ -142,9 +146,11 @@ class Imds:
             return page(404, route=route.label)
         if route.role not in grant.roles:
             return page(404, route=route.label, role=role, refusal="not-granted")
-        lease = servable(self._keepers[grant.lease_key(role)], now=now)
+        keeper = self._keepers[grant.lease_key(role)]
+        lease = servable(keeper, now=now)
         if lease is None:
-            return page(401, route=route.label, role=role)
+            waiting = pending(keeper, within_s=WAIT_S, now=now)
+            return replace(page(401, route=route.label, role=role), pending=waiting)
         body = imds_credentials(lease, now=now, with_account=route.extended)
         return self._found(
             body,
@@ -162,7 +168,9 @@ class Imds:
         default = self._default_lease(grant, now=now)
         if default is None:
             refusal = None if grant.roles else "not-granted"
-            return page(404, route=_shown(route), refusal=refusal)
+            keeper = self._default_keeper(grant)
+            waiting = pending(keeper, within_s=WAIT_S, now=now)
+            return replace(page(404, route=_shown(route), refusal=refusal), pending=waiting)
         role, lease = default
         info = route.label == "iam-info"
         body = iam_info(lease, role=role, now=now) if info else role
@@ -177,11 +185,15 @@ class Imds:
     def _default_lease(
         self, grant: Grant, *, now: datetime
     ) -> tuple[str, Lease[AwsCredentials]] | None:
+        keeper = self._default_keeper(grant)
+        lease = None if keeper is None else servable(keeper, now=now)
+        return None if lease is None else (str(grant.default_role), lease)
+
+    def _default_keeper(self, grant: Grant) -> LeaseHolder[AwsCredentials] | None:
         role = grant.default_role
         if role is None or role not in grant.roles or role not in self._keepers:
             return None
-        lease = servable(self._keepers[grant.lease_key(role)], now=now)
-        return None if lease is None else (role, lease)
+        return self._keepers[grant.lease_key(role)]
 
     def _found(
         self,

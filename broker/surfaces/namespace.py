@@ -18,13 +18,14 @@ from broker.credentials import IdToken, NamespaceToken
 from broker.files.private import read_private, write_private
 from broker.http.guard import Guard
 from broker.http.message import Answer, Request
-from broker.surfaces.container import Container, authenticate, path_and_tokens
+from broker.surfaces.container import WAIT_S, Container, authenticate, path_and_tokens
 from broker.surfaces.container_tokens import ContainerTokens
 from broker.surfaces.documents import (
     LeaseHolder,
     issued,
     json_answer,
     live_lease,
+    pending,
     problem,
     rfc3339_or_none,
 )
@@ -179,9 +180,11 @@ class NamespaceTokens:
         if uid is None or caller.uid not in (uid, 0, None):
             return closed("segment-bad")
         grant = self._rules.grant_for(caller.as_user(uid))
-        lease = live_lease(self._token_for(grant), now=now)
+        keeper = self._token_for(grant)
+        lease = live_lease(keeper, now=now)
         if lease is None:
-            return closed(None if grant.namespace_tokens else "not-granted")
+            absent = closed(None if grant.namespace_tokens else "not-granted")
+            return replace(absent, pending=pending(keeper, within_s=WAIT_S, now=now))
         text = lease.value.bearer if name == "workload_token" else lease.value.instance_id
         if text is None or not is_visible(text):
             return closed()
@@ -195,9 +198,11 @@ class NamespaceTokens:
         )
 
     def _namespace_token(self, request: Request, grant: Grant, *, now: datetime) -> Answer:
-        lease = live_lease(self._token_for(grant, query_values(request, "identity")), now=now)
+        keeper = self._token_for(grant, query_values(request, "identity"))
+        lease = live_lease(keeper, now=now)
         if lease is None:
-            return _absent("namespace-token", granted=bool(grant.namespace_tokens))
+            absent = _absent("namespace-token", granted=bool(grant.namespace_tokens))
+            return replace(absent, pending=pending(keeper, within_s=WAIT_S, now=now))
         document = {
             "token": lease.value.bearer,
             "expires_at": rfc3339_or_none(lease.expires_at),
@@ -210,9 +215,11 @@ class NamespaceTokens:
     def _id_token(self, request: Request, grant: Grant, *, now: datetime) -> Answer:
         named = query_values(request, "audience")
         granted = [audience for audience in grant.id_token_audiences if [audience] == named]
-        lease = live_lease(self._id_tokens.get(granted[0]) if granted else None, now=now)
+        keeper = self._id_tokens.get(granted[0]) if granted else None
+        lease = live_lease(keeper, now=now)
         if lease is None:
-            return _absent("id-token", granted=bool(grant.id_token_audiences))
+            absent = _absent("id-token", granted=bool(grant.id_token_audiences))
+            return replace(absent, pending=pending(keeper, within_s=WAIT_S, now=now))
         document = {
             "token": lease.value.jwt,
             "expires_at": rfc3339_or_none(lease.expires_at),

@@ -136,6 +136,9 @@ async def test_c_49_reads_repeat_and_never_mix_halves_of_two_sets() -> None:
         def current(self, *, now: object = None) -> Lease[AwsCredentials]:
             return next(self._leases)
 
+        def attempt(self, *, now: object) -> None:
+            """Say that none is under way."""
+
     imds = an_imds({"deploy": Changing()})
     for _ in range(50):
         text = v2_get(imds, DEPLOY).body.decode()

@@ -55,6 +55,9 @@ class Holding:
             raise NotReady("sts is down")
         return self.lease
 
+    def attempt(self, *, now: datetime) -> None:
+        """Say that none is under way."""
+
 
 @dataclass(frozen=True)
 class Rule:

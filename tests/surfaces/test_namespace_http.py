@@ -68,6 +68,9 @@ class Held(Generic[T]):
             raise NotReady("no answer")
         return self.lease
 
+    def attempt(self, *, now: datetime) -> None:
+        """Say that none is under way."""
+
 
 def tokens_surface(
     tokens: Mapping[str, LeaseHolder[NamespaceToken]] | None = None,
