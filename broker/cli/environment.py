@@ -116,7 +116,7 @@ def container_variables(
         },
         must_go=PREFERRED_TO_OURS,
         should_go=("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",),  # C-84
-        docker_note=f"docker run --network host -v {token_file}:{token_file}:ro --env-file ...",
+        docker_note="docker run --network host --env-file FILE IMAGE, as any user of the image",
     )
 
 

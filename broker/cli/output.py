@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
     from broker.cli.environment import Variables
 
+HOST_FILES = ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "NSC_TOKEN_FILE")
+
 
 def columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return an aligned table as lines; control characters become blanks."""
@@ -103,12 +105,17 @@ def github_line(name: str, value: str) -> str:
 
 
 def docker(variables: Variables) -> str:
-    """Return the text for ``--env-file``, which has no quotes; containers inherit no variables."""
-    for name, value in variables.set.items():
+    """Return the text for ``--env-file``, which has no quotes; containers inherit no variables.
+
+    Files of this host are left out: they are not in the container, and 0600 for another user's
+    there, and the SDKs that prefer a file then fail although they have the value too.
+    """
+    assigned = {name: value for name, value in variables.set.items() if name not in HOST_FILES}
+    for name, value in assigned.items():
         if "\n" in value or "\r" in value:
             raise Failure(name, "has a line break, which --env-file cannot carry", "unset it")
     notes = [*comment(variables.note), *comment(variables.docker_note)]
-    return lines([*notes, *(f"{name}={value}" for name, value in variables.set.items())])
+    return lines([*notes, *(f"{name}={value}" for name, value in assigned.items())])
 
 
 def comment(note: str) -> list[str]:

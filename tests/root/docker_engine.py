@@ -4,7 +4,7 @@ Programs in its containers see this host's files.
 """
 
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,10 +37,16 @@ class DockerEngine:
         assert ran.code == 0, f"{ran.errors}\n{self._log.read_text()[-2000:]}"
         return ran.output.strip()
 
-    def create(self, *program: str, network: str, environ: Mapping[str, str]) -> str:
+    def create(
+        self,
+        *program: str,
+        network: str,
+        environ: Mapping[str, str],
+        options: Sequence[str] = (),
+    ) -> str:
         """Return the id of a new container that is to run *program*, by this host's files."""
         told = (f"--env={name}={value}" for name, value in environ.items())
-        asked = ("create", "--interactive", f"--network={network}", *told)
+        asked = ("create", "--interactive", f"--network={network}", *told, *options)
         return self.done(*asked, *HOST_FILES, *program)
 
     def start(self, container: str) -> Ran:

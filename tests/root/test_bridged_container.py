@@ -4,6 +4,7 @@ By address where they have a network of their own, by id where they are in the h
 """
 
 import re
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from broker.sandbox import Sandbox, sandbox_in_thread
 from tests.root.docker_engine import DockerEngine, docker_engine
 from tests.root.metadata_host import BOTO3, MetadataHost, ask, metadata_host, role_of
 from tests.root.own_network import IMDS, own_network
-from tests.support.clients import Ran
+from tests.support.clients import Ran, run
 from tests.support.proof import Arrivals
 
 BRIDGE = "172.17.0.1"
@@ -135,4 +136,29 @@ def test_a_container_in_the_hosts_network_is_known_by_its_id(
 
     assert role_of(of_named) == "backup"
     assert "NoCredentialsError" in of_unnamed.errors
+    assert arrivals.served("GetCallerIdentity")
+
+
+def test_the_recipe_of_env_serves_a_container_of_any_user(
+    engine: DockerEngine, sandbox: Sandbox, arrivals: Arrivals, tmp_path: Path
+) -> None:
+    """As `env --for docker` prints it: with --network host and --env-file, also with --user."""
+    with metadata_host(sandbox, tmp_path) as host:
+        ask_env = (sys.executable, "-m", "broker", "env", "--for", "docker")
+        known = {
+            "PATH": "/usr/bin:/bin",
+            "NAMESPACE_BROKER_RUNTIME_DIR": str(host.broker.runtime_dir),
+        }
+        file = tmp_path / "broker.env"
+        file.write_text(run(*ask_env, environ=known).output)
+
+        for user in ("0:0", "10001:10001"):
+            container = engine.create(
+                *BOTO3,
+                network="host",
+                environ=sandbox.client_environment(),
+                options=(f"--env-file={file}", f"--user={user}"),
+            )
+            assert role_of(engine.start(container)) == "deploy", user
+
     assert arrivals.served("GetCallerIdentity")

@@ -24,7 +24,7 @@ the broker runs.
 In a shell:               eval "$(namespace-broker env)"
 In a GitHub workflow:     namespace-broker env --for github >> "$GITHUB_ENV"
 For a container:          namespace-broker env --for docker > broker.env
-                          docker run --network host --env-file broker.env ...
+                          docker run --network host --env-file broker.env IMAGE
 
 For programs that cannot ask an endpoint, --static writes the keys themselves, which expire; the
 expiry is in a comment. They come from the running broker; where none runs, they are obtained once:
