@@ -1,10 +1,18 @@
 """Describe who is calling and what they may have."""
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
+from pathlib import Path
 
 OVERFLOW_ID = 65534
-"""What the kernel shows for an id that is not mapped in our user namespace. Never ``nobody``."""
+"""What the kernel shows, by default, for an id that is not mapped in our user namespace."""
+
+EVERY_ID = (0, 0, 0xFFFFFFFF)
+"""The id map of a user namespace in which every id is mapped to itself, as the first one."""
+
+INVALID_ID = 0xFFFFFFFF
+"""No uid or gid: minus one."""
 
 PLAIN_TOKEN = "default"  # noqa: S105 - a name, no secret
 """The container token that admits but names nobody."""
@@ -13,9 +21,25 @@ IPV6_NETWORK_BITS = 64
 """Leading bits of an IPv6 address that belong to the network; a host chooses the rest at will."""
 
 
+@lru_cache(maxsize=1)
+def unmapped_id(proc: Path = Path("/proc")) -> int | None:
+    """Return the number that stands for every id not mapped here; None where all are mapped.
+
+    Where all are mapped the number is an ordinary user's, ``nobody`` on most hosts.
+
+    Source: user_namespaces(7); proc_sys_kernel(5), overflowuid.
+    """
+    try:
+        if tuple(map(int, (proc / "self/uid_map").read_text().split())) == EVERY_ID:
+            return None
+        return int((proc / "sys/kernel/overflowuid").read_text())
+    except (OSError, ValueError):
+        return OVERFLOW_ID
+
+
 def known_id(number: int) -> int | None:
     """Return a uid or gid as the kernel gave it; None where the number stands for unknown."""
-    return None if number in (OVERFLOW_ID, -1) else number
+    return None if number in (unmapped_id(), INVALID_ID) else number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +67,8 @@ class Caller:
     address: str | None = None
     is_remote: bool = False
     token: str | None = None
+    delegated_by: tuple[int, ...] = ()
+    """The users to whom /etc/subuid gives this uid; one of them runs the program."""
 
     @property
     def binding(self) -> str:
@@ -61,10 +87,16 @@ class Caller:
         Leaves out what one caller can have many of, such as units or addresses of an IPv6 network.
         """
         if self.uid is not None:
-            return f"uid={self.uid}"
+            return f"uid={self.billed_uid}"
         if self.address is not None and isinstance(ip_address(self.address), IPv6Address):
             return f"network={ip_network((self.address, IPV6_NETWORK_BITS), strict=False)}"
         return f"address={self.address}"
+
+    @property
+    def billed_uid(self) -> int:
+        """The uid whose limits this local caller uses: of a subordinate uid, its owner's."""
+        assert self.uid is not None, "only local callers have a uid"
+        return self.delegated_by[0] if self.delegated_by else self.uid
 
     def as_user(self, uid: int) -> "Caller":
         """Return the caller as that user, without the facts known of another one."""

@@ -30,7 +30,9 @@ class Facts(Protocol):
     None means unknown.
     """
 
-    def groups_of(self, uid: int) -> frozenset[int] | None: ...
+    def is_user(self, caller: Caller) -> bool | None: ...
+
+    def groups_of(self, caller: Caller) -> frozenset[int] | None: ...
 
     def exe_of(self, caller: Caller) -> str | None: ...
 
@@ -39,7 +41,8 @@ class Facts(Protocol):
 class Who:
     """A rule's condition: it matches callers for whom every key that is set holds.
 
-    ``any_local`` is every program whose uid is known. ``cidr`` matches by address, and only remote
+    ``any_local`` is every user with a name in the user database. A uid that is subordinate to one
+    user counts as that user. ``cidr`` matches by address, and only remote
     callers: a caller on this host is identified by uid or not at all. ``exe`` only narrows, since
     whoever may run a program can make it do anything. ``container`` is the first 12 digits of an
     id or more.
@@ -71,9 +74,10 @@ class Who:
         for name in self.keys:
             key = KEYS[name]
             found = key.fact(caller, facts)
-            if key.holds_for(getattr(self, name), found):
+            required = getattr(self, name)
+            if key.holds_for(required, found):
                 continue
-            if not key.is_unknown(caller, found):
+            if not key.is_unknown(caller, found, required):
                 return False
             is_unknown = True
         if is_unknown:
@@ -107,7 +111,7 @@ class Key:
 
     fact: Callable[[Caller, Facts], object | None]
     compare: Callable[[Any, Any], bool]
-    is_unknown: Callable[[Caller, object | None], bool] = lambda _, __: False
+    is_unknown: Callable[[Caller, object | None, Any], bool] = lambda _, __, ___: False
     """Whether the fact exists and could not be established, rather than being absent."""
 
     def holds_for(self, required: object, found: object | None) -> bool:
@@ -138,21 +142,44 @@ def _if_local(
 
 
 def _groups(caller: Caller, facts: Facts) -> frozenset[int] | None:
-    return None if caller.uid is None else facts.groups_of(caller.uid)
+    return None if caller.uid is None else facts.groups_of(caller)
+
+
+def _is_user(caller: Caller, facts: Facts) -> bool | None:
+    return None if caller.uid is None else facts.is_user(caller)
+
+
+def _uids(caller: Caller, _: Facts) -> tuple[int, ...] | None:
+    """Return the caller's uid and, if it is subordinate to one user, that user's."""
+    if caller.uid is None:
+        return None
+    return (caller.uid, *caller.delegated_by) if len(caller.delegated_by) == 1 else (caller.uid,)
+
+
+def _may_be_owner(caller: Caller, required: int) -> bool:
+    """Return whether *required* is one of several users to whom the caller's uid is subordinate."""
+    return len(caller.delegated_by) > 1 and required in caller.delegated_by
 
 
 def _token(caller: Caller, _: Facts) -> str | None:
     return None if caller.token == PLAIN_TOKEN else caller.token
 
 
-def _is_unlocated(caller: Caller, _: object | None) -> bool:
+def _is_unlocated(caller: Caller, _: object | None, __: object) -> bool:
     return caller.uid is not None and not caller.is_located
 
 
 KEYS = {
-    "any_local": Key(lambda caller, _: caller.uid, lambda _, __: True),
-    "uid": Key(lambda caller, _: caller.uid, _equal),
-    "user": Key(lambda caller, _: caller.uid, lambda account, uid: bool(account.number == uid)),
+    "uid": Key(
+        _uids,
+        lambda required, uids: required in uids,
+        lambda caller, _, required: _may_be_owner(caller, required),
+    ),
+    "user": Key(
+        _uids,
+        lambda account, uids: account.number in uids,
+        lambda caller, _, account: _may_be_owner(caller, account.number),
+    ),
     "token": Key(_token, _equal),
     "unit": Key(_if_local(lambda caller, _: caller.unit), _equal, _is_unlocated),
     "user_unit": Key(_if_local(lambda caller, _: caller.user_unit), _equal, _is_unlocated),
@@ -165,7 +192,12 @@ KEYS = {
     "group": Key(
         _groups,
         lambda account, gids: account.number in gids,
-        lambda caller, gids: caller.uid is not None and gids is None,
+        lambda caller, gids, _: caller.uid is not None and gids is None,
+    ),
+    "any_local": Key(
+        _is_user,
+        lambda _, is_user: bool(is_user),
+        lambda caller, is_user, _: caller.uid is not None and is_user is None,
     ),
     "exe": Key(_if_local(lambda caller, facts: facts.exe_of(caller)), _equal),
 }
@@ -175,6 +207,8 @@ KEYS = {
 def _shown(found: object) -> str:
     if isinstance(found, frozenset):
         return " ".join(str(each) for each in sorted(found)) or "none"
+    if isinstance(found, tuple):
+        return " of ".join(str(each) for each in found)
     return str(found)
 
 

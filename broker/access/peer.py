@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from broker.access.caller import OVERFLOW_ID, Caller, known_id
+from broker.access.caller import Caller, known_id
 from broker.access.cgroup import UNKNOWN_LOCATION, CgroupLocation, Cgroups
 from broker.access.process import location_of_process
+from broker.access.users import SubordinateUids
 
 SO_PEERPIDFD = 77
 """Gives a handle to the process that connected. Source: asm-generic/socket.h, since Linux 6.5."""
@@ -34,6 +35,7 @@ SOCKET_REST = struct.Struct("=III")  # interface, cookie
 ANSWER_IDS = struct.Struct("=II")  # uid, inode
 ATTRIBUTE = struct.Struct("=HH")  # length, type
 
+STATE_AT = MESSAGE.size + 1
 PORTS_AT = MESSAGE.size + 4
 IDS_AT = PORTS_AT + SOCKET_PORTS.size + SOCKET_REST.size + 12
 ATTRIBUTES_AT = IDS_AT + ANSWER_IDS.size
@@ -41,6 +43,15 @@ ATTRIBUTES_AT = IDS_AT + ANSWER_IDS.size
 LOOPBACK_INTERFACE = 1
 """Its index in every network namespace. Naming it also finds a client that bound its socket to it,
 and hides no other."""
+
+# Source: net/tcp_states.h.
+ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING = 1, 4, 5, 8, 9, 11
+CLIENT_STATES = frozenset({ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING})
+"""States of a client's socket that is connected. One in SYN_SENT only tries to be: it may have
+taken the port of a client that has gone."""
+
+SERVED_STATES = frozenset({ESTABLISHED, CLOSE_WAIT})
+"""States of an accepted socket whose client can still receive an answer."""
 
 STALE_ANSWERS = 8
 """How many answers to older requests are skipped before we give up."""
@@ -62,8 +73,11 @@ class Peers:
     that *cgroups* has not seen costs a walk of the tree, once.
     """
 
-    def __init__(self, cgroups: Cgroups | None = None) -> None:
+    def __init__(
+        self, cgroups: Cgroups | None = None, *, subordinates: SubordinateUids | None = None
+    ) -> None:
         self._cgroups = cgroups or Cgroups()
+        self._subordinates = subordinates or SubordinateUids()
         self._netlink: socket.socket | None = None
         self._sequence = 0
 
@@ -83,16 +97,19 @@ class Peers:
             self._netlink.close()
             self._netlink = None
 
-    def caller_of(self, sock: socket.socket, peer: Any) -> Caller:
-        """Return who is at the other end of *sock*, TCP or Unix, accepted from the address *peer*.
+    def caller_of(self, sock: socket.socket, peer: Any) -> Caller | None:
+        """Return who is at the other end of *sock*, accepted from *peer*; None if it is dead.
 
-        Ask at accept: once the client has closed, the kernel has forgotten it.
+        Ask at accept: once the client has closed, the kernel has forgotten it. The port of a dead
+        connection may be another process's by now, so a caller counts only if the connection is
+        alive before and after the kernel was asked.
         """
         if sock.family == socket.AF_UNIX:
-            return unix_caller_located(sock, unix_caller(sock))
-        if not peer:  # closed before we could ask
-            return Caller()
-        return self.tcp_caller(local=sock.getsockname(), peer=peer)
+            return self._subordinates.applied_to(unix_caller_located(sock, unix_caller(sock)))
+        if not peer or not is_alive(sock):
+            return None
+        caller = self.tcp_caller(local=sock.getsockname(), peer=peer)
+        return caller if is_alive(sock) else None
 
     def tcp_caller(self, *, local: tuple[Any, ...], peer: tuple[Any, ...]) -> Caller:
         """Return who connected from *peer* to *local*, both as `socket.getpeername` gives them.
@@ -108,7 +125,9 @@ class Peers:
         caller = Caller(
             uid=owner.uid, inode=owner.inode, cgroup_id=owner.cgroup_id, address=str(there[0])
         )
-        return self._cgroups.location_of(owner.cgroup_id, uid=owner.uid).applied_to(caller)
+        caller = self._subordinates.applied_to(caller)
+        location = self._cgroups.location_of(owner.cgroup_id, uid=caller.billed_uid)
+        return location.applied_to(caller)
 
     def _owner_of(self, client: "_Address", server: "_Address", scope: int) -> Owner | None:
         """Return the owner of the socket at *client* that is connected to *server*."""
@@ -140,6 +159,15 @@ class Peers:
             if sender[0] == 0 and sequence == self._sequence:
                 return answer if kind == SOCK_DIAG_BY_FAMILY else None
         return None
+
+
+def is_alive(sock: socket.socket) -> bool:
+    """Return whether the client of an accepted TCP connection may still receive an answer."""
+    try:
+        state = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
+    except OSError:
+        return False
+    return state[0] in SERVED_STATES
 
 
 _Address = tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, int]
@@ -208,7 +236,7 @@ def owner_in(answer: bytes, *, client: _Address, server: _Address) -> Owner | No
     answer must be the requested ones. With inode 0 the client has released the socket, and the uid
     cannot be trusted.
     """
-    if len(answer) < ATTRIBUTES_AT:
+    if len(answer) < ATTRIBUTES_AT or answer[STATE_AT] not in CLIENT_STATES:
         return None
     ports = SOCKET_PORTS.unpack_from(answer, PORTS_AT)
     wide = answer[MESSAGE.size] == socket.AF_INET6
@@ -217,7 +245,7 @@ def owner_in(answer: bytes, *, client: _Address, server: _Address) -> Owner | No
     if (_unpacked(ports[2], wide), _unpacked(ports[3], wide)) != (client[0], server[0]):
         return None
     uid, inode = ANSWER_IDS.unpack_from(answer, IDS_AT)
-    if inode == 0 or uid == OVERFLOW_ID:
+    if inode == 0 or known_id(uid) is None:
         return None
     cgroup = dict(_attributes(answer)).get(INET_DIAG_CGROUP_ID)
     return Owner(uid, int.from_bytes(cgroup, sys.byteorder) if cgroup else None, inode)
@@ -245,7 +273,7 @@ def unix_caller(sock: Any) -> Caller:
 
     Source: unix(7), SO_PEERCRED; pid 0 is a process outside our pid namespace.
     """
-    credentials = struct.Struct("3i")
+    credentials = struct.Struct("iII")
     raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, credentials.size)
     pid, uid, gid = credentials.unpack(raw)
     return Caller(pid=pid or None, uid=known_id(uid), gid=known_id(gid))

@@ -66,12 +66,12 @@ class Processes:
         found, until = self._found.get(key, (UNKNOWN_PROCESS, 0.0))
         if until > self._monotonic():
             return found
-        if not self._limit.allows(caller.uid):
+        if not self._limit.allows(caller.billed_uid):
             return UNKNOWN_PROCESS
         began_at = self._monotonic()
         found = self._look(caller)
         ended_at = self._monotonic()
-        self._limit.spend(caller.uid, ended_at - began_at)
+        self._limit.spend(caller.billed_uid, ended_at - began_at)
         if len(self._found) >= MOST_KEPT:
             self._found.clear()
         self._found[key] = (found, ended_at + KEPT_S)

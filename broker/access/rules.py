@@ -6,6 +6,7 @@ from typing import Any, Literal, Protocol
 
 from broker.access.caller import NO_GRANT, PLAIN_TOKEN, Caller, Grant
 from broker.access.match import Facts, Mismatch, Who
+from broker.access.users import has_name
 
 
 class Rules(Protocol):
@@ -174,12 +175,20 @@ class UnreachableRule:
     reason: str
 
 
-def unreachable(rules: Iterable[Rule]) -> tuple[UnreachableRule, ...]:
-    """Return the rules that match nobody, or only callers that an earlier rule matches."""
+def unreachable(
+    rules: Iterable[Rule], *, is_user: Callable[[int], bool] = has_name
+) -> tuple[UnreachableRule, ...]:
+    """Return the rules that match nobody, or only callers that an earlier rule matches.
+
+    A rule that only a user's subordinate uids could reach counts as unreachable. *is_user* returns
+    whether a uid has a name, and so is matched by ``any_local``.
+    """
     found = []
     earlier: list[Rule] = []
     for rule in rules:
-        first = next((each for each in earlier if covers(each.who, rule.who)), None)
+        first = next(
+            (each for each in earlier if covers(each.who, rule.who, is_user=is_user)), None
+        )
         if reason := contradiction(rule.who):
             found.append(UnreachableRule(rule.name, reason))
         elif first is not None:
@@ -208,9 +217,18 @@ def contradiction(who: Who) -> str | None:
     return None
 
 
-def covers(wide: Who, narrow: Who) -> bool:
-    """Return whether *wide* certainly matches whatever *narrow* does."""
-    return bool(wide.keys) and all(IMPLIED_BY[key](getattr(wide, key), narrow) for key in wide.keys)
+def covers(wide: Who, narrow: Who, *, is_user: Callable[[int], bool] = has_name) -> bool:
+    """Return whether *wide* matches whatever *narrow* does."""
+    if wide.any_local and not _has_name(narrow, is_user):
+        return False
+    keys = [key for key in wide.keys if key != "any_local"]
+    return bool(wide.keys) and all(IMPLIED_BY[key](getattr(wide, key), narrow) for key in keys)
+
+
+def _has_name(who: Who, is_user: Callable[[int], bool]) -> bool:
+    if who.any_local or who.user is not None or who.group is not None:
+        return True
+    return who.uid is not None and is_user(who.uid)
 
 
 def _uid_of(who: Who) -> int | None:
@@ -235,7 +253,6 @@ def _inner_network(required: Any, narrow: Who) -> bool:
 
 
 IMPLIED_BY: dict[str, Callable[[Any, Who], bool]] = {
-    "any_local": lambda _, narrow: not LOCAL_KEYS.isdisjoint(narrow.keys),
     "uid": lambda uid, narrow: _uid_of(narrow) == uid,
     "user": lambda user, narrow: _uid_of(narrow) == user.number,
     "token": _same("token"),
@@ -246,4 +263,4 @@ IMPLIED_BY: dict[str, Callable[[Any, Who], bool]] = {
     "group": _same_group,
     "exe": _same("exe"),
 }
-"""For each key, whether the wide rule's value follows from the narrow rule."""
+"""For each key but ``any_local``, whether the wide rule's value follows from the narrow rule."""

@@ -37,7 +37,7 @@ TURNS = 5
 """Turns of the event loop in which it takes what is there already: connections and requests before
 a drain, the ends of connections after."""
 
-CallerOf = Callable[[socket.socket, Any], Caller]
+CallerOf = Callable[[socket.socket, Any], Caller | None]
 """Identifies the other end of an accepted socket, given that and the peer's address."""
 
 
@@ -195,6 +195,8 @@ class Server:
         except Exception as error:
             sock.close()
             return self.context.on_error(error)
+        if caller is None:  # its client has gone already: nobody to answer, count or limit
+            return sock.close()
         connection = Connection(self, sock, caller)
         self._connections.add(connection)
         match self.context.limiter.enter(connection):

@@ -1,10 +1,11 @@
 """What a caller is bound to and counted by."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from broker.access.caller import Caller
+from broker.access.caller import Caller, unmapped_id
 from tests.support.access import ALICE, CONTAINER, NEIGHBOUR, ROOT
 
 
@@ -76,3 +77,26 @@ def test_nothing_of_one_user_is_left_in_another() -> None:
         uid=1000, is_located=False, address="127.0.0.1", token="ci"
     )
     assert relay.as_user(0) == relay
+
+
+@pytest.mark.parametrize(
+    ("uid_map", "overflow", "unmapped"),
+    [
+        pytest.param("0 0 4294967295", "65534", None, id="every id is mapped"),
+        pytest.param("0 1000 1", "65534", 65534, id="one id is mapped"),
+        pytest.param("0 1000 1\n1 100000 65536", "65534", 65534, id="a container's"),
+        pytest.param("0 1000 1", "4294967294", 4294967294, id="another overflow uid"),
+    ],
+)
+def test_the_number_of_unmapped_ids_is_the_hosts_and_otherwise_a_user(
+    tmp_path: Path, uid_map: str, overflow: str, unmapped: int | None
+) -> None:
+    for name, text in (("self/uid_map", uid_map), ("sys/kernel/overflowuid", overflow)):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(text + "\n")
+
+    assert unmapped_id(tmp_path) == unmapped
+
+
+def test_where_the_map_cannot_be_read_the_usual_number_is_unknown(tmp_path: Path) -> None:
+    assert unmapped_id(tmp_path) == 65534

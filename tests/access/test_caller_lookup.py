@@ -21,14 +21,14 @@ def test_a_user_has_a_name_and_groups() -> None:
     facts = facts_of(User("ci", frozenset({1000, 27})))
 
     assert facts.user_of(1000) == "ci"
-    assert facts.groups_of(1000) == frozenset({1000, 27})
+    assert facts.groups_of(Caller(uid=1000)) == frozenset({1000, 27})
 
 
 def test_of_a_uid_without_a_user_neither_is_known() -> None:
     facts = facts_of(None)
 
     assert facts.user_of(1000) is None
-    assert facts.groups_of(1000) is None
+    assert facts.groups_of(Caller(uid=1000)) is None
 
 
 def test_this_process_is_known_by_its_program() -> None:

@@ -16,12 +16,15 @@ from tests.support.access import (
     BOB,
     CONTAINER,
     FACTS,
+    INNER,
     KEYS,
     KNOWN,
     NEIGHBOUR,
     ORPHAN,
     OTHER_CONTAINER,
     ROOT,
+    SHARED,
+    SUBORDINATE,
     Known,
     callers,
     forgetting,
@@ -37,13 +40,17 @@ DOCKER = Account("docker", 27)
 @pytest.mark.parametrize(
     ("who", "meant", "not_meant"),
     [
-        pytest.param(Who(uid=1000), [ALICE], [BOB, ROOT, NEIGHBOUR, ORPHAN], id="uid"),
+        pytest.param(Who(uid=1000), [ALICE, INNER], [BOB, ROOT, NEIGHBOUR, ORPHAN], id="uid"),
+        pytest.param(Who(uid=SUBORDINATE), [INNER], [ALICE, BOB, ROOT], id="a subordinate uid"),
         pytest.param(Who(uid=0), [ROOT], [ALICE, NEIGHBOUR, ORPHAN], id="root"),
-        pytest.param(Who(user=CI), [ALICE], [BOB, ROOT, NEIGHBOUR, ORPHAN], id="user"),
+        pytest.param(Who(user=CI), [ALICE, INNER], [BOB, ROOT, NEIGHBOUR, ORPHAN], id="user"),
         pytest.param(Who(group=DOCKER), [ALICE], [BOB, ROOT, NEIGHBOUR], id="group"),
         pytest.param(Who(unit="backup.service"), [ROOT], [ALICE, NEIGHBOUR], id="unit"),
         pytest.param(
-            Who(any_local=True), [ALICE, BOB, ROOT], [NEIGHBOUR, ORPHAN, Caller()], id="any_local"
+            Who(any_local=True),
+            [ALICE, BOB, ROOT],
+            [NEIGHBOUR, ORPHAN, INNER, Caller()],
+            id="any_local",
         ),
         pytest.param(
             Who(cidr=ip_network("172.17.0.0/16")),
@@ -155,7 +162,7 @@ def test_a_rule_with_a_policy_or_tags_has_leases_of_its_own() -> None:
 
 
 def test_what_costs_a_look_elsewhere_is_asked_only_when_all_else_holds() -> None:
-    known = Known(groups=KNOWN.groups, programs=KNOWN.programs)
+    known = Known(names=KNOWN.names, groups=KNOWN.groups, programs=KNOWN.programs)
     rules = rules_of(
         Who(uid=1001, exe="/usr/bin/aws", group=DOCKER),
         Who(uid=1000, group=Account("wheel", 10), exe="/usr/bin/aws"),
@@ -297,10 +304,31 @@ def test_nobody_slips_past_a_rule_by_hiding_where_it_runs() -> None:
 
 
 def test_nobody_slips_past_a_rule_while_the_user_database_hangs() -> None:
-    silent = Known(groups={}, programs=KNOWN.programs)
+    silent = Known(names=KNOWN.names, groups={}, programs=KNOWN.programs)
     rules = rules_of(Who(group=DOCKER), Who(any_local=True), known=silent)
 
     assert rules.grant_for(ALICE).rule == "none"
+
+
+def test_nobody_slips_past_a_refusal_of_all_users_while_the_database_hangs() -> None:
+    silent = Known(programs=KNOWN.programs)
+    rules = rules_of(Who(any_local=True), Who(unit="session-3.scope"), known=silent)
+
+    assert rules.grant_for(ALICE).rule == "none"
+
+
+def test_a_refused_user_gets_nothing_by_a_subordinate_uid() -> None:
+    rules = rules_of(Who(uid=1000), Who(any_local=True), Who(uid=SUBORDINATE))
+
+    assert rules.grant_for(INNER).rule == "rules[1]"
+
+
+def test_a_uid_that_two_users_may_take_on_is_neither_for_certain() -> None:
+    shared = replace(INNER, uid=SHARED, delegated_by=(1000, 1001))
+    rules = rules_of(Who(uid=1000), Who(uid=SHARED))
+
+    assert rules.grant_for(shared).rule == "none"
+    assert rules_of(Who(uid=1002), Who(uid=SHARED)).grant_for(shared).rule == "rules[2]"
 
 
 def test_a_rule_that_means_somebody_else_for_certain_stops_nobody() -> None:

@@ -19,7 +19,8 @@ CI = Account("ci", 1000)
         pytest.param(Who(user=CI), Who(user=CI), id="the same"),
         pytest.param(Who(user=CI), Who(uid=1000), id="the same by number"),
         pytest.param(Who(uid=1000), Who(user=CI, unit="ci.service"), id="with one more key"),
-        pytest.param(Who(any_local=True), Who(unit="ci.service"), id="everybody on this host"),
+        pytest.param(Who(any_local=True), Who(uid=0), id="a user with a name"),
+        pytest.param(Who(any_local=True), Who(user=CI, unit="ci.service"), id="a user's unit"),
         pytest.param(Who(any_local=True), Who(group=Account("docker", 27)), id="any local group"),
         pytest.param(
             Who(cidr=ip_network("10.0.0.0/8")), Who(cidr=ip_network("10.7.0.0/16")), id="network"
@@ -47,6 +48,9 @@ def test_a_rule_after_one_that_means_all_it_means_is_never_reached(
         pytest.param(Who(uid=1000), Who(uid=1001), id="another user"),
         pytest.param(Who(group=Account("docker", 27)), Who(user=CI), id="who may leave the group"),
         pytest.param(Who(any_local=True), Who(token="ci"), id="a token from elsewhere"),
+        pytest.param(Who(any_local=True), Who(uid=4_000_000_001), id="a uid without a name"),
+        pytest.param(Who(any_local=True), Who(unit="ci.service"), id="without names in a unit"),
+        pytest.param(Who(any_local=True), Who(container=CONTAINER), id="mapped for a container"),
         pytest.param(Who(any_local=True), Who(cidr=ip_network("10.0.0.0/8")), id="elsewhere"),
         pytest.param(Who(cidr=ip_network("0.0.0.0/0")), Who(cidr=ip_network("::/0")), id="IPv6"),
         pytest.param(Who(), Who(uid=1000), id="after one that means nobody"),
@@ -84,7 +88,7 @@ def test_without_the_rules_that_are_found_everybody_gets_the_same(
     several: list[Who], caller: Caller
 ) -> None:
     rules = rules_of(*several)
-    found = {each.rule for each in unreachable(rules.rules)}
+    found = {each.rule for each in unreachable(rules.rules, is_user=KNOWN.has_name)}
 
     left = FirstMatch([rule for rule in rules.rules if rule.name not in found], facts=KNOWN)
 

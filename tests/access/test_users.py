@@ -6,14 +6,21 @@ import pwd
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Event
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from broker.access.caller import Caller
+from broker.access.rate_limit import RateLimit
 from broker.access.users import (
     FORGET_AFTER_S,
     MOST_ASKED_AT_ONCE,
     RENEW_AFTER_S,
+    SubordinateUids,
     User,
     UserDatabase,
 )
@@ -140,3 +147,87 @@ def test_it_is_believed_again_when_it_answers(database: Database) -> None:
         assert people.user(1000) is None
 
     until(lambda: people.user(1000) == CI)
+
+
+def test_a_database_that_is_slow_each_time_costs_its_user_and_no_other(database: Database) -> None:
+    """As when one user shows up under many uids."""
+
+    def slow(uid: int) -> User | None:
+        time.sleep(0.02)
+        return database(uid)
+
+    people = UserDatabase(slow, longest_wait_s=LONG_S, limit=RateLimit(burst_s=0.1, share=0.0))
+
+    began_at = time.monotonic()
+    for uid in range(100_000, 100_200):
+        people.known(uid, billed_uid=1001)
+    took_s = time.monotonic() - began_at
+
+    assert took_s < 2.0
+    assert people.user(1000) == CI
+
+
+SUBUID = """
+root:100000:10
+0:200000:5
+
+nobody-here:300000:65536
+root:many:65536
+4242:200004:2
+"""
+
+
+def test_a_subordinate_uid_has_the_owners_that_subuid_says(tmp_path: Path) -> None:
+    (tmp_path / "subuid").write_text(SUBUID)
+
+    uids = SubordinateUids(tmp_path / "subuid")
+
+    assert {uid: uids.owners_of(uid) for uid in (99_999, 100_000, 100_009, 100_010, 300_000)} == {
+        99_999: (),
+        100_000: (0,),
+        100_009: (0,),
+        100_010: (),
+        300_000: (),
+    }
+    assert uids.owners_of(200_004) == (0, 4242)
+    assert uids.owners_of(200_005) == (4242,)
+
+
+def test_without_subuid_no_uid_is_subordinate(tmp_path: Path) -> None:
+    assert SubordinateUids(tmp_path / "absent").owners_of(100_000) == ()
+
+
+def test_subuid_is_read_again(tmp_path: Path, watch: Watch) -> None:
+    uids = SubordinateUids(tmp_path / "subuid", monotonic=watch, renew_after_s=10)
+    (tmp_path / "subuid").write_text("4242:200000:10")
+
+    assert uids.owners_of(200_000) == ()
+    watch.at_s += 11
+
+    until(lambda: uids.owners_of(200_000) == (4242,))
+
+
+def test_a_caller_by_a_subordinate_uid_uses_its_owners_limits(tmp_path: Path) -> None:
+    (tmp_path / "subuid").write_text("4242:200000:10")
+
+    caller = SubordinateUids(tmp_path / "subuid").applied_to(Caller(uid=200_003))
+
+    assert (caller.uid, caller.limit_key) == (200_003, "uid=4242")
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 40), st.integers(0, 15), st.integers(1, 3)), max_size=8),
+    st.integers(0, 60),
+)
+def test_the_owners_are_those_of_every_range_around_it(
+    ranges: list[tuple[int, int, int]], uid: int
+) -> None:
+    with TemporaryDirectory() as directory:
+        path = Path(directory) / "subuid"
+        path.write_text("".join(f"{owner}:{start}:{count}\n" for start, count, owner in ranges))
+
+        owners = SubordinateUids(path).owners_of(uid)
+
+    assert set(owners) == {
+        owner for start, count, owner in ranges if start <= uid < start + count and owner != uid
+    }

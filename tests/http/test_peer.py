@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.access.caller import OVERFLOW_ID, Caller
-from broker.access.peer import Owner, Peers, netlink_problem, owner_in, unix_caller
+from broker.access.caller import INVALID_ID, Caller
+from broker.access.peer import ESTABLISHED, Owner, Peers, netlink_problem, owner_in, unix_caller
 
 HERE, THERE = (ip_address("127.0.0.1"), 80), (ip_address("127.0.0.1"), 40000)
 
@@ -32,6 +32,13 @@ def connected(
             client.connect((target, listener.getsockname()[1]))
             with listener.accept()[0] as accepted:
                 yield accepted, client
+
+
+def client_at(family: int, address: str, port: int = 0) -> socket.socket:
+    sock = socket.socket(family)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind((address, port))
+    return sock
 
 
 def caller_at(accepted: socket.socket) -> Caller:
@@ -99,6 +106,37 @@ def test_a_client_that_has_closed_already_is_unknown() -> None:
     assert caller == Caller(address="127.0.0.1")
 
 
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_a_connection_that_was_reset_has_no_caller(family: socket.AddressFamily) -> None:
+    """Its port may be another process's by now, whom the kernel would name."""
+    address = "127.0.0.1" if family == socket.AF_INET else "::1"
+    with (
+        socket.create_server((address, 0), family=family) as listener,
+        client_at(family, address) as client,
+    ):
+        client.connect(listener.getsockname())
+        port = client.getsockname()[1]
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        with client_at(family, address, port) as other, Peers() as peers:
+            other.connect(listener.getsockname())
+            first, peer = listener.accept()
+            with first:
+                assert peer[1] == port
+                assert peers.tcp_caller(local=first.getsockname(), peer=peer).uid == os.getuid()
+                assert peers.caller_of(first, peer) is None
+
+
+def test_a_client_that_only_stops_sending_is_known() -> None:
+    with connected(socket.AF_INET, "127.0.0.1", socket.AF_INET, "127.0.0.1") as (accepted, client):
+        client.shutdown(socket.SHUT_WR)
+        with Peers() as peers:
+            caller = peers.caller_of(accepted, accepted.getpeername())
+
+    assert caller is not None
+    assert caller.uid == os.getuid()
+
+
 def test_a_client_of_another_host_is_only_an_address() -> None:
     with Peers() as peers:
         caller = peers.tcp_caller(local=("127.0.0.1", 80), peer=("192.0.2.7", 40000))
@@ -143,13 +181,18 @@ def test_the_kernel_can_be_asked_here() -> None:
 
 
 def answer(
-    *, uid: int = 1000, inode: int = 7, ports: tuple[int, int] = (40000, 80), cgroup: int = 99
+    *,
+    uid: int = 1000,
+    inode: int = 7,
+    ports: tuple[int, int] = (40000, 80),
+    cgroup: int = 99,
+    state: int = ESTABLISHED,
 ) -> bytes:
     """Return what the kernel sends about a connection from `THERE` to `HERE`."""
     loopback = socket.inet_aton("127.0.0.1").ljust(16, b"\0")
     return (
         struct.pack("=IHHII", 0, 20, 0, 1, 0)
-        + struct.pack("=BBBB", socket.AF_INET, 1, 0, 0)
+        + struct.pack("=BBBB", socket.AF_INET, state, 0, 0)
         + struct.pack("!HH", *ports)
         + loopback * 2
         + struct.pack("=III", 0, 0, 0)
@@ -172,7 +215,9 @@ def test_root_is_believed_while_the_socket_is_held() -> None:
     "said",
     [
         pytest.param(answer(inode=0), id="the client let go of it"),
-        pytest.param(answer(uid=OVERFLOW_ID), id="no place in our user namespace"),
+        pytest.param(answer(uid=INVALID_ID), id="no uid"),
+        pytest.param(answer(state=2), id="a client that is only connecting"),
+        pytest.param(answer(state=10), id="a listening socket by its state"),
         pytest.param(answer(ports=(40000, 0)), id="a listening socket"),
         pytest.param(answer(ports=(40001, 80)), id="another connection"),
         pytest.param(answer()[:40], id="cut off"),

@@ -40,7 +40,7 @@ def test_a_uid_without_a_place_in_our_user_namespace_is_unknown_not_nobody() -> 
 def test_who_is_unknown_is_not_from_elsewhere_for_that() -> None:
     seen = caller_seen(probe=IN_USER_NAMESPACE, client=AS_4242)
 
-    assert (seen["address"], seen["elsewhere"]) == ("127.0.0.1", False)
+    assert (seen["address"], seen["is_remote"]) == ("127.0.0.1", False)
 
 
 def test_a_uid_with_a_place_in_our_user_namespace_is_known_by_its_name_there() -> None:
@@ -52,7 +52,7 @@ def test_a_client_in_another_network_namespace_is_only_an_address() -> None:
         seen = caller_seen(address="192.0.2.1", here=here, there=there)
 
     assert (seen["uid"], seen["cgroup_id"], seen["address"]) == (None, None, "192.0.2.2")
-    assert seen["elsewhere"]
+    assert seen["is_remote"]
 
 
 def test_it_is_not_taken_for_a_bystander_that_listens_on_the_same_port_here() -> None:
@@ -81,7 +81,7 @@ def test_a_client_that_has_hung_up_is_unknown(client: tuple[str, ...]) -> None:
             go(server)
             seen = said(server)
 
-    assert (seen["uid"], seen["unit"], seen["elsewhere"]) == (None, None, False)
+    assert (seen["uid"], seen["unit"], seen["is_remote"]) == (None, None, False)
 
 
 def test_a_socket_is_its_makers_whoever_holds_it_later() -> None:
@@ -101,7 +101,7 @@ def test_a_relay_looks_like_the_user_who_runs_it() -> None:
                 go(process)
                 seen = said(server)
 
-    assert (seen["uid"], seen["elsewhere"]) == (4242, False)
+    assert (seen["uid"], seen["is_remote"]) == (4242, False)
 
 
 METADATA = "169.254.169.254"
@@ -120,7 +120,7 @@ def test_a_neighbour_on_the_link_reaches_an_address_on_lo_and_is_only_an_address
         lead_to_metadata_address(here, there)
         seen = caller_seen(address=METADATA, here=here, there=there)
 
-    assert (seen["uid"], seen["address"], seen["elsewhere"]) == (None, "192.0.2.2", True)
+    assert (seen["uid"], seen["address"], seen["is_remote"]) == (None, "192.0.2.2", True)
 
 
 def test_it_reaches_nothing_that_holds_to_the_device_lo() -> None:

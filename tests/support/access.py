@@ -18,29 +18,51 @@ ALICE = Caller(uid=1000, inode=7, unit="session-3.scope", address="127.0.0.1")
 BOB = Caller(uid=1001, inode=8, unit="session-4.scope", address="127.0.0.1")
 ROOT = Caller(uid=0, inode=9, unit="backup.service", address="127.0.0.1")
 NEIGHBOUR = Caller(address="172.17.0.2", is_remote=True)
+SUBORDINATE, SHARED = 165_536, 231_072
+"""Uids that alice may take on, and that alice and bob both may."""
+
+INNER = Caller(uid=SUBORDINATE, inode=10, delegated_by=(1000,), address="127.0.0.1")
+"""A process of alice's in a user namespace of its own."""
+
 ORPHAN = Caller(address="127.0.0.1")
 """On this host, and nobody can say who."""
 
 
 @dataclass
 class Known:
-    """Facts as they stand here: groups by uid, programs by inode."""
+    """Facts as they stand here: names and groups by uid, programs by inode."""
 
+    names: Mapping[int, bool] = field(default_factory=dict)
     groups: Mapping[int, frozenset[int]] = field(default_factory=dict)
     programs: Mapping[int | None, str] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
-    def groups_of(self, uid: int) -> frozenset[int] | None:
+    def has_name(self, uid: int) -> bool:
+        return self.names[uid]
+
+    def is_user(self, caller: Caller) -> bool | None:
+        self.asked.append("name")
+        return self.names.get(caller.uid) if caller.uid is not None else None
+
+    def groups_of(self, caller: Caller) -> frozenset[int] | None:
         self.asked.append("groups")
-        return self.groups.get(uid)
+        return self.groups.get(caller.uid) if caller.uid is not None else None
 
     def exe_of(self, caller: Caller) -> str | None:
         self.asked.append("exe")
         return self.programs.get(caller.inode)
 
 
+NAMES = {0: True, 1000: True, 1001: True, 1002: True, SUBORDINATE: False, SHARED: False}
+
 KNOWN = Known(
-    groups={1000: frozenset({1000, 27}), 1001: frozenset({1001}), 0: frozenset({0})},
+    names=NAMES,
+    groups={
+        1000: frozenset({1000, 27}),
+        1001: frozenset({1001}),
+        1002: frozenset({1002}),
+        0: frozenset({0}),
+    },
     programs={7: "/usr/bin/aws", 8: "/usr/bin/terraform"},
 )
 
@@ -99,9 +121,18 @@ callers_without_uid = st.builds(
     is_remote=st.booleans(),
     token=st.none() | TOKENS,
 )
+
+
+def _subordinate(caller: Caller, owners: tuple[int, ...]) -> Caller:
+    return replace(caller, uid=SUBORDINATE if len(owners) == 1 else SHARED, delegated_by=owners)
+
+
+subordinate_callers = st.builds(
+    _subordinate, local_callers, st.sampled_from([(1000,), (1001,), (1000, 1001)])
+)
 callers = local_callers | callers_without_uid
 
-FACTS = [each.name for each in fields(Caller) if each.name != "is_remote"]
+FACTS = [each.name for each in fields(Caller) if each.name not in ("is_remote", "delegated_by")]
 
 
 def forgetting(caller: Caller, fact: str) -> Caller:
