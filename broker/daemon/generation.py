@@ -63,7 +63,12 @@ class Generation:
         return {
             "ops": ops_surface(pipelines, access, metrics),
             "control": control_surface(
-                config, pipelines, access, self.endpoints, is_open=shared.has_started
+                config,
+                pipelines,
+                access,
+                self.endpoints,
+                is_open=shared.has_started,
+                problems=shared.telemetry.problems,
             ),
             "imds": imds_surface(config, pipelines, access, shared.runtime),
             "container": container_surface(config, pipelines, access),

@@ -44,6 +44,7 @@ def control_surface(
     endpoints: BrokerEndpoints,
     *,
     is_open: Callable[[], bool],
+    problems: Mapping[str, str],
 ) -> Surface:
     return Control(
         keepers=pipelines.keepers,
@@ -59,6 +60,7 @@ def control_surface(
         exports=handing_on(config, access),
         endpoints=endpoints,
         is_open=is_open,
+        problems=problems,
     )
 
 

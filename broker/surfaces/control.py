@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -93,10 +94,12 @@ class Control:
         exports: NamespaceExports,
         endpoints: BrokerEndpoints,
         is_open: Callable[[], bool],
+        problems: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Serve *leases*, by lease key, and *id_tokens*, by audience.
 
-        *is_open* returns whether the credential surfaces answer yet.
+        *is_open* returns whether the credential surfaces answer yet; *problems* are what
+        is wrong at present beside leases, by name.
         """
         self._keepers = list(keepers)
         self._roles = roles
@@ -111,6 +114,7 @@ class Control:
         self._container_token = container_token
         self._endpoints = endpoints
         self._is_open = is_open
+        self._problems = problems
         self._routes = {
             "/v1/ready": self._ready,
             "/v1/status": self._status,
@@ -167,6 +171,9 @@ class Control:
             "region": self._endpoints.region,
             "default_role": grant.default_role,
             "roles": sorted(self._roles),
+            "problems": [
+                {"name": name, "reason": reason} for name, reason in self._problems.items()
+            ],
             "leases": [{**lease_facts(status), "reason": status.reason} for status in statuses],
             "last_used": {
                 role: {**use, "at": rfc3339_or_none(use["at"]), "user": self._user(use["uid"])}

@@ -35,11 +35,19 @@ class Telemetry:
         self._unlogged_refusals = 0
         self.log = log
         self.metrics = metrics
+        self.problems: dict[str, str] = {}
+        """What is wrong at present beside leases, by a name, for `status`."""
         metrics.add(
             "log_dropped_total",
             "counter",
             "Log lines that could not be written.",
             lambda: log.dropped,
+        )
+        metrics.add(
+            "audit_failing",
+            "gauge",
+            "1 while the audit log cannot be written.",
+            lambda: "audit" in self.problems,
         )
 
     def on_event(self, event: Event) -> None:
@@ -93,8 +101,10 @@ class Telemetry:
         """Log and count trouble with the audit log."""
         match event:
             case Failing():
+                self.problems["audit"] = event.reason
                 self.log.error("audit.failing", reason=event.reason)
             case Restored():
+                self.problems.pop("audit", None)
                 self.log.info("audit.restored")
             case Dropped():
                 self.metrics.count_audit_dropped(event.entries)

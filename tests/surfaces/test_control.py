@@ -55,6 +55,7 @@ async def control_of(clock: FakeClock, *, is_open: bool = True, hands_on: bool =
         exports=NamespaceExports(files={}, token_spec_signer=TokenSpecSigner(b"m" * 32)),
         owner_uid=1000,
         container_token=lambda: "t" * 43,
+        problems={"audit": "/var/log/audit.jsonl: No space left on device"},
         endpoints=BrokerEndpoints(
             imds=(),
             container=("http://127.0.0.1:8170",),
@@ -152,6 +153,11 @@ async def test_a_role_that_does_not_exist_is_as_one_that_is_not_granted(clock: F
 
 async def test_status_tells_each_lease_with_its_reason(clock: FakeClock) -> None:
     _, document = await ask(clock, "/v1/status", OWNER)
+    (problem,) = document["problems"]
+    assert problem == {
+        "name": "audit",
+        "reason": "/var/log/audit.jsonl: No space left on device",
+    }
 
     assert [lease["name"] for lease in document["leases"]] == ["role/deploy", "role/other"]
     assert "does not trust us" in document["leases"][1]["reason"]

@@ -15,6 +15,7 @@ from broker.access.caller import Caller
 from broker.http.message import Answer, Exchange, Request
 from broker.keeper import Keeper
 from broker.lease import Refused, Unavailable
+from broker.telemetry.audit import Dropped, Failing, Restored
 from broker.telemetry.events import Telemetry
 from broker.telemetry.line_writer import MAX_WAITING
 from broker.telemetry.log import LogOutput, logger
@@ -231,6 +232,27 @@ async def test_what_was_counted_of_a_lease_goes_with_it(clock: FakeClock) -> Non
     assert 'lease_renewals_total{lease="role/stays",outcome="renewed"} 1.0' in text
     assert 'lease_state{lease="role/stays",state="live"} 1.0' in text
     assert "role/goes" not in text
+
+
+def test_an_audit_that_cannot_be_written_is_a_problem_until_it_can(
+    out: io.StringIO, telemetry: Telemetry
+) -> None:
+    telemetry.on_audit(Failing("/var/log/audit.jsonl: No space left on device"))
+    failing, problems = telemetry.metrics.text(), dict(telemetry.problems)
+    telemetry.on_audit(Dropped(3))
+    telemetry.on_audit(Restored())
+
+    assert problems == {"audit": "/var/log/audit.jsonl: No space left on device"}
+    assert telemetry.problems == {}
+    assert b"\nnamespace_broker_audit_failing 1.0\n" in failing
+    text = telemetry.metrics.text()
+    assert b"\nnamespace_broker_audit_failing 0.0\n" in text
+    assert b"\nnamespace_broker_audit_dropped_total 3.0\n" in text
+    assert [line["event"] for line in lines(out)] == [
+        "audit.failing",
+        "audit.dropped",
+        "audit.restored",
+    ]
 
 
 class TestLogWriter:

@@ -72,6 +72,10 @@ def table(status: Mapping[str, Any], *, now: datetime) -> str:
     ready = "ready" if status.get("ready") else "not ready"
     region = status.get("region") or "no region"
     head = f"namespace-broker {status.get('version')} (pid {status.get('pid')}): {ready}, {region}"
+    problems = [
+        f"problem: {problem.get('name')}: {problem.get('reason')}\n"
+        for problem in status.get("problems") or []
+    ]
     leases = status.get("leases", [])
     reasons = without_repeats(
         (str(lease.get("name")), str(lease.get("reason") or lease.get("error") or ""))
@@ -92,7 +96,7 @@ def table(status: Mapping[str, Any], *, now: datetime) -> str:
         tables.append(columns(["ROLE", "LAST USED", "BY", "RULE"], uses))
     if rules := rule_rows(status, now=now):
         tables.append(columns(["RULE", "MATCHED", "LAST"], rules))
-    return f"{head}\n\n" + "\n".join(tables)
+    return f"{head}\n{''.join(problems)}\n" + "\n".join(tables)
 
 
 def used_rows(status: Mapping[str, Any], *, now: datetime) -> list[list[str]]:

@@ -357,4 +357,6 @@ def _weight(item: Entry | Gap) -> int:
 
 
 def _reason(error: OSError | ValueError) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    filename = error.filename if isinstance(error, OSError) else None
+    return f"{filename}: {reason}" if filename else reason

@@ -72,7 +72,10 @@ class FileSink:
     def write(self, line: bytes) -> None:
         if os.fstat(self._appender.descriptor).st_nlink == 0:
             self.reopen()  # it was removed
-        self._appender.write(line)
+        try:
+            self._appender.write(line)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
 
     def reopen(self) -> None:
         appender = _open_appender(self._path)
