@@ -139,7 +139,7 @@ class Keeper(Generic[T]):
         self._failures = 0
         self._next_at: datetime | None = clock.now()
         self._expiry_reported = False
-        self._attempting = False
+        self._is_running = self._attempting = False
         self._found_stale = False
         self._wake = asyncio.Event()
         self._attempts = 0
@@ -251,7 +251,7 @@ class Keeper(Generic[T]):
 
         An attempt is overdue after a suspend, until somebody notices: then the wait starts it.
         """
-        is_due = self._next_at is not None and self._next_at <= now
+        is_due = self._is_running and self._next_at is not None and self._next_at <= now
         return self._wait_for_attempt if self._attempting or is_due else None
 
     async def _wait_for_attempt(self) -> None:
@@ -268,12 +268,16 @@ class Keeper(Generic[T]):
 
     async def run(self) -> None:
         """Keep the lease fresh until cancelled."""
-        while True:
-            await self._until_due()
-            # Cleared before the attempt: what wakes us during it asks for another one.
-            self._wake.clear()
-            await self._attempt()
-            await self._clock.sleep(FLOOR_S)
+        self._is_running = True
+        try:
+            while True:
+                await self._until_due()
+                # Cleared before the attempt: what wakes us during it asks for another one.
+                self._wake.clear()
+                await self._attempt()
+                await self._clock.sleep(FLOOR_S)
+        finally:
+            self._is_running = False
 
     async def _until_due(self) -> None:
         # Due also when woken during the last attempt: what that read may have been too old.
