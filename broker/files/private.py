@@ -24,6 +24,7 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 DRAFT_DIGITS = 16
 MAX_LINKS = 40
+MOUNTED = "a mount of its own, which cannot be replaced; mount its directory instead"
 MAX_KEPT_BYTES = 1 << 20
 
 
@@ -95,7 +96,8 @@ def write_private(
                 os.unlink(draft, dir_fd=dir_fd)
             raise
     except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
+        reason = MOUNTED if error.errno == errno.EBUSY else error.strerror
+        raise OSError(error.errno, reason, str(path)) from error
 
 
 def write_output(path: str | Path, content: bytes | str, *, durable: bool = True) -> None:
@@ -214,6 +216,8 @@ class PrivateFile:
             ValueError: The place may not be used; the message names it.
             OSError: It cannot be written; ``filename`` is the place.
         """
+        if _is_mount_point(path):
+            raise ValueError(f"{path} is {MOUNTED}")
         self.path = path
         self._gid = gid
         self._directory = open_private_directory(path.parent, gid=gid)
@@ -296,6 +300,17 @@ class PrivateFile:
     def _unlink(self, name: str) -> None:
         with suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self._directory)
+
+
+def _is_mount_point(path: Path) -> bool:
+    """Say whether a file is mounted by itself, as ``docker run --volume FILE:FILE`` does."""
+    # proc(5): the fifth field is the mount point, with blanks in octal.
+    place = str(path).replace("\\", "\\134").replace(" ", "\\040").replace("\t", "\\011")
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
+            return any(line.split(" ", 5)[4] == place for line in mounts)
+    except OSError:
+        return False
 
 
 def _entry(path: str | Path, dir_fd: int | None) -> str:
