@@ -49,8 +49,9 @@ class HttpClient:
     def __init__(
         self, *, clock: Clock | None = None, on_skew: Callable[[timedelta], None] | None = None
     ) -> None:
-        """*on_skew* receives how far *clock* is behind a cloud's, from the `Date` of responses to
-        requests that are sent with ``reads_date``; to the second, negative where it is ahead.
+        """*on_skew* receives how far *clock* is behind a cloud's, negative where it is ahead.
+
+        It is read, to the second, from the `Date` of responses to requests with ``reads_date``.
         """
         self._clock = clock or SystemClock()
         self._on_skew = on_skew

@@ -1,4 +1,4 @@
-"""Read what a token says of itself, believing none of it. Pure; errors never hold the token."""
+"""Read what a token says of itself, unverified. Errors never contain the token."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -14,12 +14,12 @@ _SESSION = "st_"
 
 
 class InvalidToken(ValueError):
-    """The text is none of the tokens that belong here; says what is wrong, after "the token"."""
+    """The text is no token that belongs here; the message continues "the token …"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claims:
-    """The few claims that anything here needs, each None where absent or of the wrong type."""
+    """The claims that sources need, each None where absent or of the wrong type."""
 
     issued_at: datetime | None = None
     expires_at: datetime | None = None
@@ -34,7 +34,7 @@ def parse_claims(jwt: str) -> Claims:
     """Return the claims of a JWT without prefix, unverified.
 
     Raises:
-        InvalidToken: It has not three parts, or the middle one is no JSON object.
+        InvalidToken: It is no JWT.
 
     Source: namespace-api 3.1, 4.2, 12.
     """
@@ -65,7 +65,7 @@ def bearer_lease(bearer: str, *, now: datetime) -> Lease[NamespaceToken]:
     if bearer.startswith(_OPAQUE) and len(bearer) > len(_OPAQUE):
         return Lease(value=NamespaceToken(bearer=bearer), issued_at=now, expires_at=None)
     if bearer.startswith(_SESSION):
-        raise InvalidToken("is a session token (st_), which belongs into session_token")
+        raise InvalidToken("is a session token (st_), which belongs in session_token")
     if not bearer.startswith(_SELF_DESCRIBING):
         raise InvalidToken("does not begin as Namespace's do (nsct_, nscw_ or nsrt_)")
     claims = parse_claims(bearer.partition("_")[2])
@@ -81,8 +81,9 @@ def bearer_lease(bearer: str, *, now: datetime) -> Lease[NamespaceToken]:
 
 
 def issued_lease(bearer: str, *, now: datetime, assumed_life: timedelta) -> Lease[NamespaceToken]:
-    """Return *bearer*, which Namespace has just issued, as a lease; one that does not say when it
-    ends is taken to live for *assumed_life*.
+    """Return *bearer*, which Namespace has just issued, as a lease.
+
+    One that does not say when it ends is taken to live for *assumed_life*.
 
     Raises:
         InvalidToken: It does not begin as Namespace's do.
@@ -114,18 +115,18 @@ def session_expiry(session: str) -> datetime | None:
 
 
 def issued_at_of(claims: Claims, *, now: datetime) -> datetime:
-    """Return when the token was issued; *now* where it does not say, or names the future."""
+    """Return when the token was issued; *now* where that is unknown or in the future."""
     return now if claims.issued_at is None else min(claims.issued_at, now)
 
 
 def text_field(document: Mapping[str, object], *keys: str) -> str | None:
-    """Return the first of *keys* in *document* that is a text and not empty."""
+    """Return the first of *keys* in *document* that holds a non-empty text."""
     found = (document.get(key) for key in keys)
     return next((value for value in found if isinstance(value, str) and value), None)
 
 
-def span(life: timedelta) -> str:
-    """Return *life* as people say it: ``40 s``, ``3 min``, ``5 h``, ``30 days``."""
+def duration_text(life: timedelta) -> str:
+    """Return *life* for a message: ``40 s``, ``3 min``, ``5 h``, ``30 days``."""
     seconds = int(life.total_seconds())
     for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
@@ -135,7 +136,7 @@ def span(life: timedelta) -> str:
 
 def _require_visible(token: str) -> None:
     if not re.fullmatch(r"[!-~]+", token):
-        raise InvalidToken("is empty, or holds whitespace or other characters that tokens have not")
+        raise InvalidToken("is empty, or has whitespace or other characters that no token has")
 
 
 def _texts(values: Sequence[object]) -> tuple[str, ...]:

@@ -1,9 +1,9 @@
-"""Make upstream's words fit to be redacted: short, printable, without tokens. Pure."""
+"""Make foreign text fit for a message: short, printable, without tokens."""
 
 import re
 from collections.abc import Iterable
 
-LONGEST = 300
+MAX_CHARACTERS = 300
 HIDDEN = "[hidden]"
 
 _TOKEN = re.compile(
@@ -15,9 +15,9 @@ _TOKEN = re.compile(
 
 def redacted(text: object, *, hiding: Iterable[str] = ()) -> str:
     """Return *text* in at most 300 printable characters, without tokens and without *hiding*."""
-    told = str(text)
+    shown = str(text)
     for secret in filter(None, hiding):
-        told = told.replace(secret, HIDDEN)
-    told = _TOKEN.sub(HIDDEN, told)
-    told = " ".join("".join(c if c.isprintable() else " " for c in told).split())
-    return told if len(told) <= LONGEST else told[: LONGEST - 1] + "…"
+        shown = shown.replace(secret, HIDDEN)
+    shown = _TOKEN.sub(HIDDEN, shown)
+    shown = " ".join("".join(c if c.isprintable() else " " for c in shown).split())
+    return shown if len(shown) <= MAX_CHARACTERS else shown[: MAX_CHARACTERS - 1] + "…"

@@ -228,7 +228,7 @@ async def test_keys_that_have_ended_for_good_are_a_refusal(
     error = await error_of(workload)
 
     assert (type(error), error.word) == (Refused, "expired-token")
-    assert "also with credentials that were looked up anew" in str(error)
+    assert "also with credentials that were looked up again" in str(error)
     assert len(workload.sandbox.aws.calls) == 2
 
 

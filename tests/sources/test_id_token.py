@@ -92,7 +92,7 @@ async def test_two_bearers_that_were_not_taken_are_a_refusal(
     sandbox.namespace.revoke(new)
     held = pipeline.holding(old, new)
 
-    with pytest.raises(Refused, match="does not take this identity's token") as error:
+    with pytest.raises(Refused, match="does not accept this identity's token") as error:
         await pipeline.id_token(held).fetch()
 
     assert error.value.word == "unauthenticated"

@@ -284,11 +284,11 @@ GARBAGE: dict[str, tuple[bytes, str]] = {
     "binary": (b"\xff\xfe\x00", "is not text"),
     "HTML": (b"<html></html>", "holds no JSON object"),
     "no token": (b"{}", "neither a bearer_token nor a session_token"),
-    "a number": (b'{"bearer_token": 5}', "bearer_token in .* is no text"),
-    "a list of tokens": (b'{"session_token": []}', "session_token in .* is no text"),
+    "a number": (b'{"bearer_token": 5}', "bearer_token in .* is not text"),
+    "a list of tokens": (b'{"session_token": []}', "session_token in .* is not text"),
     "whitespace in it": (b'{"bearer_token": "nsct_a b"}', "whitespace"),
     "a bare JWT": (b'{"bearer_token": "a.b.c"}', "does not begin as Namespace's do"),
-    "a session as bearer": (b'{"bearer_token": "st_a.b.c"}', "belongs into session_token"),
+    "a session as bearer": (b'{"bearer_token": "st_a.b.c"}', "belongs in session_token"),
     "a bearer as session": (b'{"session_token": "nsct_a.b.c"}', "no session token"),
     "over 1 MiB": (b" " * (1 << 20) + b"{}", "over 1 MiB"),
 }
@@ -430,7 +430,7 @@ async def test_a_revoked_session_is_refused(
     path = write_token_file(tmp_path / "token.json", session_token=session)
     sandbox.namespace.revoke(session)
 
-    with pytest.raises(Refused, match=r"does not take the session in .*token.json") as error:
+    with pytest.raises(Refused, match=r"does not accept the session in .*token.json") as error:
         await pipeline.identity(source="token-file", token_file=path).fetch()
 
     assert error.value.word == "unauthenticated"

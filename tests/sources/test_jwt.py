@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from broker.credentials import json_object
-from broker.sources.jwt import InvalidToken, bearer_lease, parse_claims, session_expiry, span
+from broker.sources.jwt import (
+    InvalidToken,
+    bearer_lease,
+    duration_text,
+    parse_claims,
+    session_expiry,
+)
 from tests.support.sources import bearer_of, jwt_of
 
 NOW = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -138,8 +144,8 @@ def test_no_claim_ends_in_another_error(value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"),
+    ("seconds", "text"),
     [(0, "0 s"), (40, "40 s"), (119, "119 s"), (180, "3 min"), (7300, "2 h"), (2592000, "30 days")],
 )
-def test_a_span_is_told_as_people_say_it(seconds: int, told: str) -> None:
-    assert span(timedelta(seconds=seconds)) == told
+def test_a_span_is_told_as_people_say_it(seconds: int, text: str) -> None:
+    assert duration_text(timedelta(seconds=seconds)) == text

@@ -12,7 +12,7 @@ from broker.lease import Refused, SourceError, Stale, Unavailable
 from broker.sandbox import ErrorShape, Sandbox
 from broker.sources.http_client import HttpClient, HttpResponse, retry_after_s
 from broker.sources.namespace.api import NamespaceIam
-from broker.sources.namespace.errors import CODES, api_error, fault_in
+from broker.sources.namespace.errors import CODES, api_error, parse_error
 from tests.support.sources import Pipeline, answering, hanging, http_answer
 
 BEARER = "nsrt_secret-bearer"
@@ -145,7 +145,7 @@ async def test_a_status_alone_is_enough_whatever_the_page_says(
 def test_a_body_that_names_no_code_leaves_it_to_the_status(body: object, name: str) -> None:
     reply = HttpResponse(status=503, headers={}, body=json.dumps(body).encode())
 
-    assert fault_in(reply).name == name
+    assert parse_error(reply).name == name
 
 
 @pytest.mark.parametrize(
@@ -160,16 +160,19 @@ def test_a_body_that_names_no_code_leaves_it_to_the_status(body: object, name: s
     ],
 )
 def test_headers_count_only_as_a_pair(headers: dict[str, str], name: str) -> None:
-    assert fault_in(HttpResponse(status=503, headers=headers, body=b"")).name == name
+    assert parse_error(HttpResponse(status=503, headers=headers, body=b"")).name == name
 
 
 def test_the_body_stands_over_the_headers_and_a_message_is_percent_decoded() -> None:
     headers = {"Grpc-Status": "16", "Grpc-Message": "not%20this%20one%C3%A9"}
 
     assert (
-        fault_in(HttpResponse(status=500, headers=headers, body=b'{"code":5}')).name == "NOT_FOUND"
+        parse_error(HttpResponse(status=500, headers=headers, body=b'{"code":5}')).name
+        == "NOT_FOUND"
     )
-    assert fault_in(HttpResponse(status=500, headers=headers, body=b"")).message == "not this oneé"
+    assert (
+        parse_error(HttpResponse(status=500, headers=headers, body=b"")).message == "not this oneé"
+    )
 
 
 @pytest.mark.parametrize(
@@ -198,7 +201,7 @@ async def test_missing_permissions_are_shown(
 def test_details_of_another_form_are_ignored(details: object) -> None:
     body = json.dumps({"code": 7, "details": details}).encode()
 
-    assert fault_in(HttpResponse(status=403, headers={}, body=body)).missing == ()
+    assert parse_error(HttpResponse(status=403, headers={}, body=body)).missing == ()
 
 
 @pytest.mark.parametrize(
@@ -351,7 +354,7 @@ def test_any_answer_is_sorted(
     body = json.dumps(document).encode() if raw is None else raw
     reply = HttpResponse(status=status, headers=headers, body=body)
 
-    error = api_error(reply, of="IssueIdToken", next_steps={}, hiding=[BEARER])
+    error = api_error(reply, upstream="IssueIdToken", next_steps={}, hiding=[BEARER])
 
     assert isinstance(error, SourceError)
     assert str(error).isprintable()
@@ -360,7 +363,7 @@ def test_any_answer_is_sorted(
 def test_the_third_spelling_is_left_to_the_status() -> None:
     packed = base64.b64encode(b"\x08\x07").decode().rstrip("=")
 
-    fault = fault_in(
+    fault = parse_error(
         HttpResponse(status=403, headers={"Grpc-Status-Details-Bin": packed}, body=b"")
     )
 

@@ -61,7 +61,7 @@ def test_a_condition_that_hangs_on_more_than_the_token_is_told_as_open() -> None
     found = trusting({"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}})
 
     assert said_of(found).startswith(
-        "Whether its trust policy admits it hangs on more than the token says: statement 1: "
+        "Whether its trust policy admits it depends on more than the token says: statement 1: "
         "condition IpAddress aws:SourceIp wants '10.0.0.0/8'"
     )
 

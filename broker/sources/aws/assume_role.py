@@ -155,8 +155,10 @@ class FixedDuration:
 
 
 class LongestDuration:
-    """The longest whole hours that the role allows: found by bisection, kept, and found again
-    when the role allows less than before."""
+    """The longest whole hours that the role allows, found by bisection and remembered.
+
+    Searched for again when the role allows less than before.
+    """
 
     def __init__(self) -> None:
         self._forget()
@@ -239,8 +241,8 @@ class StsClient:
         """Call AssumeRoleWithWebIdentity once.
 
         Raises:
-            DurationTooLong, Refused: A proper no.
-            Stale: The ID token is no good any more, or not yet.
+            DurationTooLong, Refused: STS refuses.
+            Stale: The ID token has expired, or is not valid yet.
             Unavailable: No proper answer.
 
         Source: aws-api 3.

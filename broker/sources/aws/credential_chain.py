@@ -1,5 +1,4 @@
-"""The AWS identity that this machine's standard chain leads to, and calls signed by it. Looks it up
-late and once; repeats a call only with credentials that were looked up anew."""
+"""Find this machine's AWS identity by the standard credential chain, and sign calls with it."""
 
 import asyncio
 import os
@@ -21,19 +20,17 @@ from broker.sources.aws.xml import HostileXml, parse_xml
 from broker.sources.http_client import HttpClient, load_ca_bundle, origin
 
 CALL_LIMIT_S = 15.0
-"""One call, looking up the credentials and making the client included."""
+"""One call, including looking up the credentials and creating the client."""
 
 LOOKUP_LIMIT_S = 60.0
-"""A look-up that takes longer than a call may, as some credential processes do, is not begun again
-by the next call, which waits for it: but no longer than this."""
+"""A look-up may take longer than a call, as some processes do; later calls wait for it."""
 
 GLOBAL_STS_HOST = "sts.amazonaws.com"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AwsOperation:
-    """One operation that is called signed. ``regional`` is one that STS's global endpoint does not
-    have."""
+    """A signed operation; ``regional``: STS's global endpoint does not have it."""
 
     service: str
     method: str
@@ -44,7 +41,7 @@ class AwsOperation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvedCredentials:
-    """Who signs: a session for making clients, and keys, with their end where it is known."""
+    """Keys to sign with, their end where known, and the session that clients are created from."""
 
     session: Any
     access_key_id: str = field(repr=False)
@@ -54,8 +51,11 @@ class ResolvedCredentials:
 
 
 class CredentialChain:
-    """The standard chain: environment, shared files and their profiles, SSO, process, container
-    endpoint, instance metadata, web identity; by botocore, which reads this process's environment.
+    """The standard AWS credential chain, by botocore, which reads this process's environment.
+
+    Environment, shared files and their profiles, SSO, process, container endpoint, instance
+    metadata, web identity. Credentials are looked up when first needed, and again when AWS says
+    that they have ended.
 
     Source: aws-api 2.1, 2.2.
     """
@@ -71,11 +71,11 @@ class CredentialChain:
         call_limit_s: float = CALL_LIMIT_S,
         lookup_limit_s: float = LOOKUP_LIMIT_S,
     ) -> None:
-        """*profile* stands over the keys in the environment, as with every AWS tool; *keys* stand
-        in place of the whole chain. *models* is botocore's loader of what services look like,
-        where another has it already: reading them takes most of a command's time.
+        """Use as a context manager, or `close` it.
 
-        Use as a context manager, or `close` it.
+        *profile* has precedence over keys in the environment, as with every AWS tool; *keys*
+        replace the whole chain. *models* is botocore's loader of service models, to share with
+        another chain: reading them takes most of a command's time.
         """
         self._clock = clock
         self._profile = profile
@@ -101,7 +101,7 @@ class CredentialChain:
         await self.close()
 
     async def close(self) -> None:
-        """Give up a look-up under way. A later call begins another."""
+        """Cancel a look-up under way. A later call starts another."""
         if self._looking_up is not None:
             self._looking_up.cancel()
             with suppress(asyncio.CancelledError, SourceError):
@@ -109,14 +109,14 @@ class CredentialChain:
         self.forget()
 
     def forget(self) -> None:
-        """Look the credentials up anew at the next call, every file read again."""
+        """Look the credentials up again at the next call, from every file."""
         self._session = self._credentials = None
 
     async def resolve(self) -> ResolvedCredentials:
-        """Return who signs now, with the session that clients can be made of.
+        """Return the current credentials.
 
         Raises:
-            Refused, Unavailable: There is nobody.
+            Refused, Unavailable: There are none.
         """
         return await self._resolve()
 
@@ -126,7 +126,7 @@ class CredentialChain:
         return None if named is None else str(named)
 
     async def seconds_left(self) -> float | None:
-        """Return how long the credentials still live, None where nobody knows an end.
+        """Return how long the credentials still live; None where no end is known.
 
         Raises:
             Refused, Unavailable: There are none.
@@ -145,30 +145,30 @@ class CredentialChain:
         endpoint: str | None,
         on_error: Callable[[AwsError, str], SourceError],
     ) -> Mapping[str, Any]:
-        """Call *operation* and return its answer; credentials that have ended are looked up anew,
-        once.
+        """Call *operation* and return the response.
 
-        Without *region* the profile's own is used; *endpoint* stands for the region's. *on_error*
-        returns what to raise for what the service (its second argument) said.
+        Credentials that have ended are looked up again, once. Without *region* the profile's own is
+        used; *endpoint* replaces the region's. *on_error* returns the error to raise for what the
+        service (its second argument) answered.
 
         Raises:
             Refused, Unavailable: As *on_error*; or there is no identity, or no proper answer.
         """
-        settled = _SignedCall(operation, parameters, region, endpoint, on_error)
+        signed_call = _SignedCall(operation, parameters, region, endpoint, on_error)
         try:
-            return await self._called(settled)
+            return await self._call_once(signed_call)
         except Stale:
             self.forget()
         try:
-            return await self._called(settled)
+            return await self._call_once(signed_call)
         except Stale as stale:
             raise Refused(
-                f"{stale}, also with credentials that were looked up anew; "
+                f"{stale}, also with credentials that were looked up again; "
                 "renew this machine's AWS credentials, and check its clock",
                 word="expired-token",
             ) from stale
 
-    async def _called(self, call: "_SignedCall") -> Mapping[str, Any]:
+    async def _call_once(self, call: "_SignedCall") -> Mapping[str, Any]:
         operation = call.operation
         self._region = call.region
         upstream = "the AWS credential chain"
@@ -204,7 +204,7 @@ class CredentialChain:
             aws_secret_access_key=resolved.secret_access_key,
             aws_session_token=resolved.session_token,
             config=AioConfig(
-                # What the variables say is passed; the shared files redirect no such call.
+                # Variables are passed as arguments; the shared files must not redirect the call.
                 ignore_configured_endpoint_urls=True,
                 **client_settings(
                     call.operation.service_name, with_endpoint=call.endpoint is not None
@@ -215,17 +215,17 @@ class CredentialChain:
     # Looking up.
 
     async def _resolve(self) -> ResolvedCredentials:
-        """Return who signs now, joining a look-up under way."""
+        """Return the current credentials, joining a look-up under way."""
         if self._looking_up is None or self._looking_up.done():
-            self._looking_up = asyncio.create_task(self._looked_up(), name="aws-credentials")
-            # Where nobody waits for it any more, its error is nobody's.
+            self._looking_up = asyncio.create_task(self._look_up(), name="aws-credentials")
+            # Retrieve its error, also when nobody waits for it any more.
             self._looking_up.add_done_callback(lambda task: task.cancelled() or task.exception())
         return await asyncio.shield(self._looking_up)
 
-    async def _looked_up(self) -> ResolvedCredentials:
+    async def _look_up(self) -> ResolvedCredentials:
         try:
             async with asyncio.timeout(self._lookup_limit_s):
-                return await self._resolved()
+                return await self._find()
         except Exception as error:
             self.forget()
             raise lookup_error(error, profile=self._named_profile) from error
@@ -235,7 +235,7 @@ class CredentialChain:
         by_variable = os.environ.get("AWS_DEFAULT_PROFILE") or os.environ.get("AWS_PROFILE")
         return self._profile or by_variable
 
-    async def _resolved(self) -> ResolvedCredentials:
+    async def _find(self) -> ResolvedCredentials:
         if self._credentials is None:
             # In a thread, because importing takes a fifth of a second in which others are served.
             self._session = await asyncio.to_thread(
@@ -273,17 +273,19 @@ class _SignedCall:
 
 
 def _session(profile: str | None, *, region: str | None, models: Any) -> Any:
-    """Return a session on the standard chain. *region* is that of the calls which the chain itself
-    makes; *models* is what another session has parsed."""
+    """Return a session on the standard chain.
+
+    *region* is for the calls that the chain itself makes; *models* are another session's.
+    """
     import logging
 
     from aiobotocore.config import AioConfig
     from aiobotocore.session import AioSession
 
-    # It logs failed renewals with their traces; the error that comes of them is ours to tell.
+    # It logs failed renewals with tracebacks; we report the error that results.
     logging.getLogger("aiobotocore").addHandler(logging.NullHandler())
     session = AioSession(profile=profile)
-    # Of the two that name a region botocore reads only the older.
+    # botocore reads only AWS_DEFAULT_REGION.
     if region := region or os.environ.get("AWS_REGION"):
         session.set_config_variable("region", region)
     if models is not None:
@@ -291,11 +293,11 @@ def _session(profile: str | None, *, region: str | None, models: Any) -> Any:
     # For the calls that the chain itself makes, to STS or SSO.
     session.set_default_client_config(AioConfig(**client_settings("AWS", with_endpoint=False)))
     chain = session.get_component("credential_provider")
-    chain.get_provider("assume-role")._prompter = _nobody_to_ask
+    chain.get_provider("assume-role")._prompter = _refuse_mfa
     return session
 
 
-def _nobody_to_ask(_: str) -> str:
+def _refuse_mfa(_: str) -> str:
     raise Refused(
         "the AWS profile wants an MFA code, which nobody can type here; use a profile without "
         "mfa_serial, or one with SSO",
@@ -318,7 +320,7 @@ def _require_regional(url: str, call: _SignedCall, region: str, session: Any) ->
     """Refuse the global endpoint, naming what led there. Source: aws-api 2.2, 5."""
     if URL(url).host != GLOBAL_STS_HOST:
         return
-    setting, next_step = _what_led_to_global(call, region, session)
+    setting, next_step = _setting_of_global(call, region, session)
     raise Refused(
         f"{setting} leads to {url}, the global STS endpoint, which issues no web identity "
         f"tokens; {next_step}",
@@ -326,8 +328,8 @@ def _require_regional(url: str, call: _SignedCall, region: str, session: Any) ->
     )
 
 
-def _what_led_to_global(call: _SignedCall, region: str, session: Any) -> tuple[str, str]:
-    """Return the setting, and what to do about it."""
+def _setting_of_global(call: _SignedCall, region: str, session: Any) -> tuple[str, str]:
+    """Return the setting that leads to the global endpoint, and what to do about it."""
     if call.endpoint is not None:
         return call.operation.endpoint_variable, "set it to a regional endpoint, or unset it"
     if region == "aws-global":
@@ -342,7 +344,7 @@ def _what_led_to_global(call: _SignedCall, region: str, session: Any) -> tuple[s
 
 
 def client_settings(service: str, *, with_endpoint: bool) -> dict[str, Any]:
-    """Return what every client is made with. *service* is whom its errors speak of."""
+    """Return the settings of every botocore client; errors name *service*."""
     settings: dict[str, Any] = {
         "http_session_cls": type("Http", (OwnHttp,), {"service": service}),
         # The keeper is the only retrier: a retry here would send the same token again.
@@ -357,8 +359,10 @@ def client_settings(service: str, *, with_endpoint: bool) -> dict[str, Any]:
 
 
 class OwnHttp:
-    """Sends for botocore, whose own HTTP client follows redirects with a token in its hands, reads
-    answers of any length, and parses any XML.
+    """An HTTP client for botocore that follows no redirect and limits what is read.
+
+    botocore's own would send a token on to where a redirect points, read responses of any length,
+    and expand entities in XML.
     """
 
     service = "AWS"

@@ -40,27 +40,28 @@ _ROLE_ARN = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleDocument:
-    """What stands under a role's name: its whole ARN and its trust policy, both None where there
-    is no such role."""
+    """A role's whole ARN and its trust policy; both None where there is no role of that name."""
 
     arn: str | None
     trust_policy: Mapping[str, object] | None
 
 
 class RoleReader(Protocol):
-    """Reads roles, as somebody who may."""
+    """Reads a role, where some AWS identity at hand may."""
 
     async def read(self, role: Role, *, own: AwsCredentials | None) -> RoleDocument | None:
-        """Return what stands there, None where nobody here may read it. Raises nothing.
+        """Return the role as it is, None where nobody here may read it. Raises nothing.
 
         *own* are the role's own credentials, from when it still admitted us.
         """
 
 
 class IamRoleReader:
-    """Reads by IAM's GetRole: as the role itself, or as whom the environment or a profile names in
-    so many words. Instance metadata and container endpoints are not asked: on a machine of
-    Namespace's they are ours, or nobody's."""
+    """Reads by IAM's GetRole, as the role itself or as the identity in environment or profile.
+
+    Instance metadata and container endpoints are not used: on a machine of Namespace's they are
+    ours, or absent.
+    """
 
     def __init__(
         self,
@@ -94,7 +95,7 @@ class IamRoleReader:
         if own is not None:
             yield self._chain(own)
         if (
-            _is_given(self._environ)
+            _has_identity(self._environ)
             and aws_self_reference(self._environ, ours=OwnOutputs()) is None
         ):
             yield self._chain(None)
@@ -129,7 +130,7 @@ class IamRoleReader:
         return _document_in(answer, account=account)
 
     async def _account_of(self, reader: CredentialChain, role: Role) -> str | None:
-        """Return in whose account there is no such role."""
+        """Return the account of *reader*, in which there is no such role."""
         try:
             answer = await reader.call(
                 _GET_CALLER_IDENTITY,
@@ -152,23 +153,23 @@ class _NoSuchRole(Refused):
     """There is no role of that name in the reader's account."""
 
 
-def _error(fault: AwsError, of: str) -> SourceError:
-    kind = _NoSuchRole if fault.plain_code == "NoSuchEntity" else Refused
-    return kind(f"{of} answered {fault.code}")
+def _error(error: AwsError, upstream: str) -> SourceError:
+    kind = _NoSuchRole if error.plain_code == "NoSuchEntity" else Refused
+    return kind(f"{upstream} answered {error.code}")
 
 
 def _document_in(answer: Mapping[str, Any], *, account: str) -> RoleDocument | None:
-    """Return the role in an answer, where it is one of *account*: names are each account's own."""
-    told = answer.get("Role")
-    arn = told.get("Arn") if isinstance(told, dict) else None
-    policy = told.get("AssumeRolePolicyDocument") if isinstance(told, dict) else None
+    """Return the role in *answer*, if it is in *account*: other accounts have the same names."""
+    role = answer.get("Role")
+    arn = role.get("Arn") if isinstance(role, dict) else None
+    policy = role.get("AssumeRolePolicyDocument") if isinstance(role, dict) else None
     if not isinstance(arn, str) or not isinstance(policy, dict):
         return None
     return RoleDocument(arn=arn, trust_policy=policy) if f"::{account}:role/" in arn else None
 
 
-def _is_given(environ: Mapping[str, str]) -> bool:
-    """Return whether somebody is named before botocore would go and look around."""
+def _has_identity(environ: Mapping[str, str]) -> bool:
+    """Return whether an identity is configured, so that botocore does not try the endpoints."""
     if environ.get("AWS_ACCESS_KEY_ID"):
         return True
     name = environ.get("AWS_DEFAULT_PROFILE") or environ.get("AWS_PROFILE") or "default"
@@ -185,7 +186,7 @@ MAX_REASON = 1200
 def explain_refusal(
     refused: RoleRefused, found: RoleDocument, *, role: Role, token: IdToken
 ) -> Refused:
-    """Return the refusal with what the role says, in place of what may be."""
+    """Return the refusal with what the role says, in place of guesses."""
     return Refused(
         f"role {role.arn} does not admit this identity ({refused.what}). "
         f"Presented: {presented(token)}. {_why(found, role, token)}",
@@ -211,7 +212,7 @@ def _why(found: RoleDocument, role: Role, token: IdToken) -> str:
         )
     reason = _cut(verdict.reason)
     if verdict.undecided:
-        return f"Whether its trust policy admits it hangs on more than the token says: {reason}"
+        return f"Whether its trust policy admits it depends on more than the token says: {reason}"
     return f"Its trust policy does not: {reason}; change that, or what is presented"
 
 

@@ -1,5 +1,7 @@
-"""Would a source lead back to us: to what we serve, write, or are? Says so in a sentence that names
-both ends. Follows the standard AWS chain as botocore does, and asks nobody."""
+"""Find out whether an identity source would lead back to what this broker serves or writes.
+
+Follows the standard AWS chain as botocore does, without a request.
+"""
 
 import ipaddress
 import os
@@ -11,7 +13,7 @@ from yarl import URL
 
 from broker import aws
 from broker.sources.http_client import is_loopback
-from broker.sources.namespace.identity import path_exists, places
+from broker.sources.namespace.identity import path_exists, token_paths
 from broker.sources.namespace.token_spec import InvalidTokenSpec, parse_token_spec
 from broker.sources.redact import redacted
 
@@ -23,37 +25,40 @@ Profile = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedFiles:
-    """The profiles in AWS's two shared files, by name; either file may be missing or damaged."""
+    """The profiles in AWS's two shared files, by name; either file may be missing or broken."""
 
     config: Mapping[str, Profile] = field(default_factory=dict)
     credentials: Mapping[str, Profile] = field(default_factory=dict)
 
     def profile(self, name: str) -> Profile:
-        """Return one profile with what both files say; the credentials file stands over."""
+        """Return one profile from both files; the credentials file has precedence."""
         return {**self.config.get(name, {}), **self.credentials.get(name, {})}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnOutputs:
-    """What we serve and write, and by which setting: ``{"http://127.0.0.1:8170":
-    "container.listen"}``, ``{Path("/run/x/token.json"): "namespace_tokens.default.file"}``."""
+    """What this broker serves and writes, each with its setting.
+
+    ``{"http://127.0.0.1:8170": "container.listen"}``,
+    ``{Path("/run/x/token.json"): "namespace_tokens.default.file"}``.
+    """
 
     urls: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[Path, str] = field(default_factory=dict)
 
     def serve(self, url: str) -> str | None:
-        """Return what of ours answers at *url*, and by which setting."""
-        asked = _address(url)
+        """Return which of our listeners *url* is, and by which setting; None for another's."""
+        other = _address(url)
         for own, setting in self.urls.items():
-            if asked is not None and _is_same(asked, _address(own)):
+            if other is not None and _is_same(other, _address(own)):
                 return f"{own}, which this broker itself serves ({setting})"
         return None
 
     def write(self, path: Path) -> str | None:
-        """Return by which setting we write *path*, links followed."""
-        asked = os.path.realpath(path)
+        """Return by which setting we write *path*, links followed; None where we do not."""
+        other = os.path.realpath(path)
         for own, setting in self.files.items():
-            if os.path.realpath(own) == asked:
+            if os.path.realpath(own) == other:
                 return f"{path}, which this broker itself writes ({setting})"
         return None
 
@@ -65,10 +70,10 @@ def aws_self_reference(
     profile: str | None = None,
     shared: SharedFiles | None = None,
 ) -> str | None:
-    """Return why the standard AWS chain would lead back to us, naming both; None where it does not.
+    """Return how the standard AWS chain would lead back to us, naming both ends; None if not.
 
-    *profile* is the identity's own. *shared* is read from where *environ* says, unless given.
-    What the chain would not get to, because something before it has credentials, does not count.
+    *profile* is the identity's own. *shared* defaults to the files that *environ* names. What the
+    chain does not get to, because something before it has credentials, does not count.
     """
     files = shared if shared is not None else shared_files(environ)
     chain = _Chain(environ, ours, files)
@@ -83,10 +88,12 @@ def identity_self_reference(
     token_file: Path | None = None,
     token_spec: Path | None = None,
 ) -> str | None:
-    """Return why a Namespace identity (auto, token-file, token-spec) would be one that we hand on
-    ourselves, naming both; None where it would not."""
-    if circle := _named(environ, ours, "NSC_IAM_ENDPOINT", "NSC_GLOBAL_ENDPOINT"):
-        return circle
+    """Return how a Namespace identity would lead back to us, naming both ends; None if not.
+
+    *source* is auto, token-file or token-spec.
+    """
+    if reference := _named(environ, ours, "NSC_IAM_ENDPOINT", "NSC_GLOBAL_ENDPOINT"):
+        return reference
     if source == "token-file" and token_file is not None:
         return _by_file(token_file, "token_file", ours)
     if source == "token-spec" and token_spec is not None:
@@ -112,7 +119,7 @@ _PROFILE_KEYS = frozenset(
         "credential_process",
     }
 )
-"""What a profile ends the chain with, beside a role to assume."""
+"""Keys with which a profile ends the chain, beside a role to assume."""
 
 _CONTAINER_VARIABLES = frozenset(
     {"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"}
@@ -249,12 +256,14 @@ def _is_our_command(command: str) -> bool:
 
 
 def _first_there(environ: Mapping[str, str], ours: OwnOutputs) -> str | None:
-    """Look at the places in the order of the source itself, up to the first that is there: one
-    that is ours may come to be there later, by our own hand."""
-    for path, named_by in places(environ):
+    """Check the places in the source's own order, up to the first that exists.
+
+    One of ours may appear there later, when we write it.
+    """
+    for path, named_by in token_paths(environ):
         by = _by_spec_file if path.suffix == ".spec" else _by_file
-        if circle := by(path, f"what {named_by} names", ours):
-            return circle
+        if reference := by(path, f"what {named_by} names", ours):
+            return reference
         if path_exists(path):
             return None
     return None
@@ -266,8 +275,8 @@ def _by_file(path: Path, named_by: str, ours: OwnOutputs) -> str | None:
 
 
 def _by_spec_file(path: Path, named_by: str, ours: OwnOutputs) -> str | None:
-    if circle := _by_file(path, named_by, ours):
-        return circle
+    if reference := _by_file(path, named_by, ours):
+        return reference
     try:
         with path.open("rb") as file:
             text = file.read(SPEC_LIMIT_BYTES).decode("ascii", "replace")
@@ -299,7 +308,7 @@ def _address(url: str) -> tuple[str, int] | None:
 
 
 def _plain(host: str) -> str:
-    """Return one spelling of *host* for all that mean it."""
+    """Return one spelling of *host* for all that mean the same."""
     name = host.lower().rstrip(".").partition("%")[0]
     try:
         address = ipaddress.ip_address(name)
@@ -308,15 +317,17 @@ def _plain(host: str) -> str:
     return str(getattr(address, "ipv4_mapped", None) or address)
 
 
-def _is_same(asked: tuple[str, int], own: tuple[str, int] | None) -> bool:
-    """Say whether *asked* is *own*; a name for loopback is each of its addresses, and who listens
-    on every address listens on those too."""
-    if own is None or asked[1] != own[1]:
+def _is_same(other: tuple[str, int], own: tuple[str, int] | None) -> bool:
+    """Return whether *other* is *own*.
+
+    A name for loopback is each of its addresses, and a wildcard listener has those too.
+    """
+    if own is None or other[1] != own[1]:
         return False
     everywhere = own[0] in ("0.0.0.0", "::")
-    if everywhere or asked[0] == "localhost":
-        return is_loopback(asked[0]) and (everywhere or is_loopback(own[0]))
-    return asked[0] == own[0]
+    if everywhere or other[0] == "localhost":
+        return is_loopback(other[0]) and (everywhere or is_loopback(own[0]))
+    return other[0] == own[0]
 
 
 # AWS's shared files, read without botocore.
@@ -329,7 +340,9 @@ def shared_files(environ: Mapping[str, str]) -> SharedFiles:
     keys = _sections(environ.get("AWS_SHARED_CREDENTIALS_FILE") or f"{home}/.aws/credentials", home)
     named = {_profile_in(title): section for title, section in config.items()}
     named.pop(None, None)
-    return SharedFiles(config={str(name): it for name, it in named.items()}, credentials=keys)
+    return SharedFiles(
+        config={str(name): section for name, section in named.items()}, credentials=keys
+    )
 
 
 def words_of(text: str) -> list[str]:
@@ -342,7 +355,7 @@ def words_of(text: str) -> list[str]:
 
 
 def _profile_in(title: str) -> str | None:
-    """Return which profile a section of the config file is; None for one of another kind."""
+    """Return the profile that a section of the config file is about; None for other sections."""
     match words_of(title):
         case ["default"]:
             return "default"
@@ -352,7 +365,7 @@ def _profile_in(title: str) -> str | None:
 
 
 def _sections(path: str, home: str) -> dict[str, Profile]:
-    """Return an INI file's sections; none of one that cannot be read: botocore says why."""
+    """Return an INI file's sections; none if it cannot be read, which botocore will report."""
     expanded = os.path.expandvars(path)
     if expanded.startswith("~/"):
         expanded = home + expanded[1:]

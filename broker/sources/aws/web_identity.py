@@ -1,5 +1,4 @@
-"""Tokens by which AWS vouches for us to somebody else: by STS, or by a Cognito identity pool.
-Exchanges none of them."""
+"""Issue ID tokens for an AWS identity, by STS or by a Cognito identity pool."""
 
 import re
 from collections.abc import Mapping
@@ -22,13 +21,13 @@ AUDIENCE: Final = "https://federation.namespaceapis.com"
 ALGORITHM: Final = "ES384"
 DURATION_S: Final = 300
 DEVELOPER_PROVIDER: Final = "namespace.so"
-"""What the guide has. Source: guide-flows; aws-api 5, 7."""
+"""The guide's values. Source: guide-flows; aws-api 5, 7."""
 
 POOL_TOKEN_S: Final = 300
 """Short, because it is exchanged at once."""
 
 SESSION_MARGIN_S = 5
-"""By how much a token is to end before the session it is drawn from: the two clocks differ."""
+"""How much earlier than its session a token should end: the two clocks differ."""
 
 _GET_WEB_IDENTITY_TOKEN = AwsOperation(
     service="sts",
@@ -47,7 +46,7 @@ _GET_DEVELOPER_TOKEN = AwsOperation(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AwsToken:
-    """A JWT that AWS issued, and what it says of us; "unknown" where it does not."""
+    """A JWT that AWS issued, and its claims; "unknown" where one is missing."""
 
     jwt: str = field(repr=False)
     issuer: str
@@ -56,7 +55,7 @@ class AwsToken:
 
 
 class WebIdentityTokenFor:
-    """STS's web identity tokens for one audience, a fresh one at each fetch."""
+    """Web identity tokens of STS for one audience, a fresh one at each fetch."""
 
     def __init__(
         self,
@@ -69,7 +68,7 @@ class WebIdentityTokenFor:
         duration_s: int = DURATION_S,
         endpoint: str | None = None,
     ) -> None:
-        """*region* None is the profile's own; *endpoint* stands for the region's.
+        """Without *region* the profile's own is used; *endpoint* replaces the region's.
 
         *algorithm* is ES384 or RS256, *duration_s* 60 to 3600 seconds.
         """
@@ -82,7 +81,7 @@ class WebIdentityTokenFor:
         self._endpoint = endpoint
 
     async def fetch(self) -> Lease[AwsToken]:
-        """Issue a token, shorter than wanted where our own session ends before it would.
+        """Issue a token, with a shorter life where our own session would end before it.
 
         Raises:
             Refused: There is no AWS identity, or it may have no such token.
@@ -97,8 +96,10 @@ class WebIdentityTokenFor:
         return await self._issued(shorter_s)
 
     async def _within_session(self) -> int:
-        """Return a duration that ends before our session; one that ends too soon for any token, or
-        nobody knows when, is looked up anew first."""
+        """Return a duration that ends before our session.
+
+        A session that ends too soon for any token, or nobody knows when, is looked up again first.
+        """
         left_s = await self._chain.seconds_left()
         if left_s is None or left_s < aws.WEB_IDENTITY_MIN_S + SESSION_MARGIN_S:
             self._chain.forget()
@@ -119,12 +120,11 @@ class WebIdentityTokenFor:
             endpoint=self._endpoint,
             on_error=partial(web_identity_error, audience=self._audience),
         )
-        return _token_in(answer, "WebIdentityToken", of="STS", clock=self._clock)
+        return _token_in(answer, "WebIdentityToken", upstream="STS", clock=self._clock)
 
 
 class DeveloperTokenFor:
-    """An identity pool's tokens for who logs in by its developer provider as one workspace, a fresh
-    one at each fetch."""
+    """Tokens of an identity pool for one workspace as the login, a fresh one at each fetch."""
 
     def __init__(
         self,
@@ -136,7 +136,7 @@ class DeveloperTokenFor:
         developer_provider: str = DEVELOPER_PROVIDER,
         endpoint: str | None = None,
     ) -> None:
-        """*endpoint* stands for the region's."""
+        """*endpoint* replaces the region's."""
         self._workspace = workspace
         self._pool = pool
         self._chain = chain
@@ -168,12 +168,12 @@ class DeveloperTokenFor:
                 login=(self._developer_provider, self._workspace),
             ),
         )
-        return _token_in(answer, "Token", of="Cognito", clock=self._clock)
+        return _token_in(answer, "Token", upstream="Cognito", clock=self._clock)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdentityPoolId:
-    """An identity pool; its id is ``region:guid``."""
+    """The id of an identity pool, ``region:guid``."""
 
     region: str
     guid: str
@@ -184,8 +184,7 @@ class IdentityPoolId:
 
 
 def parse_identity_pool(identity_pool: str, *, region: str | None) -> IdentityPoolId:
-    """Return the pool that a bare guid, or ``region:guid``, names; its own region stands over
-    *region*.
+    """Return the pool that a bare guid or ``region:guid`` names; its own region has precedence.
 
     Raises:
         ValueError: It is neither, or there is no region; the text says what to do.
@@ -200,12 +199,14 @@ def parse_identity_pool(identity_pool: str, *, region: str | None) -> IdentityPo
     return IdentityPoolId(region=str(found[1] or region), guid=found[2])
 
 
-def _token_in(answer: Mapping[str, Any], member: str, *, of: str, clock: Clock) -> Lease[AwsToken]:
+def _token_in(
+    answer: Mapping[str, Any], member: str, *, upstream: str, clock: Clock
+) -> Lease[AwsToken]:
     token = answer.get(member)
     try:
         claims = parse_claims(token if isinstance(token, str) else "")
     except InvalidToken as error:
-        raise Unavailable(f"the token that {of} issued {error}", word="bad-answer") from error
+        raise Unavailable(f"the token that {upstream} issued {error}", word="bad-answer") from error
     return Lease(
         value=AwsToken(
             jwt=str(token),

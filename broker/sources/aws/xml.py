@@ -12,8 +12,7 @@ class HostileXml(Exception):
 
 
 def parse_xml(body: bytes) -> Mapping[str, str]:
-    """Return the texts in *body* by the names of parent and element, ``Error/Code``; of several the
-    first. Empty for what is no XML.
+    """Return the texts in *body* by ``parent/element``, the first of several; none without XML.
 
     Raises:
         HostileXml: It is no answer that a service of AWS gives.

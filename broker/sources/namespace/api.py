@@ -1,4 +1,4 @@
-"""Call Namespace's IAM API. Keeps no token and repeats no call."""
+"""Call Namespace's IAM API."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,8 +20,8 @@ _TENANTS = "nsl.tenants.TenantsService"
 _SIGNIN = "nsl.signin.SigninService"
 
 _TO_CHANGE_TRUST: Mapping[str, str] = {
-    "PERMISSION_DENIED": "whom a workspace trusts is for those who administer it: log in as one of "
-    "them with `nsc login`",
+    "PERMISSION_DENIED": "only administrators of a workspace may change whom it trusts: log in as "
+    "one with `nsc login`",
     "UNIMPLEMENTED": "that Namespace has no such call; check NSC_IAM_ENDPOINT",
 }
 _NEXT_STEPS: Mapping[str, Mapping[str, str]] = {
@@ -38,12 +38,12 @@ _NEXT_STEPS: Mapping[str, Mapping[str, str]] = {
 }
 
 _EXCHANGE_REFUSALS = ("INVALID_ARGUMENT", "NOT_FOUND", "PERMISSION_DENIED", "FAILED_PRECONDITION")
-"""What an exchange may answer for a token that is not trusted. Source: namespace-api 9.2."""
+"""Codes with which an exchange refuses a token that is not trusted. Source: namespace-api 9.2."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tenant:
-    """A workspace; every member may be missing in an answer."""
+    """A workspace; a response may lack either."""
 
     tenant_id: str | None
     name: str | None
@@ -51,17 +51,17 @@ class Tenant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TenantToken:
-    """A token that was exchanged for a foreign one, and the workspace it is for."""
+    """A tenant token issued in exchange for another issuer's, and its workspace."""
 
     bearer: str = field(repr=False)
     tenant: Tenant
 
 
 class NamespaceIam:
-    """The methods of Namespace's IAM API that anything here needs.
+    """The methods of Namespace's IAM API that the broker uses.
 
-    Each raises `Unavailable` (no proper answer), `Refused` (a proper no) or `Stale` (the bearer
-    was not taken). Answers may be spelled in snake_case or camelCase.
+    Each raises `Unavailable` (no proper answer), `Refused` or `Stale` (the bearer was not
+    accepted). Responses may be spelled in snake_case or camelCase.
 
     Source: namespace-api 6, 9, 12.
     """
@@ -74,14 +74,14 @@ class NamespaceIam:
         api_version: int = API_VERSION,
         call_limit_s: float = ATTEMPT_LIMIT_S,
     ) -> None:
-        """*http* stays its opener's; a slash at the end of *endpoint* does no harm.
+        """*http* is closed by its owner; *endpoint* may end with a slash.
 
         Raises:
             ValueError: *endpoint* is no absolute URL.
         """
         self._http = http
         self._endpoint = endpoint.rstrip("/")
-        self._named = f"Namespace IAM ({origin(URL(self._endpoint))})"
+        self._title = f"Namespace IAM ({origin(URL(self._endpoint))})"
         self._api_version = api_version
         self._call_limit_s = call_limit_s
 
@@ -104,8 +104,10 @@ class NamespaceIam:
     async def exchange_oidc_token(
         self, oidc_token: str, *, tenant_id: str | None, if_refused: str
     ) -> TenantToken:
-        """Return a tenant token for another issuer's. Anonymous; without *tenant_id* the workspace
-        is not named. *if_refused* is the next step. Source: namespace-api 6.4.
+        """Exchange another issuer's token for a tenant token.
+
+        Without *tenant_id* Namespace chooses the workspace. *if_refused* is the next step.
+        Source: namespace-api 6.4.
         """
         members = {"oidc_token": oidc_token, **({"tenant_id": tenant_id} if tenant_id else {})}
         return await self._exchange("ExchangeOIDCToken", members, oidc_token, if_refused)
@@ -113,34 +115,37 @@ class NamespaceIam:
     async def exchange_aws_cognito_jwt(
         self, cognito_token: str, *, tenant_id: str, if_refused: str
     ) -> TenantToken:
-        """Return a tenant token for a Cognito identity pool's. Anonymous; *if_refused* is the next
-        step. Source: namespace-api 6.5.
+        """Exchange a Cognito identity pool's token for a tenant token.
+
+        *if_refused* is the next step. Source: namespace-api 6.5.
         """
         members = {"tenant_id": tenant_id, "aws_cognito_token": cognito_token}
         return await self._exchange("ExchangeAWSCognitoJWT", members, cognito_token, if_refused)
 
     async def list_trust_relationships(self, bearer: str) -> Mapping[str, object]:
-        """Return whom the bearer's workspace trusts, as it came. Source: namespace-api 6.7."""
+        """Return whom the bearer's workspace trusts, as received. Source: namespace-api 6.7."""
         return await self._call(_TENANTS, "ListTrustRelationships", {}, bearer=bearer)
 
     async def update_trust_relationships(
         self, bearer: str, *, generation: str, relationships: Sequence[Mapping[str, object]]
     ) -> None:
-        """Replace the whole list, if its generation still is *generation*; what an empty list or
-        generation is has to be left out. Source: namespace-api 6.7.
+        """Replace the whole list, if its generation still is *generation*.
+
+        An empty list or generation has to be left out. Source: namespace-api 6.7.
         """
         members = {"generation": generation, "trust_relationships": list(relationships)}
-        said = {name: value for name, value in members.items() if value}
-        await self._reply(_TENANTS, "UpdateTrustRelationships", said, bearer=bearer)
+        request = {name: value for name, value in members.items() if value}
+        await self._send(_TENANTS, "UpdateTrustRelationships", request, bearer=bearer)
 
     async def trust_aws_cognito_identity_pool(
         self, bearer: str, *, pool_id: str, provider: str
     ) -> None:
         """Let the bearer's workspace trust an identity pool, ``region:guid``.
+
         Source: namespace-api 6.6.
         """
         members = {"aws_cognito_identity_pool": pool_id, "identity_provider": provider}
-        await self._reply(_TENANTS, "TrustAWSCognitoIdentityPool", members, bearer=bearer)
+        await self._send(_TENANTS, "TrustAWSCognitoIdentityPool", members, bearer=bearer)
 
     async def _exchange(
         self, method: str, members: Mapping[str, object], foreign_token: str, if_refused: str
@@ -166,20 +171,20 @@ class NamespaceIam:
         next_steps: Mapping[str, str] | None = None,
         hiding: Sequence[str] = (),
     ) -> Mapping[str, object]:
-        """Call *method* and return its answer; anonymously without *bearer*."""
-        reply = await self._reply(
+        """Call *method*, anonymously without *bearer*, and return the JSON object it answers."""
+        response = await self._send(
             service, method, members, bearer=bearer, next_steps=next_steps, hiding=hiding
         )
-        document = json_object(reply.body)
+        document = json_object(response.body)
         if document is None:
             raise Unavailable(
-                f"{method} at {self._named} was answered with no JSON object; "
+                f"{method} at {self._title} was answered with no JSON object; "
                 "is that Namespace, or a proxy? check NSC_IAM_ENDPOINT if it stays so",
                 word="bad-answer",
             )
         return document
 
-    async def _reply(
+    async def _send(
         self,
         service: str,
         method: str,
@@ -189,11 +194,11 @@ class NamespaceIam:
         next_steps: Mapping[str, str] | None = None,
         hiding: Sequence[str] = (),
     ) -> HttpResponse:
-        """Call *method* and return its reply, whatever that holds."""
-        reply = await self._http.send(
+        """Call *method* and return its response, whatever the body."""
+        response = await self._http.send(
             "POST",
             URL(f"{self._endpoint}/{service}/{method}"),
-            upstream=self._named,
+            upstream=self._title,
             body=json.dumps(members).encode(),
             limit_s=self._call_limit_s,
             reads_date=True,
@@ -205,20 +210,20 @@ class NamespaceIam:
                 "Accept-Encoding": "identity",
             },
         )
-        if reply.status != 200:
+        if response.status != 200:
             raise api_error(
-                reply,
-                of=f"{method} at {self._named}",
+                response,
+                upstream=f"{method} at {self._title}",
                 next_steps=next_steps or _NEXT_STEPS.get(method, {}),
                 hiding=[*hiding, bearer or ""],
             )
-        return reply
+        return response
 
     def _token_in(self, answer: Mapping[str, object], *keys: str) -> str:
         token = text_field(answer, *keys)
         if token is None or not token.isascii() or not token.isprintable() or " " in token:
             raise Unavailable(
-                f"{self._named} answered without a proper {keys[0]}", word="bad-answer"
+                f"{self._title} answered without a proper {keys[0]}", word="bad-answer"
             )
         return token
 

@@ -1,4 +1,4 @@
-"""Sort Namespace's refusals: which are passing, which are final, which mean a stale token. Pure."""
+"""Classify Namespace's errors: transient, stale token or final."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -34,7 +34,7 @@ CODES: Final[Mapping[str, int]] = {
 
 _NAMES = {number: name for name, number in CODES.items()}
 
-_PASSING: Final[Mapping[int, str]] = {
+_TRANSIENT: Final[Mapping[int, str]] = {
     CODES["UNKNOWN"]: "upstream-error",
     CODES["DEADLINE_EXCEEDED"]: "timeout",
     CODES["RESOURCE_EXHAUSTED"]: "throttled",
@@ -42,7 +42,7 @@ _PASSING: Final[Mapping[int, str]] = {
     CODES["INTERNAL"]: "upstream-error",
     CODES["UNAVAILABLE"]: "upstream-error",
 }
-"""What is worth asking again, and its class word. Everything else is a proper no."""
+"""The codes that are worth a retry, and their class words. Every other is final."""
 
 _FINAL_WORDS: Final[Mapping[int, str]] = {
     CODES["PERMISSION_DENIED"]: "access-denied",
@@ -61,13 +61,15 @@ _STATUS_ALONE: Final[Mapping[int, str]] = {
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
-"""What a status means without a body that says more. Source: namespace-api 9.1 (5), 9.2."""
+"""The code for a status without a body that says more. Source: namespace-api 9.1 (5), 9.2."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrpcStatus:
-    """A refusal, whichever way it was spelled. ``missing`` are permissions, ``type/action``;
-    ``by_status`` says that nobody but an HTTP status told us."""
+    """An error, in whichever form it came.
+
+    ``missing`` are permissions, ``type/action``; ``by_status``: only the HTTP status is known.
+    """
 
     code: int
     message: str
@@ -79,37 +81,37 @@ class GrpcStatus:
         return _NAMES[self.code]
 
 
-def fault_in(reply: HttpResponse) -> GrpcStatus:
-    """Return what a reply other than 200 says, by the first spelling that it fits.
+def parse_error(response: HttpResponse) -> GrpcStatus:
+    """Return the error in a response other than 200, in the first form that fits.
 
-    Source: namespace-api 9.1; its third spelling, a protobuf in a header, is not read.
+    Source: namespace-api 9.1; its third form, a protobuf in a header, is not read.
     """
-    return _in_body(reply) or _in_headers(reply) or _in_status(reply)
+    return _in_body(response) or _in_headers(response) or _in_status(response)
 
 
 def api_error(
-    reply: HttpResponse, *, of: str, next_steps: Mapping[str, str], hiding: Iterable[str]
+    response: HttpResponse, *, upstream: str, next_steps: Mapping[str, str], hiding: Iterable[str]
 ) -> SourceError:
-    """Return the error for a reply other than 200 to the call *of*, to be raised.
+    """Return the error to raise for a response other than 200 from *upstream*.
 
-    *next_steps* says by code name what the operator is to do; the rest have general ones.
+    *next_steps* has what the operator should do, by code name; other codes have general ones.
     """
-    fault = fault_in(reply)
-    what = f"{of} was answered with {_spelled(fault, reply, hiding=hiding)}"
-    if fault.code == CODES["UNAUTHENTICATED"]:
+    status = parse_error(response)
+    what = f"{upstream} was answered with {_describe(status, response, hiding=hiding)}"
+    if status.code == CODES["UNAUTHENTICATED"]:
         return Stale(what)
-    if fault.code in _PASSING:
+    if status.code in _TRANSIENT:
         return Unavailable(
-            what + _passing_step(fault),
-            word=_passing_word(fault, reply),
-            retry_after_s=retry_after_s(reply.headers),
+            what + _transient_step(status),
+            word=_transient_word(status, response),
+            retry_after_s=retry_after_s(response.headers),
         )
-    step = next_steps.get(fault.name, "check the configuration and NSC_IAM_ENDPOINT")
-    return Refused(f"{what}; {step}", word=_FINAL_WORDS.get(fault.code, "bad-request"))
+    step = next_steps.get(status.name, "check the configuration and NSC_IAM_ENDPOINT")
+    return Refused(f"{what}; {step}", word=_FINAL_WORDS.get(status.code, "bad-request"))
 
 
-def _in_body(reply: HttpResponse) -> GrpcStatus | None:
-    document = json_object(reply.body)
+def _in_body(response: HttpResponse) -> GrpcStatus | None:
+    document = json_object(response.body)
     code = _code(document.get("code")) if document else None
     if document is None or code is None:
         return None
@@ -133,8 +135,8 @@ def _missing_in(document: Mapping[str, object]) -> tuple[str, ...]:
         if not isinstance(detail, dict):
             continue
         debug = detail.get("debug")
-        told = debug if isinstance(debug, dict) else detail
-        listed = told.get("missing_access_permissions", told.get("missingAccessPermissions"))
+        fields = debug if isinstance(debug, dict) else detail
+        listed = fields.get("missing_access_permissions", fields.get("missingAccessPermissions"))
         for one in listed if isinstance(listed, list) else []:
             if isinstance(one, dict):
                 kind = text_field(one, "resource_type", "resourceType") or "?"
@@ -142,34 +144,36 @@ def _missing_in(document: Mapping[str, object]) -> tuple[str, ...]:
     return tuple(entries)
 
 
-def _in_headers(reply: HttpResponse) -> GrpcStatus | None:
-    status, message = reply.headers.get("Grpc-Status"), reply.headers.get("Grpc-Message")
+def _in_headers(response: HttpResponse) -> GrpcStatus | None:
+    status, message = response.headers.get("Grpc-Status"), response.headers.get("Grpc-Message")
     if status is None or message is None or not re.fullmatch(r"[0-9]{1,2}", status):
         return None
     return GrpcStatus(code=int(status), message=unquote(message)) if int(status) in _NAMES else None
 
 
-def _in_status(reply: HttpResponse) -> GrpcStatus:
-    name = _STATUS_ALONE.get(reply.status, "UNAVAILABLE" if reply.status >= 500 else "UNKNOWN")
+def _in_status(response: HttpResponse) -> GrpcStatus:
+    name = _STATUS_ALONE.get(
+        response.status, "UNAVAILABLE" if response.status >= 500 else "UNKNOWN"
+    )
     return GrpcStatus(
-        code=CODES[name], message=reply.body.decode("utf-8", "replace"), by_status=True
+        code=CODES[name], message=response.body.decode("utf-8", "replace"), by_status=True
     )
 
 
-def _spelled(fault: GrpcStatus, reply: HttpResponse, *, hiding: Iterable[str]) -> str:
-    what = f"HTTP {reply.status}" if fault.by_status else fault.name
-    said = redacted(fault.message, hiding=hiding)
-    missing = f"; missing: {redacted(', '.join(fault.missing))}" if fault.missing else ""
-    return f"{what}{': ' if said else ''}{said}{missing}"
+def _describe(status: GrpcStatus, response: HttpResponse, *, hiding: Iterable[str]) -> str:
+    what = f"HTTP {response.status}" if status.by_status else status.name
+    message = redacted(status.message, hiding=hiding)
+    missing = f"; missing: {redacted(', '.join(status.missing))}" if status.missing else ""
+    return f"{what}{': ' if message else ''}{message}{missing}"
 
 
-def _passing_step(fault: GrpcStatus) -> str:
-    if fault.by_status and fault.name not in ("RESOURCE_EXHAUSTED", "UNAVAILABLE"):
+def _transient_step(status: GrpcStatus) -> str:
+    if status.by_status and status.name not in ("RESOURCE_EXHAUSTED", "UNAVAILABLE"):
         return "; is that Namespace, or a proxy? check NSC_IAM_ENDPOINT if it stays so"
     return ""
 
 
-def _passing_word(fault: GrpcStatus, reply: HttpResponse) -> str:
-    if fault.by_status and reply.status < 500 and fault.name in ("UNKNOWN", "INTERNAL"):
+def _transient_word(status: GrpcStatus, response: HttpResponse) -> str:
+    if status.by_status and response.status < 500 and status.name in ("UNKNOWN", "INTERNAL"):
         return "bad-answer"
-    return _PASSING[fault.code]
+    return _TRANSIENT[status.code]

@@ -1,5 +1,4 @@
-"""An AWS identity becomes a Namespace token: each attempt exchanges a fresh token from AWS. Keeps
-neither."""
+"""Exchange an AWS identity for a Namespace token, with a fresh token from AWS each time."""
 
 import asyncio
 import re
@@ -29,22 +28,22 @@ from broker.sources.namespace.api import NamespaceIam, Tenant, TenantToken
 from broker.sources.redact import redacted
 
 OPAQUE_TOKEN_LIFE = timedelta(hours=1)
-"""How long a token that does not say when it ends is kept: it is exchanged anew at half of that."""
+"""How long a token is kept that does not say when it ends; renewed at half of that."""
 
 ONCE_LIMIT_S = 60.0
-"""How long a command without a daemon goes on over passing faults."""
+"""How long a command without a daemon retries transient errors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExchangedToken:
-    """A Namespace token, and the workspace it is for."""
+    """A Namespace token and its workspace."""
 
     lease: Lease[NamespaceToken]
     tenant: Tenant
 
 
 class TokenExchange(Protocol):
-    """A source of our Namespace token that also says which workspace it is for."""
+    """A source of Namespace tokens that also knows the workspace."""
 
     async def fetch(self) -> Lease[NamespaceToken]:
         """Issue a lease. Raises as `exchange`."""
@@ -78,7 +77,7 @@ def aws_identity_source(
     sts_endpoint: str | None = None,
     cognito_endpoint: str | None = None,
 ) -> TokenExchange:
-    """Return the source that the configuration names: sts or cognito. *chain* has the profile.
+    """Return the source for *source*, sts or cognito.
 
     Raises:
         ValueError: cognito without a workspace, or without a pool and its region.
@@ -108,8 +107,8 @@ def aws_identity_source(
     return CognitoExchange(developer_token, iam=iam, clock=clock, workspace=workspace, pool=pool)
 
 
-class _FreshlyExchanged:
-    """What both exchanges do: draw a token, trade it; one found stale is replaced once."""
+class _FreshExchange:
+    """What both exchanges have in common: a token found stale is replaced once."""
 
     def __init__(self, token: Source[AwsToken], *, clock: Clock, tenant_id: str | None) -> None:
         self._token = token
@@ -122,25 +121,25 @@ class _FreshlyExchanged:
     async def exchange(self) -> ExchangedToken:
         token = (await self._token.fetch()).value
         try:
-            return self._exchanged(await self._traded(token))
+            return self._result(await self._trade(token))
         except Stale:
             token = (await self._token.fetch()).value
         try:
-            return self._exchanged(await self._traded(token))
+            return self._result(await self._trade(token))
         except Stale as stale:
             raise Refused(f"{stale}; {self._admission(token)}", word="unauthenticated") from stale
 
     def watched(self) -> tuple[Path, ...]:
         return ()
 
-    async def _traded(self, token: AwsToken) -> TenantToken:
+    async def _trade(self, token: AwsToken) -> TenantToken:
         raise NotImplementedError
 
     def _admission(self, token: AwsToken) -> str:
-        """Return what was presented, and what admits it."""
+        """Return what was presented, and the command that admits it."""
         raise NotImplementedError
 
-    def _exchanged(self, issued: TenantToken) -> ExchangedToken:
+    def _result(self, issued: TenantToken) -> ExchangedToken:
         try:
             lease = issued_lease(
                 issued.bearer, now=self._clock.now(), assumed_life=OPAQUE_TOKEN_LIFE
@@ -158,12 +157,12 @@ class _FreshlyExchanged:
     def _presented(self, token: AwsToken) -> str:
         to = f" to workspace {redacted(self._tenant_id)}" if self._tenant_id else ""
         claims = {"iss": token.issuer, "sub": token.subject, "aud": token.audience}
-        told = " ".join(f"{claim}={redacted(value)!r}" for claim, value in claims.items())
-        return f"presented: {told}{to}"
+        shown = " ".join(f"{claim}={redacted(value)!r}" for claim, value in claims.items())
+        return f"presented: {shown}{to}"
 
 
-class OidcExchange(_FreshlyExchanged):
-    """A Namespace token for one of STS's web identity tokens. Source: namespace-api 6.4."""
+class OidcExchange(_FreshExchange):
+    """Namespace tokens for web identity tokens of STS. Source: namespace-api 6.4."""
 
     def __init__(
         self,
@@ -174,7 +173,7 @@ class OidcExchange(_FreshlyExchanged):
         tenant_id: str | None,
         warn: Callable[[str], None],
     ) -> None:
-        """*warn* is told once, in a sentence, where *tenant_id* is None."""
+        """*warn* receives one sentence, once, where *tenant_id* is None."""
         super().__init__(token, clock=clock, tenant_id=tenant_id)
         self._iam = iam
         self._warn = warn
@@ -189,7 +188,7 @@ class OidcExchange(_FreshlyExchanged):
             )
         return await super().exchange()
 
-    async def _traded(self, token: AwsToken) -> TenantToken:
+    async def _trade(self, token: AwsToken) -> TenantToken:
         return await self._iam.exchange_oidc_token(
             token.jwt, tenant_id=self._tenant_id, if_refused=self._admission(token)
         )
@@ -198,14 +197,16 @@ class OidcExchange(_FreshlyExchanged):
         named = "" if self._tenant_id else "; where several workspaces trust it, name one"
         return (
             f"{self._presented(token)}. To admit it: `nsc auth trust-relationships add --issuer "
-            f"{_quoted(token.issuer)} --subject-match {_quoted(token.subject)}`, or "
+            f"{_shell_quoted(token.issuer)} --subject-match {_shell_quoted(token.subject)}`, or "
             f"`namespace-broker setup to-namespace --via sts`{named}"
         )
 
 
-class CognitoExchange(_FreshlyExchanged):
-    """A Namespace token for one of a Cognito identity pool's developer tokens.
-    Source: namespace-api 6.5."""
+class CognitoExchange(_FreshExchange):
+    """Namespace tokens for developer tokens of a Cognito identity pool.
+
+    Source: namespace-api 6.5.
+    """
 
     def __init__(
         self,
@@ -221,7 +222,7 @@ class CognitoExchange(_FreshlyExchanged):
         self._workspace = workspace
         self._pool = pool
 
-    async def _traded(self, token: AwsToken) -> TenantToken:
+    async def _trade(self, token: AwsToken) -> TenantToken:
         return await self._iam.exchange_aws_cognito_jwt(
             token.jwt, tenant_id=self._workspace, if_refused=self._admission(token)
         )
@@ -230,7 +231,7 @@ class CognitoExchange(_FreshlyExchanged):
         return (
             f"{self._presented(token)}. To admit it: `nsc auth trust-aws-cognito-identity-pool "
             f"--aws_region {self._pool.region} --identity_pool {self._pool.guid} "
-            f"--tenant_id {_quoted(self._workspace)}`, or "
+            f"--tenant_id {_shell_quoted(self._workspace)}`, or "
             "`namespace-broker setup to-namespace --via cognito`"
         )
 
@@ -238,11 +239,11 @@ class CognitoExchange(_FreshlyExchanged):
 async def exchange_once(
     exchange: TokenExchange, *, clock: Clock, limit_s: float = ONCE_LIMIT_S
 ) -> ExchangedToken:
-    """TokenExchange once, going on over passing faults for at most *limit_s* seconds.
+    """Exchange once, retrying transient errors for at most *limit_s* seconds.
 
     Raises:
-        Refused: A proper no, at once.
-        Unavailable: Passing faults until the end.
+        Refused: At once.
+        Unavailable: Transient errors until the end.
     """
     failures = 0
     last = Unavailable(f"no answer within {limit_s:g} s", word="timeout")
@@ -258,7 +259,7 @@ async def exchange_once(
         raise last from None
 
 
-def _quoted(text: str) -> str:
-    """Return *text* for a command line, between double quotes."""
+def _shell_quoted(text: str) -> str:
+    """Return *text* in double quotes, for a shell."""
     escaped = re.sub(r'(["$`\\])', r"\\\1", redacted(text))
     return f'"{escaped}"'

@@ -1,4 +1,4 @@
-"""Namespace's part of the pipeline, as it is wired: who we are, and an ID token for somebody."""
+"""Issue ID tokens of Namespace for one audience."""
 
 from broker.clock import Clock
 from broker.credentials import IdToken, NamespaceToken, session_name_for
@@ -29,10 +29,10 @@ class IdTokenFor:
         self._duration_s = duration_s
 
     async def fetch(self) -> Lease[IdToken]:
-        """Issue an ID token; a bearer that was found stale is renewed once.
+        """Issue an ID token; a stale bearer is renewed once.
 
         Raises:
-            Refused: Namespace takes neither bearer, or does not issue us ID tokens.
+            Refused: Namespace accepts neither bearer, or issues us no ID tokens.
             Unavailable: Namespace gave no proper answer.
         """
         bearer = await self._bearer.fetch()
@@ -82,14 +82,17 @@ class IdTokenFor:
 
 
 def _session_name(bearer: NamespaceToken, claims: Claims) -> str:
-    """Source: namespace-api 7; an opaque bearer says nothing, so its ID token does (4.3)."""
+    """Return the session name. An opaque bearer has no claims, so its ID token is read too.
+
+    Source: namespace-api 4.3, 7.
+    """
     workspace = bearer.tenant_id or claims.tenant_id or (claims.subject or "").partition("/")[0]
     return session_name_for(instance_id=bearer.instance_id, tenant_id=workspace or None)
 
 
 def _not_taken(why: str) -> Refused:
     return Refused(
-        f"Namespace does not take this identity's token: {why}; "
-        "run `nsc login`, or see that what writes the token still runs",
+        f"Namespace does not accept this identity's token: {why}; "
+        "run `nsc login`, or check that what writes the token still runs",
         word="unauthenticated",
     )

@@ -1,4 +1,4 @@
-"""Who we are at Namespace: a token from a spec, a file or an instance. Renews nothing by itself."""
+"""Get the broker's own Namespace token from a token spec, a token file or the instance."""
 
 import asyncio
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ from broker.credentials import NamespaceToken, json_object
 from broker.files.external import HalfWritten, read_text, read_when_complete
 from broker.lease import Lease, Refused, Stale, Unavailable
 from broker.sources.http_client import HttpClient, HttpResponse, may_be_plain, origin
-from broker.sources.jwt import InvalidToken, bearer_lease, session_expiry, span
+from broker.sources.jwt import InvalidToken, bearer_lease, duration_text, session_expiry
 from broker.sources.namespace.api import NamespaceIam
 from broker.sources.namespace.token_spec import InvalidTokenSpec, TokenSpec, parse_token_spec
 
@@ -22,30 +22,30 @@ METADATA_DIR = "/var/run/nsc"
 METADATA_LIMIT_S = 5.0
 METADATA_REDIRECTS = 5
 MINTED_TOKEN_S = 3600
-"""How long a tenant token minted from a session is to last; the server's maximum is 8 h.
+"""How long a tenant token issued from a session is to last; the server's maximum is 8 h.
 
 Source: namespace-api 3.2, 6.1.
 """
 
 
 class IdentitySource(Protocol):
-    """A source of our Namespace token that knows which files its answer depends on."""
+    """A source of our Namespace token that knows which files it depends on."""
 
     async def fetch(self) -> Lease[NamespaceToken]:
-        """Issue a lease, reading everything anew.
+        """Issue a lease; every file is read again.
 
         Raises:
-            Unavailable: No proper answer; worth asking again later.
-            Refused: There is no identity, or none that is any good.
+            Unavailable: No proper answer.
+            Refused: There is no usable identity.
         """
 
     def watched(self) -> tuple[Path, ...]:
-        """Return the files, present or not, whose change is a reason to fetch at once."""
+        """Return the files, present or not, whose change should cause a fetch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdentityClients:
-    """What an identity may need besides files."""
+    """What an identity source uses besides files."""
 
     iam: NamespaceIam
     http: HttpClient
@@ -64,29 +64,28 @@ def identity_source(
     clock: Clock,
     metadata_limit_s: float = METADATA_LIMIT_S,
 ) -> IdentitySource:
-    """Return the source that the configuration names: auto, token-file or token-spec."""
-    reach = IdentityClients(iam=iam, http=http, clock=clock, metadata_limit_s=metadata_limit_s)
+    """Return the source for *source*: auto, token-file or token-spec."""
+    clients = IdentityClients(iam=iam, http=http, clock=clock, metadata_limit_s=metadata_limit_s)
     if source == "token-file" and token_file is not None:
-        return TokenFileIdentity(token_file, named_by="token_file", reach=reach)
+        return TokenFileIdentity(token_file, named_by="token_file", clients=clients)
     if source == "token-spec" and token_spec is not None:
-        return SpecFileIdentity(token_spec, named_by="token_spec", reach=reach)
-    return AutoIdentity(environ, reach=reach)
+        return SpecFileIdentity(token_spec, named_by="token_spec", clients=clients)
+    return AutoIdentity(environ, clients=clients)
 
 
 class AutoIdentity:
-    """The first identity there is, in the order of the public interface, chosen at each fetch.
+    """The first identity that exists, in the order of the interface, chosen at each fetch.
 
-    A variable that is set is there, whatever it names, as for nsc: falling through to another
-    identity because a file is late would be a surprise.
+    A variable that is set counts, whatever it names, as for nsc: falling back to another identity
+    because a file is late would be a surprise.
     """
 
-    def __init__(self, environ: Mapping[str, str], *, reach: IdentityClients) -> None:
+    def __init__(self, environ: Mapping[str, str], *, clients: IdentityClients) -> None:
         self._environ = environ
-        self._reach = reach
+        self._clients = clients
 
     async def fetch(self) -> Lease[NamespaceToken]:
-        places = list(self._places())
-        for place in places:
+        for place in self._places():
             if place.is_there():
                 return await place.fetch()
         looked_at = ", ".join(str(path) for path in self.watched())
@@ -103,23 +102,25 @@ class AutoIdentity:
     def _places(
         self,
     ) -> Iterator["InlineSpecIdentity | SpecFileIdentity | TokenFileIdentity"]:
-        reach = self._reach
+        clients = self._clients
         if spec := self._environ.get("NSC_TOKEN_SPEC"):
-            yield InlineSpecIdentity(spec, reach=reach)
+            yield InlineSpecIdentity(spec, clients=clients)
         elif path := self._environ.get("NSC_TOKEN_SPEC_FILE"):
             yield SpecFileIdentity(
-                Path(path), named_by="NSC_TOKEN_SPEC_FILE", reach=reach, chosen=True
+                Path(path), named_by="NSC_TOKEN_SPEC_FILE", clients=clients, required=True
             )
         elif path := self._environ.get("NSC_TOKEN_FILE"):
-            yield TokenFileIdentity(Path(path), named_by="NSC_TOKEN_FILE", reach=reach, chosen=True)
+            yield TokenFileIdentity(
+                Path(path), named_by="NSC_TOKEN_FILE", clients=clients, required=True
+            )
         else:
-            for place, named_by in places(self._environ):
+            for place, named_by in token_paths(self._environ):
                 kind = SpecFileIdentity if place.suffix == ".spec" else TokenFileIdentity
-                yield kind(place, named_by=named_by, reach=reach)
+                yield kind(place, named_by=named_by, clients=clients)
 
 
-def places(environ: Mapping[str, str]) -> Iterator[tuple[Path, str]]:
-    """Yield the files that are looked for where no variable names one, and by whose rule."""
+def token_paths(environ: Mapping[str, str]) -> Iterator[tuple[Path, str]]:
+    """Yield the files to look for where no variable names one, and who defines each."""
     directory = Path(environ.get("NSC_METADATA_DIR") or METADATA_DIR)
     yield directory / "token.json", "NSC_METADATA_DIR"
     yield directory / "token.spec", "NSC_METADATA_DIR"
@@ -135,11 +136,11 @@ def _user_config(environ: Mapping[str, str]) -> Path | None:
 
 
 class InlineSpecIdentity:
-    """A token spec held in a variable."""
+    """A token spec in a variable."""
 
-    def __init__(self, text: str, *, reach: IdentityClients) -> None:
+    def __init__(self, text: str, *, clients: IdentityClients) -> None:
         self._text = text
-        self._reach = reach
+        self._clients = clients
 
     async def fetch(self) -> Lease[NamespaceToken]:
         try:
@@ -148,7 +149,7 @@ class InlineSpecIdentity:
             raise Refused(
                 f"NSC_TOKEN_SPEC {error}; set it to what token.spec holds", word="bad-token-spec"
             ) from error
-        return await _by_spec(spec, place="NSC_TOKEN_SPEC", reach=self._reach)
+        return await _by_spec(spec, place="NSC_TOKEN_SPEC", clients=self._clients)
 
     def is_there(self) -> bool:
         return True
@@ -158,23 +159,23 @@ class InlineSpecIdentity:
 
 
 class SpecFileIdentity:
-    """A token spec held in a file."""
+    """A token spec in a file."""
 
     def __init__(
-        self, path: Path, *, named_by: str, reach: IdentityClients, chosen: bool = False
+        self, path: Path, *, named_by: str, clients: IdentityClients, required: bool = False
     ) -> None:
-        """*chosen*: an operator named it, so that its absence is an error and no alternative."""
+        """With *required* the file was named explicitly, so its absence is an error."""
         self._path = path
         self._named_by = named_by
-        self._reach = reach
-        self._chosen = chosen
+        self._clients = clients
+        self._required = required
 
     async def fetch(self) -> Lease[NamespaceToken]:
-        spec = await read_when_complete(self._read, clock=self._reach.clock)
-        return await _by_spec(spec, place=str(self._path), reach=self._reach)
+        spec = await read_when_complete(self._read, clock=self._clients.clock)
+        return await _by_spec(spec, place=str(self._path), clients=self._clients)
 
     def is_there(self) -> bool:
-        return self._chosen or path_exists(self._path)
+        return self._required or path_exists(self._path)
 
     def watched(self) -> tuple[Path, ...]:
         return (self._path,)
@@ -190,33 +191,33 @@ class SpecFileIdentity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenFileContent:
-    """What a token file holds: a session, which stands over a bearer beside it, or a bearer."""
+    """A token file holds a session, which has precedence, or a bearer."""
 
     session: str | None = field(default=None, repr=False)
     bearer: str | None = field(default=None, repr=False)
 
 
 class TokenFileIdentity:
-    """A token file as nsc and the SDKs keep it: a bearer token, or a session that mints them."""
+    """A token file as nsc and the SDKs write it: a bearer token, or a session that issues them."""
 
     def __init__(
-        self, path: Path, *, named_by: str, reach: IdentityClients, chosen: bool = False
+        self, path: Path, *, named_by: str, clients: IdentityClients, required: bool = False
     ) -> None:
-        """*chosen*: an operator named it, so that its absence is an error and no alternative."""
+        """With *required* the file was named explicitly, so its absence is an error."""
         self._path = path
         self._named_by = named_by
-        self._reach = reach
-        self._chosen = chosen
+        self._clients = clients
+        self._required = required
 
     async def fetch(self) -> Lease[NamespaceToken]:
-        held = await read_when_complete(self._read, clock=self._reach.clock)
-        if held.session is not None:
-            return await self._minted(held.session)
-        assert held.bearer is not None
-        return _usable(held.bearer, place=str(self._path), clock=self._reach.clock)
+        content = await read_when_complete(self._read, clock=self._clients.clock)
+        if content.session is not None:
+            return await self._issue_from(content.session)
+        assert content.bearer is not None
+        return _kept_lease(content.bearer, place=str(self._path), clock=self._clients.clock)
 
     def is_there(self) -> bool:
-        return self._chosen or path_exists(self._path)
+        return self._required or path_exists(self._path)
 
     def watched(self) -> tuple[Path, ...]:
         return (self._path,)
@@ -228,7 +229,7 @@ class TokenFileIdentity:
         session = self._token_in(document, "session_token")
         if session is not None:
             return TokenFileContent(session=session)
-        # The older name stands over the newer one, as for nsc.
+        # The older name has precedence, as for nsc.
         bearer = self._token_in(document, "tenant_token") or self._token_in(
             document, "bearer_token"
         )
@@ -244,26 +245,26 @@ class TokenFileIdentity:
         value = document.get(key)
         if value is not None and not isinstance(value, str):
             raise Refused(
-                f"{key} in {self._path} is no text; is it a token file?", word="bad-token-file"
+                f"{key} in {self._path} is not text; is it a token file?", word="bad-token-file"
             )
         return value or None
 
-    async def _minted(self, session: str) -> Lease[NamespaceToken]:
-        """Mint a tenant token; a session that was replaced meanwhile is given one more chance."""
+    async def _issue_from(self, session: str) -> Lease[NamespaceToken]:
+        """Issue a tenant token; a session that was replaced meanwhile is read again, once."""
         try:
-            return await self._mint(session)
+            return await self._issue_once(session)
         except Stale as error:
-            newer = (await read_when_complete(self._read, clock=self._reach.clock)).session
+            newer = (await read_when_complete(self._read, clock=self._clients.clock)).session
             if newer is None or newer == session:
                 raise self._revoked(error) from error
             session = newer
         try:
-            return await self._mint(session)
+            return await self._issue_once(session)
         except Stale as error:
             raise self._revoked(error) from error
 
-    async def _mint(self, session: str) -> Lease[NamespaceToken]:
-        now = self._reach.clock.now()
+    async def _issue_once(self, session: str) -> Lease[NamespaceToken]:
+        now = self._clients.clock.now()
         try:
             ends_at = session_expiry(session)
         except InvalidToken as error:
@@ -273,79 +274,90 @@ class TokenFileIdentity:
             ) from error
         if ends_at is not None and ends_at <= now:
             raise Refused(
-                f"the session in {self._path} ended {span(now - ends_at)} ago; run `nsc login`",
+                f"the session in {self._path} ended {duration_text(now - ends_at)} ago; "
+                "run `nsc login`",
                 word="expired-token",
             )
-        minted = await self._reach.iam.tenant_token_from_session(session, duration_s=MINTED_TOKEN_S)
-        return _answered(minted, of="Namespace IAM", clock=self._reach.clock)
+        issued = await self._clients.iam.tenant_token_from_session(
+            session, duration_s=MINTED_TOKEN_S
+        )
+        return _issued_lease(issued, upstream="Namespace IAM", clock=self._clients.clock)
 
     def _revoked(self, error: Stale) -> Refused:
         return Refused(
-            f"Namespace does not take the session in {self._path} ({error}); run `nsc login`",
+            f"Namespace does not accept the session in {self._path} ({error}); run `nsc login`",
             word="unauthenticated",
         )
 
 
-async def _by_spec(spec: TokenSpec, *, place: str, reach: IdentityClients) -> Lease[NamespaceToken]:
+async def _by_spec(
+    spec: TokenSpec, *, place: str, clients: IdentityClients
+) -> Lease[NamespaceToken]:
     if spec.inline_token is not None:
-        return _usable(spec.inline_token, place=place, clock=reach.clock)
+        return _kept_lease(spec.inline_token, place=place, clock=clients.clock)
     assert spec.metadata_url is not None
-    return await _from_metadata(spec.metadata_url, reach=reach)
+    return await _from_metadata(spec.metadata_url, clients=clients)
 
 
-async def _from_metadata(metadata_url: URL, *, reach: IdentityClients) -> Lease[NamespaceToken]:
-    """Ask the instance's metadata service. Stricter than nsc: an error page is no token.
+async def _from_metadata(metadata_url: URL, *, clients: IdentityClients) -> Lease[NamespaceToken]:
+    """Ask the instance's metadata service. Unlike nsc, take no error page for a token.
 
     Source: namespace-api 5.
     """
-    of = f"the Namespace metadata service ({origin(metadata_url)})"
+    upstream = f"the Namespace metadata service ({origin(metadata_url)})"
     try:
-        async with asyncio.timeout(reach.metadata_limit_s):
-            reply = await _followed(metadata_url / "workload_token", of=of, reach=reach)
+        async with asyncio.timeout(clients.metadata_limit_s):
+            response = await _get_following(
+                metadata_url / "workload_token", upstream=upstream, clients=clients
+            )
     except TimeoutError as error:
         raise Unavailable(
-            f"{of} gave no answer within {reach.metadata_limit_s:g} s", word="timeout"
+            f"{upstream} gave no answer within {clients.metadata_limit_s:g} s", word="timeout"
         ) from error
-    if reply.status != 200:
+    if response.status != 200:
         raise Unavailable(
-            f"{of} answered HTTP {reply.status} instead of a token",
-            word="upstream-error" if reply.status >= 500 else "bad-answer",
+            f"{upstream} answered HTTP {response.status} instead of a token",
+            word="upstream-error" if response.status >= 500 else "bad-answer",
         )
-    token = reply.body.decode("ascii", "replace").strip("\r\n")
-    return _answered(token, of=of, clock=reach.clock)
+    token = response.body.decode("ascii", "replace").strip("\r\n")
+    return _issued_lease(token, upstream=upstream, clock=clients.clock)
 
 
-async def _followed(url: URL, *, of: str, reach: IdentityClients) -> HttpResponse:
+async def _get_following(url: URL, *, upstream: str, clients: IdentityClients) -> HttpResponse:
     for _ in range(METADATA_REDIRECTS + 1):
-        reply = await reach.http.send("GET", url, upstream=of, limit_s=reach.metadata_limit_s)
-        location = reply.headers.get("Location")
-        if reply.status not in (301, 302, 303, 307, 308) or location is None:
-            return reply
-        url = _redirected(url, location, of=of)
-    raise Unavailable(f"{of} redirects without end", word="bad-answer")
+        response = await clients.http.send(
+            "GET", url, upstream=upstream, limit_s=clients.metadata_limit_s
+        )
+        location = response.headers.get("Location")
+        if response.status not in (301, 302, 303, 307, 308) or location is None:
+            return response
+        url = _redirect_target(url, location, upstream=upstream)
+    raise Unavailable(f"{upstream} redirects without end", word="bad-answer")
 
 
-def _redirected(url: URL, location: str, *, of: str) -> URL:
+def _redirect_target(url: URL, location: str, *, upstream: str) -> URL:
     try:
         target = url.join(URL(location))
         followed = may_be_plain(target)
     except ValueError:
         followed = False
     if not followed:
-        raise Unavailable(f"{of} redirects to where no token may come from", word="bad-answer")
+        raise Unavailable(
+            f"{upstream} redirects to where no token may come from", word="bad-answer"
+        )
     return target
 
 
-def _answered(token: str, *, of: str, clock: Clock) -> Lease[NamespaceToken]:
-    """Return what upstream issued as a lease."""
+def _issued_lease(token: str, *, upstream: str, clock: Clock) -> Lease[NamespaceToken]:
+    """Return the token that *upstream* issued as a lease."""
     try:
         return bearer_lease(token, now=clock.now())
     except InvalidToken as error:
-        raise Unavailable(f"what {of} answered {error}", word="bad-answer") from error
+        raise Unavailable(f"what {upstream} answered {error}", word="bad-answer") from error
 
 
-def _usable(token: str, *, place: str, clock: Clock) -> Lease[NamespaceToken]:
-    """Return what somebody keeps in *place* for us as a lease, unless it has ended."""
+def _kept_lease(token: str, *, place: str, clock: Clock) -> Lease[NamespaceToken]:
+    """Return the token in *place* as a lease, unless it has ended."""
     now = clock.now()
     try:
         lease = bearer_lease(token, now=now)
@@ -365,12 +377,13 @@ def _ended(ended_at: datetime, *, place: str, now: datetime) -> Refused:
         else "is its writer still running?"
     )
     return Refused(
-        f"the token in {place} ended {span(now - ended_at)} ago; {step}", word="expired-token"
+        f"the token in {place} ended {duration_text(now - ended_at)} ago; {step}",
+        word="expired-token",
     )
 
 
 def path_exists(path: Path) -> bool:
-    """Say whether there is something at *path*, readable or not; a closed directory is nothing."""
+    """Return whether there is something at *path*, readable or not."""
     try:
         path.stat()
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Decode a Namespace token spec: where a token is to be had, or the token itself. Pure."""
+"""Decode a Namespace token spec: where to get a token, or the token itself."""
 
 import base64
 import re
@@ -12,24 +12,25 @@ from broker.sources.jwt import text_field
 
 
 class InvalidTokenSpec(ValueError):
-    """The text is no token spec, or one that cannot be followed; says what is wrong with it."""
+    """The text is no token spec that can be used; the message continues its place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenSpec:
-    """Either the token itself, or the base URL of a metadata service. Both are secret: a URL's
-    path may hold the only thing that protects the token."""
+    """Either the token itself, or the base URL of a metadata service.
+
+    Both are secret: the URL's path may hold the only thing that protects the token.
+    """
 
     inline_token: str | None = field(default=None, repr=False)
     metadata_url: URL | None = field(default=None, repr=False)
 
 
 def parse_token_spec(text: str) -> TokenSpec:
-    """Return the spec in *text*: base64 of the standard alphabet without padding, CR and LF
-    skipped, of a JSON object.
+    """Return the spec in *text*: unpadded standard base64 of a JSON object, CR and LF skipped.
 
     Raises:
-        InvalidTokenSpec: It is something else, or of a version that is not known.
+        InvalidTokenSpec: It is something else, or of an unknown version.
 
     Source: namespace-api 5.
     """
@@ -43,10 +44,10 @@ def parse_token_spec(text: str) -> TokenSpec:
         return TokenSpec(inline_token=inline_token)
     if document.get("version") != "v1":
         raise InvalidTokenSpec('is not of version "v1", the only one known here')
-    return TokenSpec(metadata_url=_followed(text_field(document, "metadata_url") or ""))
+    return TokenSpec(metadata_url=_metadata_url(text_field(document, "metadata_url") or ""))
 
 
-def _followed(address: str) -> URL:
+def _metadata_url(address: str) -> URL:
     try:
         url = URL(address.rstrip("/"))
         usable = url.scheme in ("http", "https") and bool(url.host) and not url.query_string
