@@ -5,8 +5,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effort:
-    """Bounds of every measurement. Whatever is repeated is repeated in turns, each server's part
-    beside the others', so that a busy moment of the machine meets them all."""
+    """Bounds of every measurement.
+
+    Whatever is repeated is repeated in turns, each server's part beside the others', so that a busy
+    moment of the machine meets them all.
+    """
 
     rounds: int
     slice_s: float

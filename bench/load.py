@@ -40,8 +40,11 @@ class Visit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What came of a load. A visit's latency runs from its first byte out (on a fresh connection:
-    from before the connect) to its last byte in."""
+    """What a load measured.
+
+    A visit's latency runs from its first byte out (on a fresh connection: from before the connect)
+    to its last byte in.
+    """
 
     latencies_s: Sequence[float] = field(repr=False)
     failed: int
@@ -177,8 +180,11 @@ def drive(
     count: int | None = None,
     fresh: bool = False,
 ) -> Load:
-    """Make *visit* again and again by so many clients at once, until *count* have begun or
-    *within_s* seconds have passed; with *fresh*, each on a connection of its own."""
+    """Make *visit* again and again by so many clients at once.
+
+    It ends when *count* have begun or *within_s* seconds have passed; with *fresh*, each is on a
+    connection of its own.
+    """
     with open_files(clients):
         driver = Driver(visit, within_s=within_s, count=count, fresh=fresh)
         began_at, began_cpu_s = time.perf_counter(), time.process_time()
@@ -226,8 +232,10 @@ def body_of(data: bytes) -> bytes | None:
 
 @contextmanager
 def open_files(needed: int) -> Iterator[None]:
-    """Let this process have that many sockets, for the block: the servers that it starts at other
-    times keep the limit of the shell."""
+    """Let this process have that many sockets, for the block.
+
+    The servers that it starts at other times keep the limit of the shell.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = needed + 64
     if soft != resource.RLIM_INFINITY and soft < wanted:

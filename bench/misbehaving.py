@@ -85,8 +85,11 @@ class Misbehaving:
         self._epoll.unregister(sys.stdin.fileno())
 
     def report(self) -> dict[str, float]:
-        """Ask on every connection that is open, and return how many answered, now or before (were
-        served), are open without a byte (parked) or were closed without one (turned away)."""
+        """Ask on every connection that is open, and return how they ended.
+
+        They answered, now or before (served), are open without a byte (parked), or were closed
+        without one (turned away).
+        """
         requests = sum(each.answers for each in self._all)
         for connection in list(self._open.values()):
             if self._manner != "flood":

@@ -49,8 +49,7 @@ class Process:
         return self._popen.pid
 
     def heard(self, event: str) -> tuple[float, dict[str, Any]]:
-        """Wait for the line about *event*; return when it came (`time.perf_counter`) and what it
-        says.
+        """Wait for the line about *event*; return when it came (`time.perf_counter`) and its keys.
 
         Raises:
             ProcessFailed: It ended instead, or nothing came in time.
@@ -114,8 +113,11 @@ class Process:
 
 
 def machine_cpu_s() -> float:
-    """Return the CPU time that everything on this machine has used; what a hypervisor withheld
-    counts as used. Source: proc_stat(5): idle and iowait are the 4th and 5th."""
+    """Return the CPU time that everything on this machine has used.
+
+    What a hypervisor withheld counts as used. Source: proc_stat(5): idle and iowait are the 4th and
+    5th.
+    """
     total = Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
     ticks = [int(each) for each in total]
     return (sum(ticks) - ticks[3] - ticks[4]) / TICKS_PER_S

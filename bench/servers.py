@@ -129,8 +129,10 @@ def clouds(folder: Path) -> Iterator[Clouds]:
 
 @contextmanager
 def broker(upstream: Clouds, folder: Path, name: str, *, config: str = "") -> Iterator[Broker]:
-    """Run a broker with one role on free loopback ports until the block ends; *config* is what its
-    file says beside that."""
+    """Run a broker with one role on free loopback ports until the block ends.
+
+    *config* is what its file says beside that.
+    """
     runtime_dir, config_file = folder / name, folder / f"{name}.toml"
     config_file.write_text(config)
     environ = {

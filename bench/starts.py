@@ -1,5 +1,4 @@
-"""How long programs take from nothing: the daemon to its first credential, the commands that run
-at every SDK start."""
+"""How long the daemon takes to its first credential, and commands that run at every SDK start."""
 
 import os
 import subprocess

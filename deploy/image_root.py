@@ -1,5 +1,7 @@
-"""Lay out the root of the image: Python, an init, certificates, and the libraries that these and
-the broker load, out of Debian's packages. No shell, no package manager; knows no network.
+"""Lay out the root of the image from Debian's packages.
+
+Python, an init, certificates, and the libraries that these and the broker load: no shell, no
+package manager.
 
 ``python3 deploy/image_root.py ROOT ENVIRONMENT``, run by the Dockerfile. *ENVIRONMENT* is the
 virtual environment, which is left where it is.
@@ -63,11 +65,10 @@ def loaded_by(files: Iterable[Path]) -> set[Path]:
 
 
 def package_of(path: Path) -> str:
-    """Return which Debian package has that file, by its name of today or from before /usr was
-    merged.
+    """Return the Debian package of a file, by its name of today or from before /usr was merged.
 
     Raises:
-        LookupError: None has.
+        LookupError: No package has it.
     """
     real = path.resolve()
     for name in (path, real, Path("/", *real.parts[2:])):

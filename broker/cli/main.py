@@ -107,8 +107,11 @@ def guarded(act: Callable[[], int]) -> int:
 
 
 def fill_closed_streams() -> None:
-    """Open the null device for each standard stream that is closed: whatever is opened next would
-    be taken for it, by us and by the programs that we start."""
+    """Open the null device for each standard stream that is closed.
+
+    Otherwise the next file that is opened would be taken for it, by us and by the programs that we
+    start.
+    """
     for number in (0, 1, 2):
         try:
             os.fstat(number)
@@ -121,8 +124,10 @@ def fill_closed_streams() -> None:
 
 
 def give_up_on_output() -> None:
-    """Point output that cannot be written at the null device, or Python complains about it again
-    at exit, with an exit code of its own."""
+    """Point output that cannot be written at the null device.
+
+    Otherwise Python complains about it again at exit, with an exit code of its own.
+    """
     for number, stream in ((1, sys.stdout), (2, sys.stderr)):
         try:
             if stream is not None:

@@ -92,7 +92,11 @@ class Systemctl:
         return lines[-1] if lines else None
 
     def _do(self, *words: str) -> None:
-        """Raises: SystemdFailed."""
+        """Run systemctl.
+
+        Raises:
+            SystemdFailed: It failed.
+        """
         done = self._run(["systemctl", *words])
         if done.code != 0:
             lines = done.errors.strip().splitlines()

@@ -1,5 +1,4 @@
-"""The benchmark as a program, with tiny counts: every row is there and nobody was turned away. Says
-nothing of times."""
+"""The benchmark as a program, with tiny counts: every row is there and every request answered."""
 
 import json
 import os

@@ -1,5 +1,7 @@
-"""`install` and `uninstall` on the command line: what is wrong is said in one line, and what would
-be written is shown to anybody."""
+"""`install` and `uninstall` on the command line.
+
+A problem is one line, and what would be written is shown to anybody.
+"""
 
 import getpass
 import tomllib

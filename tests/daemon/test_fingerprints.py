@@ -1,5 +1,7 @@
-"""What a lease is bought with has a fingerprint: another one for every difference, the same for
-none, in every process."""
+"""A lease has a fingerprint of how it is obtained.
+
+It is another one for every difference, the same for none, in every process.
+"""
 
 import subprocess
 import sys

@@ -1,5 +1,7 @@
-"""A process of its own that serves with few descriptors, says its port, and each refusal that it is
-told of. Leaves when a line comes on stdin."""
+"""Serve with few descriptors, in a process of its own.
+
+Prints its port, and each refusal that it is told of. Ends when a line comes on stdin.
+"""
 
 import asyncio
 import resource

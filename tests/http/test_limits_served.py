@@ -1,5 +1,7 @@
-"""More connections than there is room for: who waits, who is turned away, and who notices nothing.
-Over real sockets."""
+"""More connections than there is room for: who waits, who is rejected, who notices nothing.
+
+Over real sockets.
+"""
 
 import asyncio
 import os

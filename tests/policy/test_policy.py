@@ -37,7 +37,7 @@ JSON = st.recursive(
 
 
 def statement(**elements: object) -> dict[str, object]:
-    """A statement that admits the provider's every token, but for *elements*."""
+    """Return a statement that admits the provider's every token, but for *elements*."""
     return {
         "Effect": "Allow",
         "Action": "sts:AssumeRoleWithWebIdentity",

@@ -1,5 +1,7 @@
-"""The demos, as somebody without a terminal runs them: to their end, within a minute. They wait for
-a renewal: nothing else here is as slow."""
+"""The demos, run to their end as without a terminal, within a minute.
+
+They wait for a renewal: nothing else here is as slow.
+"""
 
 import os
 import subprocess

@@ -1,5 +1,8 @@
-"""An AWS identity becomes a Namespace token that others pick up: it is handed on, renewed, kept
-through an outage, taken away when it must be; and nothing leads back to ourselves."""
+"""An AWS identity becomes a Namespace token that others pick up.
+
+It is handed on, renewed, kept through an outage and removed when it must be; and nothing leads
+back to ourselves.
+"""
 
 import json
 import os

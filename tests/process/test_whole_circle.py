@@ -1,5 +1,8 @@
-"""Both directions in one daemon: AWS and Namespace identities side by side, each with roles of its
-own, and the whole circle from a role of one account into another."""
+"""Both directions in one daemon.
+
+AWS and Namespace identities side by side, each with roles of its own, and the whole circle from a
+role of one account into another.
+"""
 
 import json
 import os
@@ -26,8 +29,10 @@ def sandbox() -> Iterator[Sandbox]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circle:
-    """An AWS workload by both ways, on a machine of Namespace's, and a role that admits each
-    identity and no other."""
+    """An AWS workload by both ways, on a machine of Namespace's.
+
+    A role admits each identity and no other.
+    """
 
     workload: Workload
     config: str = field(repr=False)

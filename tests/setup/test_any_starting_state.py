@@ -1,5 +1,7 @@
-"""Whatever stands in an account: the plan makes it as it is wanted, harms nothing that was there,
-and then there is nothing left to do."""
+"""Whatever exists in an account, the plan makes it as desired and harms nothing else.
+
+Then there is nothing left to do.
+"""
 
 import asyncio
 import copy

@@ -1,5 +1,7 @@
-"""Whatever stands in the two clouds: the plan makes it as it is wanted, harms nothing that was
-there, and then there is nothing left to do; whatever fails, the same command finishes it."""
+"""Whatever exists in the two clouds, the plan makes it as desired and harms nothing else.
+
+Then there is nothing left to do; after a failure, the same command finishes it.
+"""
 
 import asyncio
 import copy
@@ -129,9 +131,11 @@ def made(world: BothClouds, wanted: StsRequest | CognitoRequest) -> None:
 
 
 def is_made(world: BothClouds, wanted: StsRequest | CognitoRequest) -> bool:
-    """Make it; False where it is refused before anything is done: which pool is meant cannot be
-    told, or it is none of Namespace's. What stands for an issuer that was not known when the plan
-    was shown is shown first: then it takes two."""
+    """Make it; return False where it is refused before anything is done.
+
+    That is when the pool cannot be told, or is none of Namespace's. What exists for an issuer that
+    was not known when the plan was shown is shown first: then it takes two.
+    """
     before = world.state()
     try:
         made(world, wanted)
@@ -153,7 +157,7 @@ def unmade(world: BothClouds, wanted: StsRequest | CognitoRequest) -> None:
 
 
 def gets_in(world: BothClouds, wanted: StsRequest | CognitoRequest) -> bool:
-    """Would a workload that runs as the role get in, as far as that can be said of what stands?"""
+    """Return whether a workload that runs as the role would be admitted, as far as can be told."""
     policies = world.policies["builder"]
     if isinstance(wanted, StsRequest):
         claims = {"iss": ISSUER, "sub": ROLE, "aud": wanted.audience}

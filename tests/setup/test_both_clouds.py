@@ -1,5 +1,7 @@
-"""Trust set up and tried out in both clouds over real HTTP, from whatever stands there; time moves
-when we would wait."""
+"""Trust set up and tried out in both clouds over real HTTP, from whatever exists there.
+
+Time moves when we would wait.
+"""
 
 import os
 from collections.abc import Iterator

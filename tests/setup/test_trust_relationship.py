@@ -34,7 +34,7 @@ def wanted(**members: Any) -> TrustRelationship:
 
 
 def by_hand(**members: object) -> dict[str, object]:
-    """An entry as the guide's command makes it, and the server tells it."""
+    """Return an entry as the guide's command makes it and the server lists it."""
     return {
         "id": "tr_1",
         "creator_json": '{"actor":"user_1"}',

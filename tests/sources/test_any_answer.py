@@ -77,7 +77,7 @@ statuses = some.sampled_from([200, 200, 200, 201, 302, 400, 401, 403, 404, 429, 
 
 
 async def error_of(asking: Awaitable[object]) -> SourceError | None:
-    """What it ended in; an error of another kind is not caught."""
+    """Return the error it ended in; one of another kind is not caught."""
     try:
         await asking
     except SourceError as error:

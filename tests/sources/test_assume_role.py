@@ -33,7 +33,7 @@ def tokens_sent(sandbox: Sandbox) -> list[object]:
 
 
 async def error_of(pipeline: Pipeline, role: Role | None = None) -> SourceError:
-    """What the next attempt ends in."""
+    """Return the error that the next attempt ends in."""
     with pytest.raises(SourceError) as error:
         await pipeline.assumed_role(role).fetch()
     return error.value

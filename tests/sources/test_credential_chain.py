@@ -1,5 +1,7 @@
-"""The AWS identity of this machine: every place of the standard chain, what is looked up anew, and
-what is said where there is none."""
+"""The AWS identity of this machine.
+
+Every place of the standard chain, what is looked up again, and the message where there is none.
+"""
 
 import asyncio
 import json
@@ -56,7 +58,7 @@ def section_of(title: str, keys: IssuedKeys) -> str:
 
 
 def endpoint_document(keys: IssuedKeys, *, ends_in: timedelta = timedelta(hours=1)) -> bytes:
-    """What a container endpoint, the instance metadata or a credential process answers."""
+    """Return what a container endpoint, instance metadata or a credential process answers."""
     return json.dumps(
         {
             "Version": 1,

@@ -1,5 +1,8 @@
-"""An AWS identity becomes a Namespace token: what is presented, what comes, and what is said where
-it is not trusted; by both of the guide's ways, through the sandbox's two clouds."""
+"""An AWS identity becomes a Namespace token, by both of the guide's ways.
+
+What is presented, what comes, and the message where it is not trusted; through the sandbox's two
+clouds.
+"""
 
 import json
 from datetime import timedelta
@@ -35,7 +38,7 @@ MIB = 1 << 20
 async def error_of(
     given: Workload | Presenting, source: str, *, iam: NamespaceIam | None = None
 ) -> SourceError:
-    """What the next exchange ends in."""
+    """Return the error that the next exchange ends in."""
     with pytest.raises(SourceError) as error:
         await given.exchange(source, iam=iam).fetch()
     return error.value

@@ -1,5 +1,7 @@
-"""An exchange with its keeper, in the test's time: renewals, outages, trust that is withdrawn; and
-the whole circle, into another account."""
+"""An exchange with its keeper, in the test's time: renewals, outages, withdrawn trust.
+
+And the whole circle, into another account.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

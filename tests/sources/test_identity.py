@@ -1,5 +1,7 @@
-"""Who we are at Namespace: where it is looked for, what is read there, and what is said when it
-is no good. On a real file system, against the sandbox through real HTTP."""
+"""The Namespace identity: where it is looked for, what is read there, and messages about it.
+
+On a real file system, against the sandbox through real HTTP.
+"""
 
 import asyncio
 import os

@@ -1,5 +1,7 @@
-"""Namespace's refusals, sorted: the tables of namespace-api 9.1 and 9.2, row by row, through real
-HTTP."""
+"""Namespace's errors, sorted: the tables of namespace-api 9.1 and 9.2, row by row.
+
+Through real HTTP.
+"""
 
 import base64
 import json
@@ -40,7 +42,7 @@ SHAPES: list[ErrorShape] = ["status", "relaxed", "grpc-headers"]
 
 
 async def error_of(pipeline: Pipeline) -> SourceError:
-    """What the next call ends in."""
+    """Return the error that the next call ends in."""
     with pytest.raises(SourceError) as error:
         await pipeline.iam.issue_id_token(BEARER, audience="sts.amazonaws.com", duration_s=600)
     return error.value

@@ -1,5 +1,7 @@
-"""Whether a source would lead back to us: the standard AWS chain in botocore's order, and every way
-to name a Namespace identity."""
+"""Whether a source would lead back to us.
+
+The standard AWS chain in botocore's order, and every way to name a Namespace identity.
+"""
 
 from datetime import UTC, datetime
 from pathlib import Path

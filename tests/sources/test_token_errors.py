@@ -1,5 +1,4 @@
-"""AWS's refusals to issue a token about us, sorted: the tables of aws-api 5 and 7, row by row, and
-what is said."""
+"""AWS's refusals to issue a token, sorted: the tables of aws-api 5 and 7, row by row."""
 
 from collections.abc import Callable
 

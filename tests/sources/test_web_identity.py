@@ -1,5 +1,7 @@
-"""Tokens by which AWS vouches for us: what is asked, what comes, and where it is asked; through the
-sandbox's STS and Cognito, signatures verified, by an unmodified aiobotocore."""
+"""Tokens by which AWS vouches for us: what is sent, what comes, and where it is sent.
+
+Through the sandbox's STS and Cognito, signatures verified, by an unmodified aiobotocore.
+"""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,14 +31,14 @@ MIB = 1 << 20
 
 
 async def sts_error(workload: Workload, **settings: object) -> SourceError:
-    """What the next web identity token ends in."""
+    """Return the error that the next web identity token ends in."""
     with pytest.raises(SourceError) as error:
         await workload.web_identity(**settings).fetch()  # type: ignore[arg-type]
     return error.value
 
 
 async def cognito_error(workload: Workload, **settings: object) -> SourceError:
-    """What the next developer token ends in."""
+    """Return the error that the next developer token ends in."""
     with pytest.raises(SourceError) as error:
         await workload.developer_token(**settings).fetch()  # type: ignore[arg-type]
     return error.value

@@ -88,8 +88,10 @@ class Impatient(FakeClock):
 
 @dataclass(kw_only=True)
 class Account:
-    """An account in memory. ``roles`` are by name, policies by role; operations that are
-    ``failing`` are answered by nobody."""
+    """An account in memory.
+
+    ``roles`` are by name, policies by role; operations that are ``failing`` are answered by nobody.
+    """
 
     provider: ActualProvider | None = None
     roles: dict[str, ActualRole] = field(default_factory=dict)

@@ -1,5 +1,8 @@
-"""Every command: its name and its summary. A command is a module of that name in this package,
-with a ``DESCRIPTION``, its ``FLAGS``, and ``run(options) -> int``."""
+"""Every command: its name and its summary.
+
+A command is a module of that name in this package, with a ``DESCRIPTION``, its ``FLAGS``, and
+``run(options) -> int``.
+"""
 
 PROGRAM = "namespace-broker"
 

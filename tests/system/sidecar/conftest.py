@@ -20,7 +20,7 @@ def engine() -> Iterator[Engine]:
 
 @contextmanager
 def folder_in_memory() -> Iterator[Path]:
-    """A folder of a short name, as sockets want, that goes at once with the images in it."""
+    """Yield a folder with a short name, as sockets need, that goes with the images in it."""
     with tempfile.TemporaryDirectory(prefix="engine-") as name:
         subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0700", "none", name], check=True)
         try:
