@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import struct
 import time
 
 from broker.cli.errors import Failure, Misuse, NotRunning
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from broker.cli.parser import Options
 
 ASK_LIMIT_S = 5.0
+PEER = struct.Struct("3i")  # struct ucred: pid, uid, gid
 LARGEST_BYTES = 1 << 20
 
 
@@ -59,10 +61,13 @@ def ask(
     query = [f"{name}={quoted(text)}" for name, text in parameters.items() if text is not None]
     target = f"{path}?{'&'.join(query)}" if query else path
     looked: list[str] = []
-    for directory in directories(runtime_dir, os.environ, os.getuid()):
+    for directory in dict.fromkeys(directories(runtime_dir, os.environ, os.getuid())):
         try:
+            believed = believed_uids(directory, os.getuid())
             endpoints = endpoints_in(directory)
-            connection = connected(endpoints, limit_s)
+            connection = connected(endpoints, limit_s, believed)
+        except BlockingIOError as error:
+            raise unanswered() from error
         except (OSError, ValueError, locations.UntrustedDirectory) as trouble:
             looked.append(f"{directory} ({reason(trouble)})")
             continue
@@ -92,17 +97,39 @@ def directories(runtime_dir: str | None, environ: Mapping[str, str], uid: int) -
     yield locations.SYSTEM_RUNTIME_DIR
 
 
+def believed_uids(directory: str, uid: int) -> frozenset[int]:
+    """Return the users whose broker in *directory* is believed: us, root, and the service's.
+
+    The service's user is the owner of a directory that only root can have placed: one whose parent
+    is root's and writable by root alone.
+
+    Raises:
+        OSError: There is no such directory.
+        UntrustedDirectory: It is another user's, or anybody could have made it.
+    """
+    if directory == locations.temporary_dir(os.environ, uid):
+        locations.require_owned(directory, uid, forbidden=0o077)
+    place = os.path.realpath(directory)
+    owner = os.stat(place).st_uid
+    parent = os.stat(os.path.dirname(place))
+    if parent.st_uid == 0 and not parent.st_mode & 0o022:
+        return frozenset({uid, 0, owner})
+    if owner not in (uid, 0):
+        raise another_users(owner)
+    return frozenset({uid, 0})
+
+
+def another_users(owner: int) -> locations.UntrustedDirectory:
+    return locations.UntrustedDirectory(f"uid {owner}'s, not yours, root's or the service's")
+
+
 def endpoints_in(directory: str) -> Mapping[str, Any]:
     """Return a broker's ``endpoints.json`` in that directory.
 
     Raises:
         OSError: There is no such file, or it cannot be read.
         ValueError: The file is damaged.
-        UntrustedDirectory: Anybody could have put the file there.
     """
-    uid = os.getuid()
-    if directory == locations.temporary_dir(os.environ, uid):
-        locations.require_owned(directory, uid, forbidden=0o077)
     with open(os.path.join(directory, locations.ENDPOINTS_FILE), "rb") as file:
         endpoints = json.loads(file.read(LARGEST_BYTES))
     if not isinstance(endpoints, dict) or not isinstance(endpoints.get("roles"), list):
@@ -110,20 +137,30 @@ def endpoints_in(directory: str) -> Mapping[str, Any]:
     return endpoints
 
 
-def connected(endpoints: Mapping[str, Any], limit_s: float) -> socket.socket:
+def connected(
+    endpoints: Mapping[str, Any], limit_s: float, believed: frozenset[int]
+) -> socket.socket:
     """Return a connection to the control socket.
 
     Raises:
         OSError: Nothing listens there, or it is not for this user.
         ValueError: The file names no socket.
+        UntrustedDirectory: A user who is not *believed* listens there.
     """
     control = endpoints.get("control")
     if not isinstance(control, str):
         raise ValueError
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.settimeout(limit_s)
     try:
+        # A blocking connect waits in the kernel where the queue is full; one with a timeout of
+        # Python's fails at once with EAGAIN.
+        limit = struct.pack("ll", int(limit_s), int(limit_s % 1 * 1e6))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
         connection.connect(control)
+        peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER.size)
+        _, listener, _ = PEER.unpack(peer)
+        if listener not in believed:
+            raise another_users(listener)
     except BaseException:
         connection.close()
         raise
@@ -131,6 +168,7 @@ def connected(endpoints: Mapping[str, Any], limit_s: float) -> socket.socket:
 
 
 def reason(trouble: Exception) -> str:
+    """Return why the broker in a directory is not used, in a few words."""
     if isinstance(trouble, FileNotFoundError):
         return "nothing there"
     if isinstance(trouble, ConnectionRefusedError):
@@ -173,14 +211,16 @@ def exchange(
         if not isinstance(document, dict):
             raise ValueError
     except TimeoutError as error:
-        raise Failure(
-            "control socket", "the broker does not answer", "is it stopped or overloaded?"
-        ) from error
+        raise unanswered() from error
     except (OSError, ValueError, IndexError) as error:
         raise Failure(
             "control socket", "the broker gave no proper answer", "try again; see its log"
         ) from error
     return status, document
+
+
+def unanswered() -> Failure:
+    return Failure("control socket", "the broker does not answer", "is it stopped or overloaded?")
 
 
 def received_head(connection: socket.socket, deadline: float) -> tuple[bytes, bytes]:

@@ -10,6 +10,7 @@ from broker.cli.errors import FAILED, MISUSED, Failure, Misuse, complain
 from broker.cli.parser import command_of, meant, no_such_flag, read
 
 INTERRUPTED = 130
+PR_SET_DUMPABLE = 4  # Source: linux/prctl.h.
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,10 +36,21 @@ def dispatch(arguments: list[str]) -> int:
     name, rest = command_of(arguments)
     if not name:
         return without_command(arguments)
+    keep_memory_private()
     __import__(module_of(name))
     command = sys.modules[module_of(name)]
     options = read(name, rest, command.FLAGS, getattr(command, "RUNS", ""))
     return show_help(name) if options is None else int(command.run(options))
+
+
+def keep_memory_private() -> None:
+    """Make this process not dumpable: what other processes of this user may ask for is not ours.
+
+    A program that `exec` becomes is dumpable again.
+    """
+    import ctypes
+
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def without_command(arguments: list[str]) -> int:

@@ -13,6 +13,16 @@ if TYPE_CHECKING:
 HOST_FILES = ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "NSC_TOKEN_FILE")
 
 
+SECRETS = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+    "NSC_TOKEN_SPEC",
+)
+"""The variables whose values must not be shown."""
+
+
 def columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return an aligned table as lines; control characters become blanks."""
     table = [list(header), *([printable(cell) for cell in row] for row in rows)]
@@ -102,6 +112,13 @@ def github_line(name: str, value: str) -> str:
     while end in value:
         end += "_"
     return f"{name}<<{end}\n{value}\n{end}"
+
+
+def masks(variables: Variables) -> str:
+    """Return GitHub's commands that hide every secret of *variables* in the logs of later steps."""
+    secrets = [variables.set[name] for name in SECRETS if name in variables.set]
+    parts = [line for secret in secrets for line in secret.splitlines()]
+    return lines([f"::add-mask::{part.replace('%', '%25')}" for part in parts])
 
 
 def docker(variables: Variables) -> str:

@@ -2,6 +2,7 @@
 
 import importlib
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -291,3 +292,21 @@ def test_an_interrupt_is_130(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert guarded(interrupted) == 130
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("arguments", [["wait"], ["credential-process"], ["check"]])
+def test_no_other_process_may_read_a_commands_memory(
+    cli: Cli, fake: FakeBroker, arguments: list[str]
+) -> None:
+    program = (
+        "import ctypes, sys\n"
+        "from broker.cli.main import main\n"
+        f"main({arguments!r})\n"
+        "print('dumpable', ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=cli.environ, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.splitlines()[-1] == "dumpable 0"

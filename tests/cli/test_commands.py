@@ -73,6 +73,7 @@ class TestFinding:
 
         assert fake.asked == []
 
+    @pytest.mark.skipif(os.getuid() == 0, reason="root's is the system's")
     def test_without_a_runtime_directory_of_the_user_it_is_the_one_by_uid(self, cli: Cli) -> None:
         own = cli.home / f"namespace-broker-{os.getuid()}"
         own.mkdir(mode=0o700)
@@ -291,6 +292,22 @@ class TestEnvForNamespace:
 
         assert text == f"export NSC_TOKEN_SPEC='{self.SPEC}'\n"
         assert not (cli.runtime_dir / "container.token").exists()
+
+    def test_every_secret_for_github_is_masked(self, cli: Cli, fake: FakeBroker) -> None:
+        spec = {"token_file": "/x", "token_spec": "a-secret-%-path"}
+        fake.answers["/v1/client"] = (200, CLIENT | {"namespace": spec})
+
+        done = cli.run("env", "--for", "github")
+        written = cli.run("env", "--for", "github", "--static", "--output", "keys")
+
+        assert done.stderr.splitlines() == [
+            f"::add-mask::{TOKEN}",
+            "::add-mask::a-secret-%25-path",
+        ]
+        assert [line for line in written.stderr.splitlines() if line.startswith("::")] == [
+            f"::add-mask::{CREDENTIALS[name]}"
+            for name in ("AccessKeyId", "SecretAccessKey", "Token")
+        ]
 
 
 class TestStatic:

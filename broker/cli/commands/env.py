@@ -8,12 +8,13 @@ import sys
 from broker.cli.control_client import client_of, credentials_for
 from broker.cli.environment import static_variables, variables_for
 from broker.cli.errors import Failure, Misuse
-from broker.cli.output import rendered
+from broker.cli.output import masks, rendered
 from broker.cli.parser import CONFIG, REGION, ROLE, ROLE_ARN, RUNTIME_DIR, SWITCH, Flag
 from broker.files.private import write_output
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from broker.cli.environment import Variables
     from broker.cli.parser import Options
 
 DESCRIPTION = """Print the environment that lets AWS clients use the running broker.
@@ -79,8 +80,16 @@ def run(options: Options) -> int:
     variables = variables_for(
         client_of(options), options.text("surface"), role=role, environ=os.environ
     )
-    sys.stdout.write(rendered(variables, how(options), os.environ))
+    text = rendered(variables, how(options), os.environ)
+    mask(variables, options)
+    sys.stdout.write(text)
     return 0
+
+
+def mask(variables: Variables, options: Options) -> None:
+    """Tell GitHub's runner what to hide; it reads commands from stderr too."""
+    if how(options) == "github":
+        sys.stderr.write(masks(variables))
 
 
 def how(options: Options) -> str:
@@ -95,7 +104,9 @@ def write_static(options: Options) -> int:
     if region is None and options.text("role-arn") is None:
         region = region_of(options)
     variables = static_variables(credentials, region=region)
-    write(output, rendered(variables, how(options), os.environ))
+    text = rendered(variables, how(options), os.environ)
+    mask(variables, options)
+    write(output, text)
     return 0
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from broker.cli import control_client
 from broker.cli.control_client import denied
 from broker.cli.errors import Failure
-from broker.cli.output import columns, span, without_repeats
+from broker.cli.output import columns, printable, span, without_repeats
 from broker.cli.parser import JSON, RUNTIME_DIR, SWITCH, Flag, Options
 
 DESCRIPTION = """Show the running broker's leases with state and expiry, who last used each role,
@@ -73,7 +73,7 @@ def table(status: Mapping[str, Any], *, now: datetime) -> str:
     region = status.get("region") or "no region"
     head = f"namespace-broker {status.get('version')} (pid {status.get('pid')}): {ready}, {region}"
     problems = [
-        f"problem: {problem.get('name')}: {problem.get('reason')}\n"
+        printable(f"problem: {problem.get('name')}: {problem.get('reason')}") + "\n"
         for problem in status.get("problems") or []
     ]
     leases = status.get("leases", [])
@@ -96,7 +96,7 @@ def table(status: Mapping[str, Any], *, now: datetime) -> str:
         tables.append(columns(["ROLE", "LAST USED", "BY", "RULE"], uses))
     if rules := rule_rows(status, now=now):
         tables.append(columns(["RULE", "MATCHED", "LAST"], rules))
-    return f"{head}\n{''.join(problems)}\n" + "\n".join(tables)
+    return f"{printable(head)}\n{''.join(problems)}\n" + "\n".join(tables)
 
 
 def used_rows(status: Mapping[str, Any], *, now: datetime) -> list[list[str]]:
