@@ -180,6 +180,9 @@ def _kind_of(value: object) -> str:
     return next(kind for kind, of in KINDS.items() if type(value) is of)
 
 
+START_MARGIN_S = 60.0
+"""How long after the start-up limit systemd may take us for hanging."""
+
 BEAT_S = 10.0
 """How often waiting messages are sent again if there is no watchdog."""
 
@@ -225,6 +228,10 @@ class ServiceNotifier:
         if not self._is_scheduled:
             self._is_scheduled = True
             asyncio.get_running_loop().call_soon(self._report)
+
+    def starting(self, *, limit_s: float) -> None:
+        """Report that `ready` may take so long."""
+        self._notifier.starting(limit_s=limit_s + START_MARGIN_S)
 
     def ready(self, *, note: str = "") -> None:
         """Report that we serve, at first or after a reload; *note* stays in the status line."""

@@ -147,6 +147,7 @@ class Broker:
         current = self.current
         scope = recorded_token_scope(current.config)
         replace_tokens_that_open_more(current.access, before=scope, runtime=self._runtime)
+        self.service.starting(limit_s=current.config.start_timeout_s)
         self.service.restore()
         self.tasks.start(readable_by_others, self._warn_of_readable_identities)
         self._start_pipelines(current.pipelines, current.config)

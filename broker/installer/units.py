@@ -28,6 +28,8 @@ SPEC_CREDENTIAL: Final = Path("/run/credentials/namespace-broker.service/token.s
 SERVICE: Final = "namespace-broker.service"
 SOCKET: Final = "namespace-broker.socket"
 ADDRESS: Final = "namespace-broker-address.service"
+READY: Final = "namespace-broker-ready.service"
+TARGET: Final = "namespace-broker.target"
 TOKEN_PATH: Final = "namespace-broker-token.path"  # noqa: S105 - a unit's name
 TOKEN_SERVICE: Final = "namespace-broker-token.service"  # noqa: S105
 TOKEN_TIMER: Final = "namespace-broker-token.timer"  # noqa: S105
@@ -37,7 +39,10 @@ SOCKETS: Final = (
     "namespace-broker-ops.socket",
     "namespace-broker-control.socket",
 )
-UNITS: Final = (SERVICE, *SOCKETS, ADDRESS, TOKEN_PATH, TOKEN_SERVICE, TOKEN_TIMER)
+UNITS: Final = (
+    *(SERVICE, *SOCKETS, ADDRESS, TOKEN_PATH, TOKEN_SERVICE, TOKEN_TIMER),
+    *(READY, TARGET),
+)
 
 DROP_IN: Final = "install.conf"
 """The name of our file in a unit's drop-in directory; all others are the operator's."""

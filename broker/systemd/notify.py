@@ -72,6 +72,10 @@ class Notifier:
         """Set the line that `systemctl status` shows."""
         self._send(f"STATUS={_one_line(status)}")
 
+    def starting(self, *, limit_s: float) -> None:
+        """Ask for that many seconds until `ready`, where ``TimeoutStartSec=`` is shorter."""
+        self._send(f"EXTEND_TIMEOUT_USEC={int(limit_s * 1e6)}")
+
     def reloading(self) -> None:
         """Report that the configuration is being reloaded; `ready` ends it."""
         now_usec = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000

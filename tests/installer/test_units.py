@@ -35,6 +35,20 @@ def test_the_service_has_every_socket(socket: str) -> None:
     assert socket in value(units.SERVICE, "Unit.After").split()
 
 
+def test_one_name_stops_all_of_them() -> None:
+    others = {units.TARGET, units.READY, units.TOKEN_TIMER}
+    parts = [name for name in units.UNITS if ("Unit.PartOf", units.TARGET) in unit(name)]
+
+    assert set(parts) == set(units.UNITS) - others
+    assert value(units.TOKEN_TIMER, "Unit.PartOf") == units.TOKEN_PATH
+    assert value(units.SERVICE, "Unit.Wants") == units.TARGET
+
+
+def test_jobs_can_wait_for_the_first_leases() -> None:
+    assert value(units.READY, "Unit.Requires") == value(units.READY, "Unit.After") == units.SERVICE
+    assert value(units.READY, "Service.ExecStart").startswith("/opt/broker wait")
+
+
 def test_the_metadata_addresses_are_kept_to_this_host() -> None:
     listened = [text for key, text in unit(units.SOCKET) if key == "Socket.ListenStream"]
 
