@@ -4,10 +4,9 @@ They are made from the flags that `broker.cli.parser` reads, so all of them say 
 """
 
 import argparse
-import importlib
 from typing import Any
 
-from broker.cli.commands import COMMANDS, HIDDEN, PROGRAM, module_of
+from broker.cli.commands import COMMANDS, HIDDEN, PROGRAM, load
 from broker.cli.parser import DURATION, MANY, SECONDS, SWITCH, Flag
 
 HELP = f"""Keep AWS credentials fresh for every program on this host.
@@ -88,7 +87,7 @@ def whole() -> argparse.ArgumentParser:
 
 def settings_of(place: str) -> dict[str, Any]:
     """Return what argparse takes to make the parser of *place*."""
-    runs = getattr(module(place), "RUNS", "") if place in COMMANDS else ""
+    runs = getattr(load(place), "RUNS", "") if place in COMMANDS else ""
     command = "COMMAND " if below(place) and place not in COMMANDS else ""
     follows = f" -- {runs}" if runs else ""
     return {
@@ -101,12 +100,8 @@ def settings_of(place: str) -> dict[str, Any]:
 
 def description_of(place: str) -> str:
     if place in COMMANDS:
-        return str(module(place).DESCRIPTION)
+        return str(load(place).DESCRIPTION)
     return GROUPS[place] if place else HELP
-
-
-def module(name: str) -> Any:
-    return importlib.import_module(module_of(name))
 
 
 def fill(parser: argparse.ArgumentParser, place: str, *, deep: bool) -> None:
@@ -126,11 +121,11 @@ def fill(parser: argparse.ArgumentParser, place: str, *, deep: bool) -> None:
 
 
 def add_flags(parser: argparse.ArgumentParser, name: str) -> None:
-    for flag in module(name).FLAGS:
+    for flag in load(name).FLAGS:
         action = parser.add_argument(f"--{flag.name}", help=help_of(flag), **kind_of(flag))
         if completed_as := COMPLETED_AS.get(flag.metavar):
             action.complete = completed_as  # type: ignore[attr-defined]  # shtab reads it
-    if runs := getattr(module(name), "RUNS", ""):
+    if runs := getattr(load(name), "RUNS", ""):
         program = parser.add_argument("program", nargs=argparse.REMAINDER, metavar=runs)
         program.complete = COMPLETED_PROGRAM  # type: ignore[attr-defined]
 

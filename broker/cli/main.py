@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from broker.cli.commands import COMMANDS, PROGRAM, module_of
+from broker.cli.commands import COMMANDS, PROGRAM, load
 from broker.cli.errors import FAILED, MISUSED, Failure, Misuse, complain
 from broker.cli.parser import command_of, meant, no_such_flag, read
 
@@ -37,8 +37,7 @@ def dispatch(arguments: list[str]) -> int:
     if not name:
         return without_command(arguments)
     keep_memory_private()
-    __import__(module_of(name))
-    command = sys.modules[module_of(name)]
+    command = load(name)
     options = read(name, rest, command.FLAGS, getattr(command, "RUNS", ""))
     return show_help(name) if options is None else int(command.run(options))
 

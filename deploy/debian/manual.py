@@ -10,8 +10,8 @@ import sys
 from collections.abc import Iterator
 
 from broker import __version__
-from broker.cli.commands import COMMANDS, HIDDEN, PROGRAM
-from broker.cli.help import below, description_of, help_of, module
+from broker.cli.commands import COMMANDS, HIDDEN, PROGRAM, load
+from broker.cli.help import below, description_of, help_of
 from broker.cli.parser import SWITCH, Flag
 
 SUMMARY = "short-lived AWS and Namespace credentials for everybody on this host"
@@ -84,14 +84,14 @@ def places() -> list[str]:
 
 
 def section(name: str) -> Iterator[str]:
-    runs = getattr(module(name), "RUNS", "") if name in COMMANDS else ""
+    runs = getattr(load(name), "RUNS", "") if name in COMMANDS else ""
     command = "" if name in COMMANDS or not below(name) else r" \fICOMMAND\fR"
     follows = rf" \-\- \fI{typeset(runs)}\fR" if runs else ""
     yield f".SS {typeset(name)}"
     yield rf"\fB{typeset(PROGRAM)} {typeset(name)}\fR{command} [\fIFLAGS\fR]{follows}"
     yield ".PP"
     yield from paragraphs(description_of(name))
-    for flag in module(name).FLAGS if name in COMMANDS else ():
+    for flag in load(name).FLAGS if name in COMMANDS else ():
         yield from (".TP", heading(flag), typeset(help_of(flag)))
 
 

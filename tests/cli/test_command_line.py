@@ -1,6 +1,5 @@
 """Reading a command line, and one line that says what is wrong with it."""
 
-import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import broker
-from broker.cli.commands import COMMANDS, HIDDEN, module_of
+from broker.cli.commands import COMMANDS, HIDDEN, load
 from broker.cli.errors import Misuse
 from broker.cli.help import parser_of
 from broker.cli.main import guarded
@@ -21,7 +20,7 @@ VALUES = st.sampled_from(["x", "sts", "5", "-1", "nan", "", "a=b", "--", "--x_y"
 
 
 def flags_of(name: str) -> tuple[Flag, ...]:
-    flags: tuple[Flag, ...] = importlib.import_module(module_of(name)).FLAGS
+    flags: tuple[Flag, ...] = load(name).FLAGS
     return flags
 
 

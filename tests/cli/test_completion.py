@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import shtab
 
-from broker.cli.commands import COMMANDS, HIDDEN
-from broker.cli.help import below, module, whole
+from broker.cli.commands import COMMANDS, HIDDEN, load
+from broker.cli.help import below, whole
 
 SHELLS = ("bash", "zsh", "fish")
 SHOWN = [name for name in COMMANDS if name not in HIDDEN]
@@ -45,7 +45,7 @@ def test_the_first_word_is_a_command(completion: Path) -> None:
 
 @pytest.mark.parametrize("name", SHOWN)
 def test_then_come_its_flags(completion: Path, name: str) -> None:
-    flags = [f"--{flag.name}" for flag in module(name).FLAGS]
+    flags = [f"--{flag.name}" for flag in load(name).FLAGS]
 
     assert offered(completion, *name.split(" "), "--") == ["--help", *flags]
 
@@ -95,7 +95,7 @@ def test_the_other_shells_know_every_command_and_flag(shell: str) -> None:
     missing = [
         (name, flag.name)
         for name in SHOWN
-        for flag in module(name).FLAGS
+        for flag in load(name).FLAGS
         if f"--{flag.name}" not in text and f"-l {flag.name} " not in text
     ]
 

@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from broker import __version__
-from broker.cli.commands import COMMANDS, HIDDEN
+from broker.cli.commands import COMMANDS, HIDDEN, load
 from broker.cli.commands.setup.workflow import SOMETHING_TO_DO
-from broker.cli.help import GROUPS, help_of, module
+from broker.cli.help import GROUPS, help_of
 
 PROGRAM = "deploy/debian/manual.py"
 PAGE = runpy.run_path(PROGRAM)
@@ -28,7 +28,7 @@ def test_every_command_and_flag_is_in_the_manual(name: str) -> None:
 
     missing = [
         flag.name
-        for flag in module(name).FLAGS
+        for flag in load(name).FLAGS
         if rf"\fB\-\-{typeset(flag.name)}\fR" not in said or typeset(help_of(flag)) not in said
     ]
 

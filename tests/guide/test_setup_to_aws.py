@@ -383,7 +383,7 @@ def test_the_daemon_started_with_the_printed_snippet_serves_credentials(
     sandbox: Sandbox, admin: Machine, tmp_path: Path
 ) -> None:
     done = admin.does_here(*SETUP, "--yes").well()
-    snippet = done.output.partition("broker:\n\n")[2].partition("\nNext:")[0]
+    snippet = done.output.partition("configuration file:\n\n")[2].partition("\nNext:")[0]
     config = tmp_path / "config.toml"
     config.write_text(snippet)
     anywhere = ("--container", "127.0.0.1:0", "--ops", "127.0.0.1:0", "--log-format", "json")
@@ -544,7 +544,7 @@ def test_show_without_an_identity_tells_whether_it_stands(
     after = laptop.does_here(*SHOW, "--workspace", "ws_1").well()
 
     assert before.code == 1
-    assert "It admits ws_1/*" in after.output
+    assert "The trust admits ws_1/*" in after.output
 
 
 def test_show_alone_shows_both_directions_and_one_that_admits_is_enough(admin: Machine) -> None:
@@ -587,7 +587,7 @@ def test_remove_shows_first_and_takes_back_all_of_what_was_made(
     assert shown.code == 3
     assert re.search(r"^remove +role deploy", shown.output, re.MULTILINE)
     assert (sandbox.aws.roles(), sandbox.aws.providers()) == ((), ())
-    assert "Nothing to take back." in again.output
+    assert "Nothing to remove." in again.output
 
 
 def test_remove_leaves_a_provider_that_another_role_trusts(
@@ -622,5 +622,5 @@ def test_remove_touches_nothing_that_was_made_by_hand(sandbox: Sandbox, admin: M
 
     done = admin.does_here(*REMOVE, "--yes").well()
 
-    assert "Nothing to take back." in done.output
+    assert "Nothing to remove." in done.output
     assert changes(sandbox) == []

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from broker import __version__
-from broker.cli.help import module
+from broker.cli.commands import load as load_command
 from broker.cli.parser import command_of, read
 from broker.config import Config, Flags, load
 from tests.support.manifests import (
@@ -53,7 +53,7 @@ def test_every_command_is_one_that_the_program_takes(command: list[str]) -> None
 
     assert program == "namespace-broker"
     name, flags = command_of(arguments)
-    assert read(name, flags, module(name).FLAGS) is not None
+    assert read(name, flags, load_command(name).FLAGS) is not None
 
 
 @pytest.mark.parametrize("instruction", ["ENTRYPOINT", "CMD"])

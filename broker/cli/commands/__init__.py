@@ -1,7 +1,7 @@
 """Every command: its name and its summary.
 
 A command is a module of that name in this package, with a ``DESCRIPTION``, its ``FLAGS``, and
-``run(options) -> int``.
+``run(options) -> int``; or a `Command` in one.
 """
 
 PROGRAM = "namespace-broker"
@@ -34,7 +34,30 @@ HIDDEN = frozenset({"metadata-address", "copy-token"})
 """Commands for our own systemd units, which help, completion and manual leave out."""
 
 
-def module_of(name: str) -> str:
-    """Return the name of the command's module."""
-    path = name.replace("-", "_").replace(" ", ".", 1).replace(" ", "_")
-    return f"broker.cli.commands.{path}"
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from broker.cli.parser import Flag, Options
+
+
+class Command:
+    """A command that shares a module with others: it has what a command's module has."""
+
+    __slots__ = ("DESCRIPTION", "FLAGS", "run")
+
+    def __init__(
+        self, description: str, flags: "tuple[Flag, ...]", run: "Callable[[Options], int]"
+    ) -> None:
+        self.DESCRIPTION = description
+        self.FLAGS = flags
+        self.run = run
+
+
+def load(name: str) -> "Any":
+    """Import a command: its module, or the `Command` of that name in the module it shares."""
+    words = name.replace("-", "_").split(" ")
+    path = ".".join(["broker.cli.commands", *words[:2]])
+    module = __import__(path, fromlist=["run"])
+    return getattr(module, words[2]) if len(words) > 2 else module

@@ -1,4 +1,4 @@
-"""The flags that several setup commands have in common."""
+"""The flags that several `setup` commands share."""
 
 from broker.cli.parser import CONFIG, JSON, MANY, SECONDS, SWITCH, Flag
 
@@ -9,7 +9,6 @@ PROFILE = Flag(
     aliases=("aws-profile",),
 )
 
-# Of every `setup`; what only changes something is CHANGING.
 SETTING_UP = (
     Flag(
         "workspace",
@@ -19,7 +18,7 @@ SETTING_UP = (
     ),
     Flag(
         "account",
-        "The AWS account's id: refuse to work in another.",
+        "The AWS account's id; any other account is refused.",
         metavar="ID",
     ),
     PROFILE,
@@ -34,19 +33,19 @@ SETTING_UP = (
     CONFIG,
 )
 CHANGING = (
-    Flag("dry-run", "Show the plan and leave: 3 where there is something to do.", kind=SWITCH),
+    Flag("dry-run", "Show the plan only; exit code 3 if there is something to do.", kind=SWITCH),
     Flag("yes", "Do not ask.", kind=SWITCH),
 )
 RENDERING = (
     Flag(
         "render",
-        "Ask no cloud: print the same as a file. Needs --account and --workspace.",
+        "Print the plan as a file, without asking any cloud. Needs --account and --workspace.",
         choices=("cloudformation", "terraform", "aws-cli", "json"),
     ),
 )
-VERIFYING = (Flag("no-verify", "Do not prove it by obtaining something.", kind=SWITCH),)
+VERIFYING = (Flag("no-verify", "Do not prove the trust by using it.", kind=SWITCH),)
 TO_AWS = (
-    Flag("role-name", "The role, new or there already.", metavar="NAME"),
+    Flag("role-name", "The role, new or existing.", metavar="NAME"),
     Flag(
         "subject",
         "Which identities: a pattern that begins with the workspace. Default: WORKSPACE/*.",
@@ -54,20 +53,20 @@ TO_AWS = (
     ),
     Flag(
         "policy-arn",
-        "A managed policy that the role is to have; repeatable.",
+        "A managed policy to attach to the role; repeatable.",
         kind=MANY,
         metavar="ARN",
     ),
     Flag(
         "policy-file",
-        "A policy of the role's own, as JSON, named like the file; repeatable.",
+        "An inline policy of the role, as JSON, named like the file; repeatable.",
         kind=MANY,
         metavar="FILE",
     ),
     Flag(
         "max-session-duration",
-        "How long a session of the role may last, 3600 to 43200. Default: as it is; of a new role"
-        " 3600.",
+        "How long a session of the role may last, 3600 to 43200. Default: unchanged; 3600 for a"
+        " new role.",
         kind=SECONDS,
         metavar="SECONDS",
     ),
@@ -86,19 +85,23 @@ TO_NAMESPACE = (
     Flag("role-name", "The role that the workload runs as.", metavar="NAME"),
     Flag(
         "subject-match",
-        "Whom the workspace trusts: a pattern for the role's ARN, such as"
+        "Which roles the workspace trusts: a pattern for ARNs, such as"
         " arn:aws:iam::ACCOUNT:role/*. Default: the role alone.",
         metavar="PATTERN",
     ),
     Flag(
         "audience",
-        "Whom STS's tokens are for. Default: https://federation.namespaceapis.com.",
+        "The audience of STS's tokens. Default: https://federation.namespaceapis.com.",
         metavar="AUDIENCE",
     ),
-    Flag("algorithm", "How STS signs. Default: ES384.", choices=("ES384", "RS256")),
+    Flag(
+        "algorithm",
+        "The algorithm that STS signs with. Default: ES384.",
+        choices=("ES384", "RS256"),
+    ),
     Flag(
         "duration",
-        "How long one of STS's tokens may live, 60 to 3600. Default: 300.",
+        "The longest life of a token of STS, 60 to 3600. Default: 300.",
         metavar="SECONDS",
     ),
     Flag(
@@ -109,17 +112,17 @@ TO_NAMESPACE = (
     ),
     Flag(
         "token-duration",
-        "How long Namespace's tokens live, such as 1800s. Default: as Namespace has it.",
+        "How long Namespace's tokens live, such as 1800s. Default: Namespace's own.",
         metavar="DURATION",
     ),
     Flag(
         "unconditional",
-        "Put the guide's plain policy: tokens for any audience.",
+        "Use the guide's plain policy, which allows tokens for any audience.",
         kind=SWITCH,
     ),
     Flag(
         "issuer",
-        "The account's issuer, for --render. Default: as AWS has it.",
+        "The account's issuer, for --render. Default: read from AWS.",
         metavar="URL",
     ),
     Flag("identity-pool", "Cognito: the pool, its guid or region:guid.", metavar="POOL"),

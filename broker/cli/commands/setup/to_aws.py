@@ -2,24 +2,26 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from broker import aws
 from broker.cli.commands.setup.flags import CHANGING, RENDERING, SETTING_UP, TO_AWS, VERIFYING
-from broker.cli.commands.setup.render import command_line, form_of, written
 from broker.cli.commands.setup.workflow import (
-    AtHand,
-    Work,
+    LocalIdentity,
+    Observed,
+    PlanRun,
     account_of,
-    at_hand,
-    aws_of,
+    aws_settings,
     checked,
+    command_line,
+    completed,
+    local_identity,
+    print_draft,
     region_of,
+    render_form,
+    report_wait,
     required,
     runtime,
-    say,
-    waited_for,
-    workspace_of,
+    workspace_flag,
 )
 from broker.cli.errors import Failure, Misuse
 from broker.cli.offline import ends_at
@@ -28,12 +30,12 @@ from broker.clock import SystemClock
 from broker.config import ConfigError, RoleConfig
 from broker.config.file import read_bounded, text_of
 from broker.credentials import AwsCredentials, Role
-from broker.lease import Lease, Refused
+from broker.lease import Lease
 from broker.policy import Verdict
 from broker.setup import arguments, to_aws
 from broker.setup.aws import NO_REGION, AwsAccount, AwsSettings, Target, open_aws
 from broker.setup.documents import Document
-from broker.setup.plan import State, apply, plan_changes, read_states
+from broker.setup.plan import apply, plan_changes, read_states
 from broker.setup.render import Draft
 from broker.setup.resource import CloudAccess
 from broker.setup.resources import IamRole, OidcProvider
@@ -43,9 +45,9 @@ from broker.setup.verify import aws_admits
 
 DESCRIPTION = """Let programs on Namespace use AWS: make the account trust the workspace.
 
-Reads what stands, shows what it would do, asks, does it, and proves it by obtaining credentials
-the way the broker will. What is there already stays: a role's trust policy is added to, never
-written over. Twice does no more than once.
+Reads what exists, shows the plan, asks, carries it out, and proves it by obtaining credentials the
+way the broker will. What exists stays: a role's trust policy is added to, never overwritten.
+Running it twice changes nothing more.
 
     namespace-broker setup to-aws --role-name deploy --dry-run
     namespace-broker setup to-aws --role-name deploy \\
@@ -60,86 +62,57 @@ FLAGS = (*TO_AWS, *CHANGING, *VERIFYING, *RENDERING, *SETTING_UP)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Looked:
-    """What stands in the account, and where that is."""
+class ToAwsTask:
+    """What the flags ask for. ``identity``: this machine's, where it was read for the workspace."""
 
-    target: Target
-    caller: str
-    standing: tuple[State, ...]
-
-    @property
-    def provider(self) -> tuple[OidcProvider, Any]:
-        return next(
-            (each.desired, each.actual)
-            for each in self.standing
-            if isinstance(each.desired, OidcProvider)
-        )
-
-    @property
-    def role(self) -> tuple[IamRole, Any]:
-        return next(
-            (each.desired, each.actual)
-            for each in self.standing
-            if isinstance(each.desired, IamRole)
-        )
-
-    @property
-    def role_arn(self) -> str:
-        """The role's own ARN, which has its path, where it has one."""
-        wanted, found = self.role
-        return wanted.arn if found is None else str(found.arn)
-
-    def admits(self, identity: AtHand) -> Verdict:
-        return aws_admits(self.provider, self.role, claims=identity.claims)
-
-    @property
-    def heading(self) -> str:
-        return (
-            f"Account {self.target.account} ({self.caller}), workspace {self.target.workspace}, "
-            f"region {self.target.region}"
-        )
+    request: ToAwsRequest
+    workspace: str
+    aws: AwsSettings
+    identity: LocalIdentity | None
 
 
 def run(options: Options) -> int:
-    form = form_of(options)
+    form = render_form(options)
     if form is not None:
-        return written(draft_of(options), form)
-    asked, workspace, identity = asked_of(options)
-    aws = aws_of(options)
-    looked = waited_for(look(aws, asked, workspace))
-    work = Work(options=options, plan=plan_changes(looked.standing), heading=looked.heading)
-    if work.agreed():
-        work.carry_out(carried_out(aws, work, looked.standing))
-    early = work.ended_early()
-    if early is not None:
-        return early
+        return print_draft(draft_of(options), form)
+    task = task_of(options)
+    observed = completed(observe(task))
+    work = PlanRun(options=options, plan=plan_changes(observed.states), heading=observed.heading)
+    if work.confirmed():
+        work.carry_out(carry_out(task, work, observed))
+    code = work.dry_run_code()
+    if code is not None:
+        return code
     if work.plan.pending:
-        looked = waited_for(look(aws, asked, workspace))
-    return ended(options, work, asked, looked, identity)
+        observed = completed(observe(task))
+    return report(options, work, task, observed)
 
 
-# What was asked for.
-
-
-def asked_of(options: Options) -> tuple[ToAwsRequest, str, AtHand | None]:
-    """Return what is asked for, the workspace, and the identity where one was asked for that.
+def task_of(options: Options) -> ToAwsTask:
+    """Return what the flags ask for.
 
     Raises:
-        Misuse: A flag is no good; found before anything is read from a network.
+        Misuse: A flag is wrong; found before anything is read from a network.
         Failure: The workspace could not be read.
     """
-    asked = checked(lambda: _asked_without_subject(options))
-    workspace, identity = workspace_of(options, audience=to_aws.AUDIENCE)
+    request = checked(lambda: request_without_subject(options))
+    settings = aws_settings(options)
+    workspace, identity = workspace_of(options)
     subject = options.text("subject")
     if subject is not None:
         subject = checked(
             lambda: arguments.subject(str(subject), workspace=workspace, place="--subject")
         )
-    return replace(asked, subject=subject), workspace, identity
+    return ToAwsTask(
+        request=replace(request, subject=subject),
+        workspace=workspace,
+        aws=settings,
+        identity=identity,
+    )
 
 
-def _asked_without_subject(options: Options) -> ToAwsRequest:
-    name = required(options, "role-name", "give the name of the role, new or there already")
+def request_without_subject(options: Options) -> ToAwsRequest:
+    name = required(options, "role-name", "give the name of the role, new or existing")
     return ToAwsRequest(
         role_name=arguments.role_name(name, place="--role-name"),
         issuer=arguments.issuer(options.text("issuer") or to_aws.ISSUER, place="--issuer"),
@@ -153,164 +126,178 @@ def _asked_without_subject(options: Options) -> ToAwsRequest:
 
 def policies_of(options: Options) -> dict[str, Document]:
     """Return the policies of ``--policy-file`` by the names that they get."""
-    place, found = "--policy-file", dict[str, Document]()
+    place, policies = "--policy-file", dict[str, Document]()
     for text in options.many("policy-file"):
         path = Path(text)
         name = arguments.policy_name(path.stem, place=place)
-        if name in found:
-            raise Misuse(place, f"gives two policies the name {name}", "name the files apart")
+        if name in policies:
+            raise Misuse(place, f"gives two policies the name {name}", "rename one of the files")
         try:
             content = text_of(read_bounded(path), path)
         except ConfigError as error:
             raise Misuse(place, f"{error.place} {error.what}", "give a JSON file") from error
-        found[name] = arguments.policy_document(content, place=f"{place} {path}")
-    return found
+        policies[name] = arguments.policy_document(content, place=f"{place} {path}")
+    return policies
+
+
+def workspace_of(options: Options) -> tuple[str, LocalIdentity | None]:
+    """Return the workspace, and this machine's identity where it was read for that.
+
+    Raises:
+        Misuse, Failure: It is not given, and there is no identity to read it from; or as
+            `local_identity`.
+    """
+    workspace = checked(lambda: workspace_flag(options))
+    if workspace is not None:
+        return workspace, None
+    identity = local_identity(options, audience=to_aws.AUDIENCE)
+    if identity is None:
+        raise Misuse(
+            "--workspace",
+            "is not given, and this machine has no Namespace identity to read it from",
+            "give the workspace's id, or run `nsc login`",
+        )
+    place = f"identity/{identity.identity}"
+    return checked(lambda: arguments.workspace(identity.workspace, place=place)), identity
 
 
 def draft_of(options: Options) -> Draft:
-    """Return what is to be written down, without asking any cloud.
+    """Return what is to be rendered, without asking any cloud.
 
     Raises:
-        Misuse: A flag is no good, or missing: what is not read has to be said.
+        Misuse: A flag is wrong, or missing: what is not read has to be given.
     """
     for name in ("account", "workspace"):
         required(options, name, "rendering asks no cloud: give its id")
-    asked, workspace, _ = asked_of(options)
-    account, region = checked(lambda: account_of(options)), checked(lambda: region_of(options))
+    request = task_of(options).request
+    region = checked(lambda: region_of(options)) or NO_REGION
     target = Target(
-        account=str(account),
-        partition=aws.partition_of_region(region or NO_REGION),
-        region=region or NO_REGION,
-        workspace=workspace,
+        account=str(checked(lambda: account_of(options))),
+        partition=aws.partition_of_region(region),
+        region=region,
+        workspace=str(options.text("workspace")),
     )
     checked(
-        lambda: arguments.same_partition(asked.policy_arns, target.partition, place="--policy-arn")
+        lambda: arguments.same_partition(
+            request.policy_arns, target.partition, place="--policy-arn"
+        )
     )
     return Draft(
         title="What programs on Namespace need to use AWS",
-        desired=to_aws.desired_resources(asked, target),
+        desired=to_aws.desired_resources(request, target),
         target=target,
         command=command_line(),
         next_command=(
             *("namespace-broker", "run", "--role-arn"),
-            *(named_arn(asked, target.role_arn(asked.role_name)), "--region", target.region),
+            *(named_arn(request, target.role_arn(request.role_name)), "--region", target.region),
         ),
         profile=options.text("profile"),
     )
 
 
-# The account.
-
-
-async def look(
-    aws: AwsSettings, asked: ToAwsRequest, workspace: str, *, deep: bool = False
-) -> Looked:
-    """Read what stands of what is asked for. *deep*: also what taking it back has to know."""
-    async with open_aws(aws, clock=SystemClock()) as opened:
-        target = opened.target(workspace)
-        arguments.same_partition(asked.policy_arns, target.partition, place="--policy-arn")
-        standing = await read_states(
-            hands(opened), to_aws.desired_resources(asked, target), deep=deep
+async def observe(task: ToAwsTask, *, deep: bool = False) -> Observed:
+    """Read what exists of what is asked for. *deep*: also what a removal has to know."""
+    async with open_aws(task.aws, clock=SystemClock()) as account:
+        target = account.target(task.workspace)
+        request = task.request
+        arguments.same_partition(request.policy_arns, target.partition, place="--policy-arn")
+        desired = to_aws.desired_resources(request, target)
+        observed = Observed(
+            target=target,
+            caller=account.caller.arn,
+            role_arn=target.role_arn(request.role_name),
+            states=await read_states(access(account), desired, deep=deep),
         )
-        return Looked(target=target, caller=opened.caller.arn, standing=standing)
+    _, role = observed.state_of(IamRole)
+    # The role's own ARN has its path, where it has one.
+    return observed if role is None else replace(observed, role_arn=str(role.arn))
 
 
-def hands(opened: AwsAccount) -> Any:
-    return CloudAccess(aws=opened.api, clock=SystemClock())
+def access(account: AwsAccount) -> CloudAccess:
+    return CloudAccess(aws=account.api, clock=SystemClock())
 
 
-async def carried_out(aws: AwsSettings, work: Work, standing: tuple[State, ...]) -> None:
-    async with open_aws(aws, clock=SystemClock()) as opened:
-        await apply(work.plan, standing, hands(opened), work.done.append)
+async def carry_out(task: ToAwsTask, work: PlanRun, observed: Observed) -> None:
+    async with open_aws(task.aws, clock=SystemClock()) as account:
+        await apply(work.plan, observed.states, access(account), work.done.append)
 
 
-# The proof, and what is next.
-
-
-def ended(
-    options: Options, work: Work, asked: ToAwsRequest, looked: Looked, identity: AtHand | None
-) -> int:
-    proof = None
-    if not options.switch("no-verify"):
-        try:
-            proof = proof_of(options, asked, looked, identity)
-        except Failure:
-            if work.as_json:
-                work.show_json(role_arn=looked.role_arn, proof=None)
-            raise
-    snippet = to_aws.snippet(asked, looked.target, role_arn=looked.role_arn)
-    next_command = f"namespace-broker run --role-arn {named_arn(asked, looked.role_arn)}"
-    next_command += f" --region {looked.target.region}"
-    if work.as_json:
-        work.show_json(
-            role_arn=looked.role_arn, proof=proof, config=snippet, next_command=next_command
-        )
-        return 0
-    if proof:
-        print(f"\n{proof}")
-    print(f"\nFor the configuration file of the broker:\n\n{snippet}\nNext:\n\n    {next_command}")
+def report(options: Options, work: PlanRun, task: ToAwsTask, observed: Observed) -> int:
+    snippet = to_aws.snippet(task.request, observed.target, role_arn=observed.role_arn)
+    command = f"namespace-broker run --role-arn {named_arn(task.request, observed.role_arn)}"
+    command += f" --region {observed.target.region}"
+    if work.report(
+        role_arn=observed.role_arn,
+        proof=lambda: proof_of(options, task, observed),
+        config=snippet,
+        command=command,
+    ):
+        print(f"\nFor the broker's configuration file:\n\n{snippet}\nNext:\n\n    {command}")
     return 0
 
 
-def named_arn(asked: ToAwsRequest, role_arn: str) -> str:
+def named_arn(request: ToAwsRequest, role_arn: str) -> str:
     """Return the ARN as ``--role-arn`` takes it: with a name where the role's own is too short."""
-    key = to_aws.role_key(asked.role_name)
-    return role_arn if key == asked.role_name else f"{key}={role_arn}"
+    key = to_aws.role_key(request.role_name)
+    return role_arn if key == request.role_name else f"{key}={role_arn}"
 
 
-def proof_of(options: Options, asked: ToAwsRequest, looked: Looked, identity: AtHand | None) -> str:
+def proof_of(options: Options, task: ToAwsTask, observed: Observed) -> str:
     """Obtain credentials the way the daemon will, and return what to say of them; where this
     machine cannot, which command does it elsewhere.
 
     Raises:
         Failure: They are refused.
     """
-    identity = identity or at_hand(options, audience=to_aws.AUDIENCE)
-    over_there = f"namespace-broker check --live --role-arn {named_arn(asked, looked.role_arn)}"
+    identity = task.identity or local_identity(options, audience=to_aws.AUDIENCE)
+    elsewhere = (
+        f"namespace-broker check --live --role-arn {named_arn(task.request, observed.role_arn)}"
+    )
     if identity is None:
         return (
             "Not proven: this machine has no Namespace identity. On an instance of the workspace "
-            f"{looked.target.workspace}, run\n\n    {over_there}"
+            f"{observed.target.workspace}, run\n\n    {elsewhere}"
         )
-    if not to_aws.is_meant_for(asked, looked.target, identity.token):
+    if not to_aws.is_meant_for(task.request, observed.target, identity.token):
         return (
             f"Not proven: the Namespace identity of this machine ({identity.token.subject}) is "
-            f"not one of those that are admitted. As one of them, run\n\n    {over_there}"
+            f"not one of those that are admitted. As one of them, run\n\n    {elsewhere}"
         )
-    verdict = looked.admits(identity)
+    verdict = verdict_on(observed, identity)
     if not verdict and not verdict.undecided:
         raise Failure(
             "setup to-aws",
-            f"all of it stands, and {looked.role_arn} does not admit {identity.token.subject}: "
-            f"{verdict.reason}",
-            "take away what stands against it in the role's trust policy",
+            f"everything is in place, and {observed.role_arn} does not admit "
+            f"{identity.token.subject}: {verdict.reason}",
+            "remove what forbids it from the role's trust policy",
         )
-    lease = waited_for(obtained(asked, looked, identity))
+    lease = completed(obtained(task.request, observed, identity))
     return (
         f"Proven: {identity.token.subject} obtained credentials of {lease.value.role_arn}, good "
         f"until {ends_at(lease)}."
     )
 
 
-async def obtained(asked: ToAwsRequest, looked: Looked, identity: AtHand) -> Lease[AwsCredentials]:
+def verdict_on(observed: Observed, identity: LocalIdentity) -> Verdict:
+    return aws_admits(
+        observed.state_of(OidcProvider), observed.state_of(IamRole), claims=identity.claims
+    )
+
+
+async def obtained(
+    request: ToAwsRequest, observed: Observed, identity: LocalIdentity
+) -> Lease[AwsCredentials]:
     from broker.daemon.offline import obtain
 
-    name = to_aws.role_key(asked.role_name)
+    name = to_aws.role_key(request.role_name)
     role = Role(
         name=name,
-        arn=looked.role_arn,
-        region=looked.target.region,
-        duration_s=asked.max_session_duration_s or 3600,
+        arn=observed.role_arn,
+        region=observed.target.region,
+        duration_s=request.max_session_duration_s or 3600,
     )
     entry = RoleConfig(role=role, identity=identity.identity, audience=to_aws.AUDIENCE)
     config = replace(identity.config, roles=(entry,), default_role=name)
     return await until_effective(
-        lambda: obtain(config, name, runtime()), clock=SystemClock(), on_wait=tell_waiting
-    )
-
-
-def tell_waiting(pause_s: float, reason: Refused) -> None:
-    say(
-        f"not admitted yet ({reason.word}): AWS takes up to some minutes to know of it "
-        f"everywhere; trying again in {pause_s:g} s"
+        lambda: obtain(config, name, runtime()), clock=SystemClock(), on_wait=report_wait
     )

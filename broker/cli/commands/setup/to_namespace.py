@@ -2,20 +2,31 @@
 
 import os
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Any
 
 from broker import aws
-from broker.cli.commands.setup.flags import CHANGING, RENDERING, SETTING_UP, TO_NAMESPACE, VERIFYING
-from broker.cli.commands.setup.render import command_line, form_of, written
+from broker.cli.commands.setup.flags import (
+    CHANGING,
+    RENDERING,
+    SETTING_UP,
+    TO_NAMESPACE,
+    VERIFYING,
+)
 from broker.cli.commands.setup.workflow import (
-    Work,
+    Observed,
+    PlanRun,
     account_of,
-    aws_of,
+    aws_settings,
     checked,
+    command_line,
+    completed,
+    print_draft,
     region_of,
-    say,
-    upstream,
-    waited_for,
+    render_form,
+    report_wait,
+    required,
+    workspace_flag,
 )
 from broker.cli.errors import Failure, Misuse
 from broker.cli.offline import warn
@@ -28,12 +39,11 @@ from broker.config import (
     IdentityConfig,
     load_identity,
 )
-from broker.lease import Refused
-from broker.setup import arguments
+from broker.config.load import upstream_of
 from broker.setup.arguments import ToNamespaceFlags, cognito_request, region_in, sts_request
 from broker.setup.aws import NO_REGION, Target
 from broker.setup.both_clouds import BothClouds, ToNamespaceTask, open_clouds
-from broker.setup.plan import State, apply, plan_changes
+from broker.setup.plan import apply, plan_changes
 from broker.setup.render import Draft
 from broker.setup.resource import Outputs, Placeholder, resolve
 from broker.setup.resources import PoolTrust
@@ -49,15 +59,15 @@ from broker.setup.verify import Requirement
 
 DESCRIPTION = """Let AWS workloads use Namespace: make the workspace trust a role of the account.
 
-Reads what stands in both clouds, shows what it would do, asks, does it, and proves it by signing in
-as the role, where this machine's AWS identity may become it. What is there already stays: other
-trust relationships come back as they were. Twice does no more than once.
+Reads what exists in both clouds, shows the plan, asks, carries it out, and proves it by signing in
+as the role, where this machine's AWS identity may assume it. What exists stays: other trust
+relationships are not changed. Running it twice changes nothing more.
 
     namespace-broker setup to-namespace --via sts --role-name builder --dry-run
     namespace-broker setup to-namespace --via cognito --role-name builder
 
 Uses this machine's own AWS identity and its Namespace identity, which needs the right to change
-whom the workspace trusts; without one, what is missing is printed as a command of nsc's.
+the workspace's trust; without one, what is missing is printed as an nsc command.
 
 Exit code 0: done, or nothing to do; 1: it failed; 2: wrong use; 3: --dry-run found something to do.
 """
@@ -65,101 +75,66 @@ Exit code 0: done, or nothing to do; 1: it failed; 2: wrong use; 3: --dry-run fo
 FLAGS = (*TO_NAMESPACE, *CHANGING, *VERIFYING, *RENDERING, *SETTING_UP)
 
 PLACE = "setup to-namespace"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Looked:
-    """What stands in both clouds, and where that is."""
-
-    target: Target
-    caller: str
-    role_arn: str
-    standing: tuple[State, ...]
-
-    @property
-    def heading(self) -> str:
-        return (
-            f"Account {self.target.account} ({self.caller}), workspace {self.target.workspace}, "
-            f"region {self.target.region}"
-        )
-
-    @property
-    def pool_id(self) -> str | None:
-        """The identity pool's id, where one is wanted."""
-        pools = [each.desired for each in self.standing if isinstance(each.desired, PoolTrust)]
-        return f"{pools[0].region}:{pools[0].guid}" if pools else None
+HOLDS = {True: "yes", False: "NO", None: "unknown"}
 
 
 def run(options: Options) -> int:
-    form = form_of(options)
+    form = render_form(options)
     if form is not None:
-        return written(draft_of(options), form)
+        return print_draft(draft_of(options), form)
     task = task_of(options)
-    looked = waited_for(look_to_set_up(task))
-    work = Work(options=options, plan=plan_changes(looked.standing), heading=looked.heading)
-    if work.agreed():
-        known = work.carry_out(carried_out(task, work, looked.standing))
-        looked = replace(looked, standing=knowing_all(looked.standing, known))
-    early = work.ended_early()
-    if early is not None:
-        return early
-    return ended(options, work, task, looked)
-
-
-# What was asked for.
+    observed = completed(observe_to_set_up(task))
+    work = PlanRun(options=options, plan=plan_changes(observed.states), heading=observed.heading)
+    if work.confirmed():
+        outputs = work.carry_out(carry_out(task, work, observed))
+        observed = with_outputs(observed, outputs)
+    code = work.dry_run_code()
+    return report(work, task, observed) if code is None else code
 
 
 def task_of(options: Options) -> ToNamespaceTask:
-    """Return what is asked for; nothing is read from a network.
+    """Return what the flags ask for; nothing is read from a network.
 
     Raises:
-        Misuse: A flag is no good.
+        Misuse: A flag is wrong.
     """
-    asked = asked_of(options)
+    request = request_of(options)
     in_pool = checked(lambda: region_in(options.text("identity-pool")))
-    aws = aws_of(options)
+    settings = aws_settings(options)
     return ToNamespaceTask(
-        request=asked,
-        aws=replace(aws, region=in_pool or aws.region),
-        upstream=upstream(),
+        request=request,
+        aws=replace(settings, region=in_pool or settings.region),
+        upstream=checked(lambda: upstream_of(os.environ)),
         identity=identity_of(options),
-        workspace=workspace_said(options),
+        workspace=checked(lambda: workspace_flag(options)),
         environ=dict(os.environ),
         clock=SystemClock(),
     )
 
 
-def asked_of(options: Options) -> StsRequest | CognitoRequest:
+def request_of(options: Options) -> StsRequest | CognitoRequest:
+    texts: dict[str, Any] = {
+        name: options.text(name.replace("_", "-"))
+        for name in (
+            *("role_name", "issuer", "subject_match", "audience", "algorithm", "duration"),
+            *("token_duration", "identity_pool", "pool_name", "region"),
+        )
+    }
     flags = ToNamespaceFlags(
-        role_name=options.text("role-name"),
-        issuer=options.text("issuer"),
-        subject_match=options.text("subject-match"),
-        audience=options.text("audience"),
-        algorithm=options.text("algorithm"),
-        duration=options.text("duration"),
-        grants=options.many("grant"),
-        token_duration=options.text("token-duration"),
-        unconditional=options.switch("unconditional"),
-        identity_pool=options.text("identity-pool"),
-        pool_name=options.text("pool-name"),
-        region=options.text("region"),
+        grants=options.many("grant"), unconditional=options.switch("unconditional"), **texts
     )
-    via = options.text("via")
-    if via is None:
-        raise Misuse("--via", "is not given", "give sts or cognito")
+    via = required(options, "via", "give sts or cognito")
     if via == "sts":
         return checked(lambda: sts_request(flags))
     return checked(lambda: cognito_request(flags, region=region_of(options)))
 
 
-def workspace_said(options: Options) -> str | None:
-    said = options.text("workspace")
-    return None if said is None else checked(lambda: arguments.workspace(said, place="--workspace"))
-
-
 def identity_of(options: Options) -> IdentityConfig:
-    """Return who changes the trust at Namespace. One that is itself bought with an AWS identity is
-    what is being set up here: then it is whoever has logged in."""
+    """Return the identity that changes the trust at Namespace.
+
+    One that is itself obtained from an AWS identity is what is being set up here: instead of it,
+    the login of this machine is used.
+    """
     flags = Flags(config=options.text("config"))
     config = checked(lambda: load_identity(flags, os.environ, None))
     warn(config.warnings)
@@ -170,13 +145,13 @@ def identity_of(options: Options) -> IdentityConfig:
 
 
 def draft_of(options: Options) -> Draft:
-    """Return what is to be written down, without asking any cloud.
+    """Return what is to be rendered, without asking any cloud.
 
     Raises:
-        Misuse: A flag is no good, or missing: what is not read has to be said.
+        Misuse: A flag is wrong, or missing: what is not read has to be given.
     """
-    asked = asked_of(options)
-    account, workspace = account_of(options), workspace_said(options)
+    request = request_of(options)
+    account, workspace = account_of(options), checked(lambda: workspace_flag(options))
     if account is None:
         raise Misuse("--account", "is not given", "rendering asks no cloud: give its 12 digits")
     if workspace is None:
@@ -190,129 +165,118 @@ def draft_of(options: Options) -> Draft:
         workspace=workspace,
     )
     pool_id = None
-    if isinstance(asked, CognitoRequest):
-        pool_id = asked.pool_id or Placeholder.POOL_ID.value
-        desired = desired_by_cognito(asked, target)
+    if isinstance(request, CognitoRequest):
+        pool_id = request.pool_id or Placeholder.POOL_ID.value
+        desired = desired_by_cognito(request, target)
     else:
-        role_arn = role_arn_said(asked, target)
-        desired = checked(lambda: desired_by_sts(asked, target, role_arn=role_arn))
+        role_arn = role_arn_given(request, target)
+        desired = checked(lambda: desired_by_sts(request, target, role_arn=role_arn))
     return Draft(
         title=f"What AWS workloads need to use Namespace, by {options.text('via')}",
         desired=desired,
         target=target,
         command=command_line(),
-        next_command=tuple(shlex.split(login_line(asked, target, pool_id=pool_id))),
+        next_command=tuple(shlex.split(login_line(request, target, pool_id=pool_id))),
         profile=options.text("profile"),
     )
 
 
-def role_arn_said(asked: StsRequest, target: Target) -> str:
-    """Return the role's ARN: one that has a path is known where it is the subject match."""
-    said, without_path = asked.subject_match or "", target.role_arn(asked.role_name)
-    beginning, name = without_path.removesuffix(asked.role_name), f"/{asked.role_name}"
-    has_path = said.startswith(beginning) and said.endswith(name) and "*" not in said
-    return said if has_path else without_path
+def role_arn_given(request: StsRequest, target: Target) -> str:
+    """Return the role's ARN: one with a path is known where it is the subject match."""
+    subject, without_path = request.subject_match or "", target.role_arn(request.role_name)
+    beginning, name = without_path.removesuffix(request.role_name), f"/{request.role_name}"
+    has_path = subject.startswith(beginning) and subject.endswith(name) and "*" not in subject
+    return subject if has_path else without_path
 
 
-# The clouds.
-
-
-async def look(task: ToNamespaceTask, *, deep: bool = False, without_role: bool = False) -> Looked:
+async def observe(
+    task: ToNamespaceTask, *, deep: bool = False, without_role: bool = False
+) -> Observed:
+    """Read what exists. *deep*: also what a removal has to know."""
     async with open_clouds(task, without_role=without_role) as clouds:
-        return await looked_at(clouds, deep=deep)
+        return await observed_in(clouds, deep=deep)
 
 
-async def look_to_set_up(task: ToNamespaceTask) -> Looked:
+async def observe_to_set_up(task: ToNamespaceTask) -> Observed:
     async with open_clouds(task) as clouds:
         await clouds.check_issuer()
-        return await looked_at(clouds)
+        return await observed_in(clouds)
 
 
-async def looked_at(clouds: BothClouds, *, deep: bool = False) -> Looked:
-    return Looked(
+async def observed_in(clouds: BothClouds, *, deep: bool = False) -> Observed:
+    return Observed(
         target=clouds.target,
         caller=clouds.aws.caller.arn,
         role_arn=clouds.role_arn,
-        standing=await clouds.states(deep=deep),
+        states=await clouds.states(deep=deep),
     )
 
 
-async def carried_out(task: ToNamespaceTask, work: Work, standing: tuple[State, ...]) -> Outputs:
+async def carry_out(task: ToNamespaceTask, work: PlanRun, observed: Observed) -> Outputs:
     async with open_clouds(task) as clouds:
-        return await apply(work.plan, standing, clouds.access, work.done.append)
+        return await apply(work.plan, observed.states, clouds.access, work.done.append)
 
 
-def knowing_all(standing: tuple[State, ...], known: Outputs) -> tuple[State, ...]:
-    """Return what is wanted with what is known now that it stands."""
-    return tuple(replace(each, desired=resolve(each.desired, known)) for each in standing)
+def with_outputs(observed: Observed, outputs: Outputs) -> Observed:
+    """Return the desired resources with what AWS said of them once they were made."""
+    states = [replace(each, desired=resolve(each.desired, outputs)) for each in observed.states]
+    return replace(observed, states=tuple(states))
 
 
-# The proof, and what is next.
+def pool_id_of(observed: Observed) -> str | None:
+    """Return the identity pool's id, None where none is used."""
+    trusts = [each.desired for each in observed.states if isinstance(each.desired, PoolTrust)]
+    return trusts[0].pool_id if trusts else None
 
 
-def ended(options: Options, work: Work, task: ToNamespaceTask, looked: Looked) -> int:
-    proof = None
-    if not options.switch("no-verify"):
-        try:
-            proof = waited_for(proof_of(task, looked))
-        except Failure:
-            if work.as_json:
-                work.show_json(role_arn=looked.role_arn, proof=None)
-            raise
-    lines = snippet(task.request, looked.target, pool_id=looked.pool_id)
-    login = login_line(task.request, looked.target, pool_id=looked.pool_id)
-    if work.as_json:
-        work.show_json(role_arn=looked.role_arn, proof=proof, config=lines, next_command=login)
-        return 0
-    if proof:
-        print(f"\n{proof}")
-    print(
-        f"\nFor the configuration file of a broker that runs as {looked.role_arn}:\n\n{lines}\n"
-        f"Next, there: `namespace-broker run --config FILE`; or once, without a broker:\n\n"
-        f"    {login}"
-    )
+def report(work: PlanRun, task: ToNamespaceTask, observed: Observed) -> int:
+    pool_id = pool_id_of(observed)
+    lines = snippet(task.request, observed.target, pool_id=pool_id)
+    login = login_line(task.request, observed.target, pool_id=pool_id)
+    if work.report(
+        role_arn=observed.role_arn,
+        proof=lambda: completed(proof_of(task, observed)),
+        config=lines,
+        command=login,
+    ):
+        print(
+            f"\nFor the configuration file of a broker that runs as {observed.role_arn}:\n\n"
+            f"{lines}\nNext, there: `namespace-broker run --config FILE`; or once, without a "
+            f"broker:\n\n    {login}"
+        )
     return 0
 
 
-async def proof_of(task: ToNamespaceTask, looked: Looked) -> str:
-    """Sign in as the workload, and return what to say of it; where this machine cannot, hold what
-    stands against it.
+async def proof_of(task: ToNamespaceTask, observed: Observed) -> str:
+    """Sign in as the workload, and return what to say of it; where this machine cannot, check what
+    exists.
 
     Raises:
         Failure: The workload would not be admitted.
         SourceError: It is not.
     """
     async with open_clouds(task) as clouds:
-        workspace = await clouds.sign_in(pool_id=looked.pool_id, on_wait=tell_waiting)
+        workspace = await clouds.sign_in(pool_id=pool_id_of(observed), on_wait=report_wait)
         if workspace is not None:
-            return f"Proven: {looked.role_arn} signed in to workspace {workspace}."
-        judged = await clouds.requirements(await clouds.states())
-    failing = [one for one in judged if one.holds is False]
+            return f"Proven: {observed.role_arn} signed in to workspace {workspace}."
+        requirements = await clouds.requirements(await clouds.states())
+    failing = [one for one in requirements if one.holds is False]
     if failing:
         raise Failure(
             PLACE,
-            f"all of it was done, and {looked.role_arn} would not be admitted: "
+            f"everything was done, and {observed.role_arn} would not be admitted: "
             + "; ".join(f"{one.what}: no: {one.reason}" for one in failing),
-            "correct what stands against it, and run the command again",
+            "correct that, and run the command again",
         )
-    return judged_text(judged, looked) + login_line(
-        task.request, looked.target, pool_id=looked.pool_id
-    )
+    return not_proven(task, observed, requirements)
 
 
-def judged_text(judged: tuple[Requirement, ...], looked: Looked) -> str:
-    told = "\n".join(f"  {HOLDS[one.holds]:<8}{one.what}: {one.reason}" for one in judged)
+def not_proven(
+    task: ToNamespaceTask, observed: Observed, requirements: tuple[Requirement, ...]
+) -> str:
+    lines = "\n".join(f"  {HOLDS[one.holds]:<8}{one.what}: {one.reason}" for one in requirements)
+    login = login_line(task.request, observed.target, pool_id=pool_id_of(observed))
     return (
-        f"Not proven: {looked.caller} is not the role {looked.role_arn}, and may not become it. "
-        f"What stands in both clouds:\n\n{told}\n\nOver there, run\n\n    "
-    )
-
-
-HOLDS = {True: "yes", False: "NO", None: "unknown"}
-
-
-def tell_waiting(pause_s: float, reason: Refused) -> None:
-    say(
-        f"not admitted yet ({reason.word}): it takes up to some minutes to be known everywhere; "
-        f"trying again in {pause_s:g} s"
+        f"Not proven: {observed.caller} is not the role {observed.role_arn}, and may not assume "
+        f"it. What exists in both clouds:\n\n{lines}\n\nAs that role, run\n\n    {login}"
     )

@@ -1,5 +1,4 @@
-"""What every `setup` command does in the same way: read, show the plan, ask, do, and say what was
-done. Knows no direction."""
+"""What every `setup` command does: read the flags, show the plan, ask, carry it out, report."""
 
 import asyncio
 import json
@@ -9,34 +8,34 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from broker.cli.commands import PROGRAM
 from broker.cli.errors import Failure, Misuse
 from broker.cli.offline import explained, misuse, warn
 from broker.cli.output import columns, printable
 from broker.cli.parser import Options
-from broker.config import Config, ConfigError, Flags, Upstream, load_identity, validate
+from broker.config import Config, ConfigError, Flags, load_identity, validate
 from broker.config.load import aws_endpoint_of, region_of_environment, upstream_of
 from broker.credentials import IdToken
-from broker.lease import SourceError
-from broker.setup.aws import AwsEndpoints, AwsSettings
-from broker.setup.plan import Plan
+from broker.lease import Refused, SourceError
+from broker.setup import arguments
+from broker.setup.aws import AwsEndpoints, AwsSettings, Target
+from broker.setup.plan import Plan, State
+from broker.setup.render import Draft, rendered
 from broker.setup.resource import Step
 
 T = TypeVar("T")
 
 SOMETHING_TO_DO = 3
-"""Exit of ``--dry-run`` where the plan would change something."""
+"""Exit code of ``--dry-run`` where the plan would change something."""
 
 PLACE = "setup"
 
 
-# What was said.
-
-
 def checked(check: Callable[[], T]) -> T:
-    """Return what *check* does.
+    """Return what *check* returns.
 
     Raises:
-        Misuse: Something that was said is no good.
+        Misuse: A flag or a variable is wrong.
     """
     try:
         return check()
@@ -51,8 +50,8 @@ def required(options: Options, name: str, next_step: str) -> str:
     return text
 
 
-def aws_of(options: Options) -> AwsSettings:
-    """Return which AWS is meant, by flags and environment."""
+def aws_settings(options: Options) -> AwsSettings:
+    """Return how to reach AWS, by flags and environment."""
 
     def read() -> AwsSettings:
         upstream = upstream_of(os.environ)
@@ -72,29 +71,25 @@ def aws_of(options: Options) -> AwsSettings:
 
 
 def region_of(options: Options) -> str | None:
-    said = options.text("region")
-    if said is not None:
-        return validate.region(said, place="--region")
+    text = options.text("region")
+    if text is not None:
+        return validate.region(text, place="--region")
     return region_of_environment(os.environ)
 
 
 def account_of(options: Options) -> str | None:
-    from broker.setup import arguments
-
-    said = options.text("account")
-    return None if said is None else arguments.account(said, place="--account")
+    text = options.text("account")
+    return None if text is None else arguments.account(text, place="--account")
 
 
-def upstream() -> Upstream:
-    return checked(lambda: upstream_of(os.environ))
-
-
-# Who we are at Namespace.
+def workspace_flag(options: Options) -> str | None:
+    text = options.text("workspace")
+    return None if text is None else arguments.workspace(text, place="--workspace")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AtHand:
-    """The Namespace identity of this machine, by an ID token of its own."""
+class LocalIdentity:
+    """This machine's Namespace identity, by an ID token of its own."""
 
     config: Config
     identity: str
@@ -106,18 +101,14 @@ class AtHand:
 
     @property
     def claims(self) -> Mapping[str, object]:
-        return {
-            "iss": self.token.issuer,
-            "sub": self.token.subject,
-            "aud": self.token.audience,
-        }
+        return {"iss": self.token.issuer, "sub": self.token.subject, "aud": self.token.audience}
 
 
-def at_hand(options: Options, *, audience: str) -> AtHand | None:
-    """Return the Namespace identity of this machine, None where there is none.
+def local_identity(options: Options, *, audience: str) -> LocalIdentity | None:
+    """Return this machine's Namespace identity, None where there is none.
 
     Raises:
-        Misuse, Failure: Wrong configuration; Namespace refuses it, or is not reached.
+        Misuse, Failure: The configuration is wrong; Namespace refuses, or cannot be reached.
     """
     from broker.daemon.offline import obtain_id_token
 
@@ -125,62 +116,58 @@ def at_hand(options: Options, *, audience: str) -> AtHand | None:
     config = checked(lambda: load_identity(flags, os.environ, None))
     warn(config.warnings)
     (identity,) = config.identities
-    obtaining = obtain_id_token(config, identity, audience, runtime())
     try:
-        lease = asyncio.run(obtaining)
+        lease = asyncio.run(obtain_id_token(config, identity, audience, runtime()))
     except SourceError as error:
         if error.word == "no-identity":
             return None
         raise Failure(f"identity/{identity}", str(error)) from error
-    return AtHand(config=config, identity=identity, token=lease.value)
+    return LocalIdentity(config=config, identity=identity, token=lease.value)
 
 
 def runtime() -> Any:
-    """Return what pipelines are made with, for a command."""
+    """Return what a command's pipelines are made with."""
     from broker.daemon.runtime import Runtime
     from broker.telemetry.log import logger
 
     return Runtime(log=logger(form="auto", level="warning"))
 
 
-def workspace_of(options: Options, *, audience: str) -> tuple[str, AtHand | None]:
-    """Return the workspace that is meant, and the identity that was asked for it, if one was.
-
-    Raises:
-        Misuse, Failure: It is not said, and there is no identity to read it from; or as `at_hand`.
-    """
-    from broker.setup import arguments
-
-    said = options.text("workspace")
-    if said is not None:
-        return checked(lambda: arguments.workspace(said, place="--workspace")), None
-    found = at_hand(options, audience=audience)
-    if found is None:
-        raise Misuse(
-            "--workspace",
-            "is not given, and this machine has no Namespace identity to read it from",
-            "give the workspace's id, or run `nsc login`",
-        )
-    place = f"identity/{found.identity}"
-    return checked(lambda: arguments.workspace(found.workspace, place=place)), found
-
-
-# Asking the clouds.
-
-
-def waited_for(doing: Coroutine[Any, Any, T]) -> T:
-    """Return what *doing* does, its troubles as the one line of a command."""
+def completed(work: Coroutine[Any, Any, T]) -> T:
+    """Run *work* to its end; its errors become the one line of a command."""
     with explained(PLACE):
-        return asyncio.run(doing)
+        return asyncio.run(work)
 
 
-# Showing a plan, and asking.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """What exists, in which account and workspace, and as whom it was read."""
+
+    target: Target
+    caller: str
+    role_arn: str
+    states: tuple[State, ...]
+
+    @property
+    def heading(self) -> str:
+        workspace = f"workspace {self.target.workspace}, " if self.target.workspace else ""
+        return (
+            f"Account {self.target.account} ({self.caller}), {workspace}region {self.target.region}"
+        )
+
+    def state_of(self, kind: type) -> tuple[Any, Any]:
+        """Return the desired resource of that kind, and what exists of it."""
+        return next(
+            (each.desired, each.actual) for each in self.states if isinstance(each.desired, kind)
+        )
 
 
-def lines_of(plan: Plan, states: Mapping[int, str] | None = None) -> str:
-    """Return the plan as a table, with what differs below each row. *states* stand in a column of
-    their own, by the number of the step."""
-    header, rows = ["DO", "WHAT", "NOTE"], [row_of(step) for step in plan.steps]
+def table_of(plan: Plan, states: Mapping[int, str] | None = None) -> str:
+    """Return the plan as a table, with the differences below each row.
+
+    *states*, by the number of the step, are a column of their own, without differences.
+    """
+    header, rows = ["DO", "WHAT", "NOTE"], [[one.kind, one.title, one.note] for one in plan.steps]
     if states is not None:
         header = ["STATE", *header]
         rows = [[states[number], *row] for number, row in enumerate(rows)]
@@ -192,33 +179,29 @@ def lines_of(plan: Plan, states: Mapping[int, str] | None = None) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def row_of(step: Step) -> list[str]:
-    return [step.kind, step.title, step.note]
-
-
 @dataclass(kw_only=True)
-class Work:
-    """A plan on its way: what is asked for by flags, and which steps stand."""
+class PlanRun:
+    """A plan that is shown, confirmed and carried out; ``done`` are the steps so far."""
 
     options: Options
     plan: Plan
     heading: str
     question: str = "Do this?"
-    nothing: str = "Nothing to do: everything stands as it is wanted."
+    nothing: str = "Nothing to do: everything is as desired."
     done: list[Step] = field(default_factory=list)
 
     @property
     def as_json(self) -> bool:
         return self.options.switch("json")
 
-    def agreed(self) -> bool:
-        """Show the plan; say whether it is to be carried out.
+    def confirmed(self) -> bool:
+        """Show the plan, and ask; return whether to carry it out.
 
         Raises:
             Failure: Nobody can be asked, or the answer was no.
         """
         if not self.as_json:
-            sys.stdout.write(f"{printable(self.heading)}\n\n{lines_of(self.plan)}\n")
+            sys.stdout.write(f"{printable(self.heading)}\n\n{table_of(self.plan)}\n")
             if not self.plan.pending:
                 print(self.nothing)
             sys.stdout.flush()
@@ -230,18 +213,18 @@ class Work:
 
     def _ask(self) -> None:
         if self.as_json:
-            self.show_json()
-            raise Failure("--yes", "is not given, and nobody is asked with --json", _AS_IT_WAS)
+            self.print_json()
+            raise Failure("--yes", "is not given, and nobody is asked with --json", _UNCHANGED)
         if not sys.stdin.isatty():
-            raise Failure("--yes", "is not given, and there is no terminal to ask at", _AS_IT_WAS)
+            raise Failure("--yes", "is not given, and there is no terminal to ask at", _UNCHANGED)
         print(f"{self.question} [y/N] ", end="", file=sys.stderr, flush=True)
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise Failure("", "nothing was changed", "answer y, or give --yes, to go on")
 
-    def carry_out(self, doing: Coroutine[Any, Any, T]) -> T:
-        """Return what *doing* does; where it does not come to its end, say what was done."""
+    def carry_out(self, work: Coroutine[Any, Any, T]) -> T:
+        """Return what *work* returns; where it fails, show which steps are done."""
         try:
-            result = waited_for(doing)
+            result = completed(work)
         except BaseException:
             self._show_states()
             raise
@@ -251,60 +234,81 @@ class Work:
 
     def _show_states(self) -> None:
         if self.as_json:
-            self.show_json()
+            self.print_json()
             return
         states = {
             number: "done" if number < len(self.done) else "not done"
             for number in range(len(self.plan.steps))
         }
-        sys.stdout.write(lines_of(self.plan, states) + "\n")
+        sys.stdout.write(table_of(self.plan, states) + "\n")
         sys.stdout.flush()
 
-    def show_json(self, **more: object) -> None:
+    def print_json(self, **more: object) -> None:
         """Print plan and outcome as one document."""
         steps = [
-            {**told, "done": number < len(self.done) or told["do"] == "keep"}
-            for number, told in enumerate(self.plan.as_json())
+            {**step, "done": number < len(self.done) or step["do"] == "keep"}
+            for number, step in enumerate(self.plan.as_json())
         ]
         print(json.dumps({"steps": steps, **more}, indent=2))
 
-    def ended_early(self) -> int | None:
+    def dry_run_code(self) -> int | None:
         """Return the exit code of ``--dry-run``, None without it."""
         if not self.options.switch("dry-run"):
             return None
         if self.as_json:
-            self.show_json()
+            self.print_json()
         return SOMETHING_TO_DO if self.plan.pending else 0
 
+    def report(self, *, role_arn: str, proof: Callable[[], str], config: str, command: str) -> bool:
+        """Obtain the proof unless it is not asked for, and print everything; return whether as
+        text, to which the caller adds what comes next."""
+        result = None
+        if not self.options.switch("no-verify"):
+            try:
+                result = proof()
+            except Failure:
+                if self.as_json:
+                    self.print_json(role_arn=role_arn, proof=None)
+                raise
+        if self.as_json:
+            self.print_json(role_arn=role_arn, proof=result, config=config, next_command=command)
+        elif result:
+            print(f"\n{result}")
+        return not self.as_json
 
-_AS_IT_WAS = "give --yes to carry out the plan; nothing was changed"
+
+_UNCHANGED = "give --yes to carry out the plan; nothing was changed"
 
 
-def say(text: str) -> None:
-    print(f"namespace-broker: {printable(text)}", file=sys.stderr, flush=True)
-
-
-def removed(
-    options: Options,
-    *,
-    plan: Plan,
-    heading: str,
-    take_back: Callable[[Work], Coroutine[Any, Any, None]],
-) -> int:
-    """Be a `setup remove` command: show *plan*, ask, do what *take_back* does, and return the exit
-    code."""
-    work = Work(
-        options=options,
-        plan=plan,
-        heading=heading,
-        question="Take this back?",
-        nothing="Nothing to take back.",
+def report_wait(pause_s: float, reason: Refused) -> None:
+    text = (
+        f"not admitted yet ({reason.word}): it takes up to some minutes until this is known "
+        f"everywhere; trying again in {pause_s:g} s"
     )
-    if work.agreed():
-        work.carry_out(take_back(work))
-    early = work.ended_early()
-    if early is not None:
-        return early
-    if work.as_json:
-        work.show_json()
+    print(f"{PROGRAM}: {printable(text)}", file=sys.stderr, flush=True)
+
+
+def render_form(options: Options) -> str | None:
+    """Return the form that ``--render`` asks for, None without it.
+
+    Raises:
+        Misuse: Another flag has no meaning with it.
+    """
+    form = options.text("render")
+    if form is None:
+        return None
+    if options.switch("yes"):
+        raise Misuse("--yes", "has no meaning with --render", "leave it out: nothing is changed")
+    if options.switch("json") and form != "json":
+        raise Misuse("--json", f"has no meaning with --render {form}", "give --render json")
+    return form
+
+
+def print_draft(draft: Draft, form: str) -> int:
+    sys.stdout.write(rendered(draft, form))
     return 0
+
+
+def command_line() -> tuple[str, ...]:
+    """Return the words of this command line."""
+    return (PROGRAM, *sys.argv[1:])
