@@ -69,6 +69,8 @@ class Caller:
     token: str | None = None
     delegated_by: tuple[int, ...] = ()
     """The users to whom /etc/subuid gives this uid; one of them runs the program."""
+    is_ungranted: bool = False
+    """Whether no rule grants it anything, whatever token it presents."""
 
     @property
     def binding(self) -> str:
@@ -85,7 +87,10 @@ class Caller:
         """Which callers share one limit.
 
         Leaves out what one caller can have many of, such as units or addresses of an IPv6 network.
+        All callers that no rule grants anything count as one.
         """
+        if self.is_ungranted:
+            return "ungranted"
         if self.uid is not None:
             return f"uid={self.billed_uid}"
         if self.address is not None and isinstance(ip_address(self.address), IPv6Address):

@@ -12,6 +12,9 @@ from broker.access.caller import OVERFLOW_ID, PLAIN_TOKEN, Caller
 from broker.access.cgroup import UNIT_KINDS, is_unit_name
 from broker.access.users import gid_of
 
+CONTAINER_DIGITS = 12
+"""The least number of digits of a container id in a rule, as docker ps shows."""
+
 
 @dataclass(frozen=True, slots=True)
 class Account:
@@ -293,7 +296,7 @@ def _read_unit(name: str) -> str:
 
 
 def _read_container(digits: str) -> str:
-    if not re.fullmatch(r"[0-9a-f]{12,64}", digits):
+    if not re.fullmatch(rf"[0-9a-f]{{{CONTAINER_DIGITS},64}}", digits):
         raise ValueError(
             f"{digits!r} is not a container id; write 12 or more of its digits, as docker ps shows"
         )

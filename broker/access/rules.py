@@ -1,11 +1,12 @@
 """Decide by the configured rules what a caller may have, and explain the decision."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 from broker.access.caller import NO_GRANT, PLAIN_TOKEN, Caller, Grant
 from broker.access.match import Facts, Mismatch, Who
+from broker.access.rule_index import RuleIndex
 from broker.access.users import has_name
 
 
@@ -19,6 +20,14 @@ class ExplainedRules(Rules, Protocol):
     """Rules that can also explain a decision."""
 
     def explain(self, caller: Caller) -> "Explanation": ...
+
+    def may_grant(self, caller: Caller) -> bool:
+        """Return whether *caller* could be granted something, with some token."""
+
+
+def limited(caller: Caller, rules: ExplainedRules) -> Caller:
+    """Return *caller*, marked if no rule grants it anything: all such callers share one limit."""
+    return caller if rules.may_grant(caller) else replace(caller, is_ungranted=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +86,9 @@ class OwnerOnly:
             return self._everything
         return NO_GRANT
 
+    def may_grant(self, caller: Caller) -> bool:
+        return True  # any caller may hold a container token
+
     def explain(self, caller: Caller) -> Explanation:
         grant = self.grant_for(caller)
         if grant.any:
@@ -133,15 +145,24 @@ class FirstMatch:
         self.rules = tuple(rules)
         self._facts = facts
         self._granted = tuple((rule.who, rule.grant) for rule in self.rules)
+        self._index = RuleIndex([rule.who for rule in self.rules])
+        self._by_token = [rule for rule in self.rules if rule.who.token and rule.grant.any]
 
     def grant_for(self, caller: Caller) -> Grant:
-        for who, grant in self._granted:
+        for position in self._index.candidates(caller, self._facts):
+            who, grant = self._granted[position]
             matches = who.matches(caller, self._facts)
             if matches is None:
                 return NO_GRANT
             if matches:
                 return grant
         return NO_GRANT
+
+    def may_grant(self, caller: Caller) -> bool:
+        return self.grant_for(caller).any or any(
+            rule.who.matches(caller.with_token(rule.who.token), self._facts)
+            for rule in self._by_token
+        )
 
     def explain(self, caller: Caller) -> Explanation:
         """Return what *caller* would get, and every key that keeps a rule from matching."""

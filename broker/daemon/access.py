@@ -12,7 +12,7 @@ from broker.access.cgroup import Cgroups
 from broker.access.process import Processes
 from broker.access.rules import ExplainedRules, FirstMatch, OwnerOnly
 from broker.access.usage import Usage
-from broker.access.users import UserDatabase
+from broker.access.users import SubordinateUids, UserDatabase
 from broker.config import Config
 from broker.daemon.errors import Misconfigured, explained
 from broker.daemon.listeners import hosts_of
@@ -40,6 +40,7 @@ class Access:
     config: Config
     rules: ExplainedRules
     facts: HostFacts
+    subordinates: SubordinateUids
     usage: Usage
     cgroups: Cgroups
     guard: Guard
@@ -70,6 +71,7 @@ def access_of(
         config=config,
         rules=rules_of(config, pipelines, facts),
         facts=facts,
+        subordinates=before.subordinates if before else SubordinateUids(),
         usage=usage_of(config, before),
         cgroups=cgroups,
         token_spec_signer=token_spec_signer,

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -9,6 +10,7 @@ from typing import Any
 
 from broker.access.caller import PLAIN_TOKEN, Caller
 from broker.access.peer import Peers
+from broker.access.rules import limited
 from broker.clock import Clock, clock_steps
 from broker.config import Config
 from broker.daemon.access import (
@@ -73,7 +75,9 @@ async def run_broker(
         asyncio.get_running_loop().set_exception_handler(shared.telemetry.on_loop_trouble)
         prepare_directories(config, runtime.environ)
         first = await build(config, shared, stack)
-        peers = stack.enter_context(Peers(first.access.cgroups))
+        peers = stack.enter_context(
+            Peers(first.access.cgroups, subordinates=first.access.subordinates)
+        )
         broker = Broker(first, shared, peers=peers, stop=stop)
         stack.push_async_callback(broker.close_audit)
         broker.tasks = await stack.enter_async_context(task_registry())
@@ -95,6 +99,7 @@ class Broker:
         self._shared = shared
         self._runtime = shared.runtime
         self._telemetry = shared.telemetry
+        self._peers = peers
         self._stop = stop
         guard = first.config.guard
         self._limiter = ConnectionLimiter(
@@ -106,7 +111,7 @@ class Broker:
             ServerContext(
                 clock=self._runtime.clock,
                 limiter=self._limiter,
-                caller_of=peers.caller_of,
+                caller_of=self._caller_of,
                 on_exchange=self._on_exchange,
                 on_error=self._telemetry.on_bug,
             )
@@ -275,6 +280,10 @@ class Broker:
         # In a thread: the files are not ours, and their file system may hang.
         for warning in await asyncio.to_thread(lambda: list(readable_by_others(paths))):
             self._runtime.warn(warning)
+
+    def _caller_of(self, sock: socket.socket, peer: Any) -> Caller | None:
+        caller = self._peers.caller_of(sock, peer)
+        return None if caller is None else limited(caller, self.current.access.rules)
 
     def _on_exchange(self, exchange: Exchange) -> None:
         # The audit first: an error in what follows must not cost its line.

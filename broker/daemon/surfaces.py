@@ -53,7 +53,7 @@ def control_surface(
         identities=pipelines.identities,
         id_tokens=by_audience(config, pipelines),
         rules=access.rules,
-        callers=CallerLookup(access.facts),
+        callers=CallerLookup(access.facts, subordinates=access.subordinates),
         usage=access.usage,
         owner_uid=os.geteuid(),
         container_token=lambda: access.tokens.newest(PLAIN_TOKEN),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from broker.access.caller import NO_GRANT, Caller, Grant
 from broker.access.match import Account, Mismatch, Who
-from broker.access.rules import FirstMatch, OwnerOnly, Rule, RuleResult
+from broker.access.rules import FirstMatch, OwnerOnly, Rule, RuleResult, limited
 from tests.support.access import (
     ALICE,
     BOB,
@@ -336,3 +336,27 @@ def test_a_rule_that_means_somebody_else_for_certain_stops_nobody() -> None:
     hidden = replace(ALICE, unit=None, is_located=False)
 
     assert rules.grant_for(hidden).rule == "rules[2]"
+
+
+@given(several_whos, callers, st.sampled_from([None, "ci", "web"]))
+def test_a_caller_that_may_not_be_granted_anything_is_granted_nothing_with_any_token(
+    several: list[Who], caller: Caller, token: str | None
+) -> None:
+    rules = rules_of(*several)
+
+    if not rules.may_grant(caller):
+        assert rules.grant_for(caller.with_token(token)) == NO_GRANT
+
+
+def test_all_callers_without_a_grant_share_one_limit() -> None:
+    rules = rules_of(Who(uid=1000), Who(token="ci", cidr=ip_network("172.17.0.0/16")))
+
+    keys = [limited(each, rules).limit_key for each in (BOB, ROOT, ORPHAN, ALICE, NEIGHBOUR)]
+
+    assert keys == ["ungranted"] * 3 + ["uid=1000", "address=172.17.0.2"]
+
+
+def test_without_rules_nobody_shares_a_limit_for_anybody_may_hold_the_token() -> None:
+    rules = OwnerOnly(owner_uid=1000, roles=["deploy"], default_role="deploy")
+
+    assert limited(BOB, rules) == BOB
