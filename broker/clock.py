@@ -1,7 +1,7 @@
 """The wall clock and waiting, as arguments: nothing else in the package reads the time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
@@ -9,6 +9,8 @@ T = TypeVar("T")
 
 # How far the wall clock may move beyond the time slept before it counts as a step.
 STEP = timedelta(minutes=1)
+# How far a clock may be off before it counts: a Date has whole seconds, and requests take time.
+SKEW = timedelta(seconds=30)
 # How often the wall clock is compared. Short, so that a thawed clone renews at once.
 CHECK_S = 5.0
 
@@ -31,6 +33,36 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+
+class ClockSkew:
+    """How far this host's clock is ahead of the clouds', by the `Date` of their responses.
+
+    Clients on this host compare the end of a lease with this host's clock, so it is translated.
+    """
+
+    def __init__(self, *, on_change: Callable[[timedelta], None] | None = None) -> None:
+        """*on_change* receives a skew of 30 s or more, when that changed, and its end as zero."""
+        self.ahead = timedelta()
+        """Negative where this host's clock is behind; zero while it is less than 30 s."""
+        self.on_change = on_change
+
+    def observe(self, ahead: timedelta) -> None:
+        """Take a new reading, which is good to a few seconds."""
+        seen = ahead if abs(ahead) >= SKEW else timedelta()
+        if abs(seen - self.ahead) < SKEW and (not seen) == (not self.ahead):
+            return
+        self.ahead = timedelta(seconds=round(seen.total_seconds()))
+        if self.on_change is not None:
+            self.on_change(self.ahead)
+
+    def to_local(self, instant: datetime) -> datetime:
+        """Return an instant of a cloud's clock by this host's clock."""
+        return instant + self.ahead
+
+    def to_cloud(self, instant: datetime) -> datetime:
+        """Return an instant of this host's clock by the clouds'."""
+        return instant - self.ahead
 
 
 def rfc3339(instant: datetime) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
-from broker.clock import Clock, SystemClock
+from broker.clock import Clock, ClockSkew, SystemClock
 from broker.config import AwsIdentityConfig, IdentityConfig, RoleConfig, Upstream, keys_of
 from broker.credentials import NamespaceToken
 from broker.daemon import host
@@ -33,6 +33,8 @@ class Runtime:
     """Renew role leases, and identities that come from AWS, at least this often: for a demo."""
     boot_id: Callable[[], str] = host.boot_id
     """Differs on a clone of this machine, and after each boot."""
+    skew: ClockSkew = field(default_factory=ClockSkew)
+    """How far this host's clock is ahead of the clouds', as their responses show."""
     inherited: Inherited = field(default_factory=Inherited)
     supervisor: Notifier = field(default_factory=Notifier)
 
@@ -104,7 +106,7 @@ class Clouds:
 
 async def open_clouds(upstream: Upstream, runtime: Runtime, stack: AsyncExitStack) -> Clouds:
     """Open the connections to both clouds, to be closed with *stack*."""
-    http = await stack.enter_async_context(HttpClient())
+    http = await stack.enter_async_context(HttpClient(clock=runtime.clock, skew=runtime.skew))
     return Clouds(
         iam=NamespaceIam(http, upstream.iam_endpoint),
         http=http,

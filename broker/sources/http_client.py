@@ -6,7 +6,7 @@ import ipaddress
 import os
 import re
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -17,7 +17,7 @@ import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
-from broker.clock import Clock, SystemClock
+from broker.clock import Clock, ClockSkew, SystemClock
 from broker.lease import Refused, Unavailable
 
 RESPONSE_LIMIT_BYTES = 1 << 20
@@ -46,15 +46,10 @@ class HttpClient:
     Use as a context manager.
     """
 
-    def __init__(
-        self, *, clock: Clock | None = None, on_skew: Callable[[timedelta], None] | None = None
-    ) -> None:
-        """*on_skew* receives how far *clock* is behind a cloud's, negative where it is ahead.
-
-        It is read, to the second, from the `Date` of responses to requests with ``reads_date``.
-        """
+    def __init__(self, *, clock: Clock | None = None, skew: ClockSkew | None = None) -> None:
+        """*skew* is observed in the `Date` of responses to requests with ``reads_date``."""
+        self.skew = skew or ClockSkew()
         self._clock = clock or SystemClock()
-        self._on_skew = on_skew
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -110,7 +105,7 @@ class HttpClient:
                 timeout=aiohttp.ClientTimeout(total=limit_s, sock_connect=CONNECT_LIMIT_S),
             ) as response:
                 if reads_date:
-                    self._tell_skew(response.headers.get("Date", ""), sent_at)
+                    self._observe_skew(response.headers.get("Date", ""), sent_at)
                 content = await _read_at_most(response, upstream=upstream)
                 return HttpResponse(status=response.status, headers=response.headers, body=content)
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
@@ -123,13 +118,12 @@ class HttpClient:
             )
         return self._session
 
-    def _tell_skew(self, date: str, sent_at: datetime) -> None:
-        server_at, received_at = _http_date(date), self._clock.now()
-        took = received_at - sent_at
-        if self._on_skew is None or server_at is None or took > timedelta(seconds=SKEW_LIMIT_S):
-            return
-        # A Date is cut to the second, and belongs to some moment of the exchange.
-        self._on_skew(server_at + timedelta(seconds=0.5) - (sent_at + took / 2))
+    def _observe_skew(self, date: str, sent_at: datetime) -> None:
+        server_at = _http_date(date)
+        took = self._clock.now() - sent_at
+        if server_at is not None and timedelta() <= took <= timedelta(seconds=SKEW_LIMIT_S):
+            # A Date is cut to the second, and belongs to some moment of the exchange.
+            self.skew.observe(sent_at + took / 2 - server_at - timedelta(seconds=0.5))
 
 
 async def _read_at_most(response: aiohttp.ClientResponse, *, upstream: str) -> bytes:

@@ -4,9 +4,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar
 
+from broker.clock import ClockSkew
 from broker.credentials import NamespaceToken, jwt_payload, numeric_date
 from broker.lease import Lease
+
+T = TypeVar("T")
 
 _SELF_DESCRIBING = ("nsct_", "nscw_")
 _OPAQUE = "nsrt_"
@@ -100,6 +104,18 @@ def issued_lease(bearer: str, *, now: datetime, assumed_life: timedelta) -> Leas
     if lease.expires_at is not None:
         return lease
     return Lease(value=lease.value, issued_at=now, expires_at=now + assumed_life)
+
+
+def to_local(lease: Lease[T], skew: ClockSkew) -> Lease[T]:
+    """Return *lease*, whose times are by the clouds' clock, by this host's."""
+    if not skew.ahead:
+        return lease
+    ends_at = lease.expires_at
+    return Lease(
+        value=lease.value,
+        issued_at=skew.to_local(lease.issued_at),
+        expires_at=ends_at and skew.to_local(ends_at),
+    )
 
 
 def session_expiry(session: str) -> datetime | None:

@@ -33,10 +33,9 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-async def kept(
-    clock: FakeClock, http: HttpClient, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Workload]:
+async def kept(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Workload]:
     async with (
+        HttpClient(clock=clock) as http,
         Sandbox(now=clock.now, signing_clock=lambda: datetime.now(UTC)) as sandbox,
         CredentialChain(clock=clock) as chain,
     ):
@@ -143,7 +142,7 @@ async def test_the_whole_circle_ends_in_another_account(kept: Workload, clock: F
         "Condition": {"StringLike": {f"{host}:sub": "ws_1/*", f"{host}:aud": "sts.amazonaws.com"}},
     }
     arn = aws.add_role("other", trust_policy={"Statement": [statement]}, account=elsewhere)
-    async with running(keeper_of(kept, "sts")) as keeper, HttpClient() as http:
+    async with running(keeper_of(kept, "sts")) as keeper, HttpClient(clock=clock) as http:
         sts = StsClient(http, clock=clock, endpoint=aws.url)
         token = IdTokenFor("sts.amazonaws.com", bearer=keeper, iam=kept.iam, clock=clock)
 

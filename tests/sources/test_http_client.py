@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from yarl import URL
 
+from broker.clock import ClockSkew
 from broker.lease import Refused, Unavailable
 from broker.sources.http_client import HttpClient, may_be_plain, origin, proxy_for
 from tests.support.fakes import FakeClock
@@ -165,35 +166,39 @@ async def test_a_proxy_that_is_none_is_refused_by_its_variable_without_its_value
 
 
 @pytest.mark.parametrize(
-    ("behind_s", "date"),
-    [(600, "Thu, 01 Jan 2026 00:10:00 GMT"), (-600, "Wed, 31 Dec 2025 23:50:00 GMT")],
+    ("ahead_s", "date"),
+    [
+        (-600, "Thu, 01 Jan 2026 00:10:00 GMT"),
+        (600, "Wed, 31 Dec 2025 23:50:00 GMT"),
+        (0, "Thu, 01 Jan 2026 00:00:10 GMT"),
+    ],
 )
-async def test_how_far_this_clock_is_behind_is_read_from_the_date_of_an_answer(
-    behind_s: int, date: str
+async def test_how_far_this_clock_is_ahead_is_read_from_the_date_of_a_response(
+    ahead_s: int, date: str
 ) -> None:
-    clock, skews = FakeClock(datetime(2026, 1, 1, tzinfo=UTC)), list[timedelta]()
+    clock, skew = FakeClock(datetime(2026, 1, 1, tzinfo=UTC)), ClockSkew()
 
     async with (
         answering(http_answer(200, b"", f"Date: {date}")) as url,
-        HttpClient(clock=clock, on_skew=skews.append) as http,
+        HttpClient(clock=clock, skew=skew) as http,
     ):
-        await http.send("GET", URL(url), upstream="upstream", reads_date=True)
         await http.send("GET", URL(url), upstream="upstream")
+        before = skew.ahead
+        await http.send("GET", URL(url), upstream="upstream", reads_date=True)
 
-    assert [round(skew.total_seconds() - 0.5) for skew in skews] == [behind_s]
+    assert before == timedelta()
+    assert abs(skew.ahead - timedelta(seconds=ahead_s)) <= timedelta(seconds=1)
 
 
 @pytest.mark.parametrize("header", ["X: y", "Date: soon", "Date: ", "Date: 99999"])
-async def test_an_answer_without_a_proper_date_says_nothing_about_the_clock(header: str) -> None:
-    skews = list[timedelta]()
+async def test_a_response_without_a_proper_date_says_nothing_about_the_clock(header: str) -> None:
+    skew = ClockSkew()
+    skew.observe(timedelta(hours=1))
 
-    async with (
-        answering(http_answer(200, b"", header)) as url,
-        HttpClient(on_skew=skews.append) as http,
-    ):
+    async with answering(http_answer(200, b"", header)) as url, HttpClient(skew=skew) as http:
         await http.send("GET", URL(url), upstream="upstream", reads_date=True)
 
-    assert skews == []
+    assert skew.ahead == timedelta(hours=1)
 
 
 async def test_a_proxy_that_refuses_a_tunnel_is_named(

@@ -1,6 +1,7 @@
 """The whole way, keepers between: from every kind of identity to credentials that AWS knows."""
 
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -100,9 +101,9 @@ class Kept:
 
 
 async def test_a_revoked_token_that_its_writer_has_replaced_is_replaced_within_one_attempt(
-    clock: FakeClock, http: HttpClient, tmp_path: Path
+    clock: FakeClock, tmp_path: Path
 ) -> None:
-    async with Sandbox(now=clock.now) as sandbox:
+    async with Sandbox(now=clock.now) as sandbox, HttpClient(clock=clock) as http:
         sts = StsClient(http, clock=clock, endpoint=sandbox.aws.url)
         old, new = sandbox.namespace.workload_token(), sandbox.namespace.workload_token()
         path = write_token_file(tmp_path / "token.json", bearer_token=old)
@@ -118,9 +119,9 @@ async def test_a_revoked_token_that_its_writer_has_replaced_is_replaced_within_o
 
 
 async def test_a_revoked_token_that_nobody_replaces_is_refused_by_name(
-    clock: FakeClock, http: HttpClient, tmp_path: Path
+    clock: FakeClock, tmp_path: Path
 ) -> None:
-    async with Sandbox(now=clock.now) as sandbox:
+    async with Sandbox(now=clock.now) as sandbox, HttpClient(clock=clock) as http:
         sts = StsClient(http, clock=clock, endpoint=sandbox.aws.url)
         old = sandbox.namespace.workload_token()
         path = write_token_file(tmp_path / "token.json", bearer_token=old)
@@ -133,3 +134,23 @@ async def test_a_revoked_token_that_nobody_replaces_is_refused_by_name(
 
         assert error.value.word == "unauthenticated"
         assert sandbox.aws.calls == ()
+
+
+@pytest.mark.parametrize("hours", [2, -2])
+async def test_on_a_host_whose_clock_is_off_a_lease_lives_as_long_as_was_asked_for(
+    clock: FakeClock, tmp_path: Path, hours: int
+) -> None:
+    off = timedelta(hours=hours)
+    async with Sandbox(now=lambda: clock.now() - off) as sandbox, HttpClient(clock=clock) as http:
+        sts = StsClient(http, clock=clock, endpoint=sandbox.aws.url)
+        token = sandbox.namespace.workload_token(lifetime_s=4 * 3600)
+        path = write_token_file(tmp_path / "token.json", bearer_token=token)
+        kept = Kept(clock, sandbox, http, path, sts)
+        async with running(kept.identity):
+            await kept.fetched()
+            lease = await kept.role.fetch()
+
+    assert http.skew.ahead == off
+    assert lease.issued_at == clock.now()
+    assert lease.expires_at is not None
+    assert abs(lease.expires_at - clock.now() - timedelta(hours=1)) < timedelta(seconds=2)

@@ -24,6 +24,7 @@ from broker.sources.aws.errors import (
 from broker.sources.aws.explain import RoleReader, explain_refusal
 from broker.sources.aws.xml import HostileXml, parse_xml
 from broker.sources.http_client import HttpClient, load_ca_bundle, may_be_plain, retry_after_s
+from broker.sources.jwt import to_local
 from broker.sources.redact import redacted
 
 T = TypeVar("T")
@@ -277,7 +278,14 @@ class StsClient:
         if not texts:
             raise no_aws_answer(upstream, "no XML", STS_VARIABLE)
         longest = timedelta(seconds=duration_s)
-        return _lease_in(texts, role=role, asked_at=asked_at, longest=longest, upstream=upstream)
+        lease = _lease_in(
+            texts,
+            role=role,
+            asked_at=self._http.skew.to_cloud(asked_at),
+            longest=longest,
+            upstream=upstream,
+        )
+        return to_local(lease, self._http.skew)
 
     def _url(self, region: str, upstream: str) -> URL:
         if self._endpoint is None:

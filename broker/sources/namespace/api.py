@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from yarl import URL
 
 from broker import __version__
+from broker.clock import ClockSkew
 from broker.credentials import json_object
 from broker.lease import Unavailable
 from broker.sources.http_client import ATTEMPT_LIMIT_S, HttpClient, HttpResponse, origin
@@ -84,6 +85,11 @@ class NamespaceIam:
         self._title = f"Namespace IAM ({origin(URL(self._endpoint))})"
         self._api_version = api_version
         self._call_limit_s = call_limit_s
+
+    @property
+    def skew(self) -> ClockSkew:
+        """How far this host's clock is ahead of Namespace's."""
+        return self._http.skew
 
     async def issue_id_token(self, bearer: str, *, audience: str, duration_s: int) -> str:
         """Return an ID token (a JWT without prefix). Source: namespace-api 6.3."""

@@ -23,7 +23,7 @@ from broker.sources.aws.web_identity import (
     WebIdentityTokenFor,
     parse_identity_pool,
 )
-from broker.sources.jwt import InvalidToken, issued_lease
+from broker.sources.jwt import InvalidToken, issued_lease, to_local
 from broker.sources.namespace.api import NamespaceIam, Tenant, TenantToken
 from broker.sources.redact import redacted
 
@@ -110,8 +110,11 @@ def aws_identity_source(
 class _FreshExchange:
     """What both exchanges have in common: a token found stale is replaced once."""
 
-    def __init__(self, token: Source[AwsToken], *, clock: Clock, tenant_id: str | None) -> None:
+    def __init__(
+        self, token: Source[AwsToken], *, iam: NamespaceIam, clock: Clock, tenant_id: str | None
+    ) -> None:
         self._token = token
+        self._iam = iam
         self._clock = clock
         self._tenant_id = tenant_id
 
@@ -140,17 +143,17 @@ class _FreshExchange:
         raise NotImplementedError
 
     def _result(self, issued: TenantToken) -> ExchangedToken:
+        skew = self._iam.skew
+        now = skew.to_cloud(self._clock.now())
         try:
-            lease = issued_lease(
-                issued.bearer, now=self._clock.now(), assumed_life=OPAQUE_TOKEN_LIFE
-            )
+            lease = issued_lease(issued.bearer, now=now, assumed_life=OPAQUE_TOKEN_LIFE)
         except InvalidToken as error:
             raise Unavailable(
                 f"the token that Namespace issued {error}", word="bad-answer"
             ) from error
         tenant_id = lease.value.tenant_id or issued.tenant.tenant_id or self._tenant_id
         return ExchangedToken(
-            lease=replace(lease, value=replace(lease.value, tenant_id=tenant_id)),
+            lease=replace(to_local(lease, skew), value=replace(lease.value, tenant_id=tenant_id)),
             tenant=replace(issued.tenant, tenant_id=tenant_id),
         )
 
@@ -174,8 +177,7 @@ class OidcExchange(_FreshExchange):
         warn: Callable[[str], None],
     ) -> None:
         """*warn* receives one sentence, once, where *tenant_id* is None."""
-        super().__init__(token, clock=clock, tenant_id=tenant_id)
-        self._iam = iam
+        super().__init__(token, iam=iam, clock=clock, tenant_id=tenant_id)
         self._warn = warn
         self._warned = tenant_id is not None
 
@@ -217,8 +219,7 @@ class CognitoExchange(_FreshExchange):
         workspace: str,
         pool: IdentityPoolId,
     ) -> None:
-        super().__init__(token, clock=clock, tenant_id=workspace)
-        self._iam = iam
+        super().__init__(token, iam=iam, clock=clock, tenant_id=workspace)
         self._workspace = workspace
         self._pool = pool
 

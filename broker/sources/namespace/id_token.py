@@ -3,7 +3,7 @@
 from broker.clock import Clock
 from broker.credentials import IdToken, NamespaceToken, session_name_for
 from broker.lease import Lease, Refused, Renewable, Stale, Unavailable
-from broker.sources.jwt import Claims, InvalidToken, issued_at_of, parse_claims
+from broker.sources.jwt import Claims, InvalidToken, issued_at_of, parse_claims, to_local
 from broker.sources.namespace.api import NamespaceIam
 
 ID_TOKEN_S = 600
@@ -63,7 +63,8 @@ class IdTokenFor:
             raise Unavailable(
                 f"the ID token that Namespace issued {error}", word="bad-answer"
             ) from error
-        return Lease(
+        skew = self._iam.skew
+        lease = Lease(
             value=IdToken(
                 jwt=jwt,
                 issuer=claims.issuer or "unknown",
@@ -71,9 +72,10 @@ class IdTokenFor:
                 audience=self._audience_in(claims),
                 session_name=_session_name(bearer, claims),
             ),
-            issued_at=issued_at_of(claims, now=self._clock.now()),
+            issued_at=issued_at_of(claims, now=skew.to_cloud(self._clock.now())),
             expires_at=claims.expires_at,
         )
+        return to_local(lease, skew)
 
     def _audience_in(self, claims: Claims) -> str:
         if self._audience in claims.audiences:

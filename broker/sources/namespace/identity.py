@@ -14,7 +14,7 @@ from broker.credentials import NamespaceToken, json_object
 from broker.files.external import HalfWritten, read_text, read_when_complete
 from broker.lease import Lease, Refused, Stale, Unavailable
 from broker.sources.http_client import HttpClient, HttpResponse, may_be_plain, origin
-from broker.sources.jwt import InvalidToken, bearer_lease, duration_text, session_expiry
+from broker.sources.jwt import InvalidToken, bearer_lease, duration_text, session_expiry, to_local
 from broker.sources.namespace.api import NamespaceIam
 from broker.sources.namespace.token_spec import InvalidTokenSpec, TokenSpec, parse_token_spec
 
@@ -51,6 +51,10 @@ class IdentityClients:
     http: HttpClient
     clock: Clock
     metadata_limit_s: float = METADATA_LIMIT_S
+
+    def cloud_now(self) -> datetime:
+        """Return the time by Namespace's clock, as far as it is known."""
+        return self.http.skew.to_cloud(self.clock.now())
 
 
 def identity_source(
@@ -214,7 +218,7 @@ class TokenFileIdentity:
         if content.session is not None:
             return await self._issue_from(content.session)
         assert content.bearer is not None
-        return _kept_lease(content.bearer, place=str(self._path), clock=self._clients.clock)
+        return _kept_lease(content.bearer, place=str(self._path), clients=self._clients)
 
     def is_there(self) -> bool:
         return self._required or path_exists(self._path)
@@ -264,7 +268,7 @@ class TokenFileIdentity:
             raise self._revoked(error) from error
 
     async def _issue_once(self, session: str) -> Lease[NamespaceToken]:
-        now = self._clients.clock.now()
+        now = self._clients.cloud_now()
         try:
             ends_at = session_expiry(session)
         except InvalidToken as error:
@@ -281,7 +285,7 @@ class TokenFileIdentity:
         issued = await self._clients.iam.tenant_token_from_session(
             session, duration_s=MINTED_TOKEN_S
         )
-        return _issued_lease(issued, upstream="Namespace IAM", clock=self._clients.clock)
+        return _issued_lease(issued, upstream="Namespace IAM", clients=self._clients)
 
     def _revoked(self, error: Stale) -> Refused:
         return Refused(
@@ -294,7 +298,7 @@ async def _by_spec(
     spec: TokenSpec, *, place: str, clients: IdentityClients
 ) -> Lease[NamespaceToken]:
     if spec.inline_token is not None:
-        return _kept_lease(spec.inline_token, place=place, clock=clients.clock)
+        return _kept_lease(spec.inline_token, place=place, clients=clients)
     assert spec.metadata_url is not None
     return await _from_metadata(spec.metadata_url, clients=clients)
 
@@ -320,7 +324,7 @@ async def _from_metadata(metadata_url: URL, *, clients: IdentityClients) -> Leas
             word="upstream-error" if response.status >= 500 else "bad-answer",
         )
     token = response.body.decode("ascii", "replace").strip("\r\n")
-    return _issued_lease(token, upstream=upstream, clock=clients.clock)
+    return _issued_lease(token, upstream=upstream, clients=clients)
 
 
 async def _get_following(url: URL, *, upstream: str, clients: IdentityClients) -> HttpResponse:
@@ -348,17 +352,17 @@ def _redirect_target(url: URL, location: str, *, upstream: str) -> URL:
     return target
 
 
-def _issued_lease(token: str, *, upstream: str, clock: Clock) -> Lease[NamespaceToken]:
+def _issued_lease(token: str, *, upstream: str, clients: IdentityClients) -> Lease[NamespaceToken]:
     """Return the token that *upstream* issued as a lease."""
     try:
-        return bearer_lease(token, now=clock.now())
+        return to_local(bearer_lease(token, now=clients.cloud_now()), clients.http.skew)
     except InvalidToken as error:
         raise Unavailable(f"what {upstream} answered {error}", word="bad-answer") from error
 
 
-def _kept_lease(token: str, *, place: str, clock: Clock) -> Lease[NamespaceToken]:
+def _kept_lease(token: str, *, place: str, clients: IdentityClients) -> Lease[NamespaceToken]:
     """Return the token in *place* as a lease, unless it has ended."""
-    now = clock.now()
+    now = clients.cloud_now()
     try:
         lease = bearer_lease(token, now=now)
     except InvalidToken as error:
@@ -367,7 +371,7 @@ def _kept_lease(token: str, *, place: str, clock: Clock) -> Lease[NamespaceToken
         ) from error
     if lease.expires_at is not None and not lease.is_live(now=now):
         raise _ended(lease.expires_at, place=place, now=now)
-    return lease
+    return to_local(lease, clients.http.skew)
 
 
 def _ended(ended_at: datetime, *, place: str, now: datetime) -> Refused:
