@@ -14,7 +14,7 @@ RUN /opt/build/bin/pip install --require-hashes --only-binary :all: --no-deps \
  && /opt/namespace-broker/bin/pip install --require-hashes --only-binary :all: --no-deps \
         --requirement deploy/requirements.lock
 
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE namespace_broker.py ./
 COPY broker broker
 COPY systemd systemd
 COPY deploy/prune.py deploy/image_root.py deploy/

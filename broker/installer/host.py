@@ -1,8 +1,9 @@
 """The host to install on, and the checks that must pass before anything is changed."""
 
+import os
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,8 +39,9 @@ class Host:
     """The host to install on.
 
     *root* is the top of its file system; *program* and *interpreter* are what a unit starts;
-    *answers* says whether something answers at a metadata address; *why_not_ready* waits for the
-    broker and returns what it lacks, None where it is ready.
+    *import_path* returns where Python finds what they import; *answers* says whether something
+    answers at a metadata address; *why_not_ready* waits for the broker and returns what it lacks,
+    None where it is ready.
     """
 
     uid: int
@@ -49,6 +51,7 @@ class Host:
     is_user: Callable[[str], bool]
     answers: Callable[[str], bool]
     why_not_ready: Callable[[], str | None]
+    import_path: Callable[[], Sequence[Path]]
     root: Path = Path("/")
 
     def on_disk(self, path: Path) -> Path:
@@ -100,19 +103,63 @@ def require_reachable(host: Host) -> None:
             raise Refusal(
                 str(path), "cannot be written in a unit file", "use a path without blanks"
             )
-        for step in (path, *path.parents):
-            found = host.on_disk(step).stat()
-            mode = stat.S_IMODE(found.st_mode)
-            if found.st_uid != host.roots_uid or mode & (stat.S_IWGRP | stat.S_IWOTH):
-                raise Refusal(
-                    str(step),
-                    f"can be changed by others than root (uid {found.st_uid}, mode {mode:04o})",
-                    "install it as root: a service must not run what others can change",
-                )
+        for step in steps_to(host, path):
+            require_unchangeable(host, step)
+            mode = stat.S_IMODE(host.on_disk(step).stat().st_mode)
             if not mode & stat.S_IXOTH:
                 raise Refusal(
                     str(step), f"is not readable by others (mode {mode:04o})", f"chmod o+rx {step}"
                 )
+    for place in host.import_path():
+        require_unchangeable_tree(host, place)
+
+
+def steps_to(host: Host, path: Path) -> Iterator[Path]:
+    """Yield *path* and every directory above it, and the same of each link's target."""
+    seen: set[Path] = set()
+    todo = [path]
+    while todo:
+        path = todo.pop()
+        for step in (path, *path.parents):
+            if step in seen:
+                continue
+            seen.add(step)
+            yield step
+            if host.on_disk(step).is_symlink():
+                target = step.parent / host.on_disk(step).readlink() / path.relative_to(step)
+                todo.append(Path(os.path.normpath(target)))
+
+
+def require_unchangeable(host: Host, step: Path) -> None:
+    """Raise `Refusal` where others than root can change what is at *step*."""
+    found = host.on_disk(step).lstat()
+    mode = stat.S_IMODE(found.st_mode)
+    is_writable = mode & (stat.S_IWGRP | stat.S_IWOTH) and not stat.S_ISLNK(found.st_mode)
+    if found.st_uid != host.roots_uid or is_writable:
+        raise Refusal(
+            str(step),
+            f"can be changed by others than root (uid {found.st_uid}, mode {mode:04o})",
+            "install it as root: a service must not run what others can change",
+        )
+
+
+def require_unchangeable_tree(host: Host, place: Path) -> None:
+    """Raise `Refusal` where others can change *place*, the way to it, or anything below it."""
+    if not host.on_disk(place).exists():
+        # Python looks for it at every start, so nobody else may make it.
+        place = next(above for above in place.parents if host.on_disk(above).exists())
+        for step in steps_to(host, place):
+            require_unchangeable(host, step)
+        return
+    for step in steps_to(host, place):
+        require_unchangeable(host, step)
+    for directory, directories, files in os.walk(host.on_disk(place)):
+        for name in (*directories, *files):
+            entry = Path("/") / Path(directory, name).relative_to(host.root)
+            is_link = host.on_disk(entry).is_symlink()
+            for step in steps_to(host, entry) if is_link else (entry,):
+                if host.on_disk(step).exists():
+                    require_unchangeable(host, step)
 
 
 def require_free_addresses(host: Host) -> None:

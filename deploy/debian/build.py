@@ -40,7 +40,7 @@ ENTRY = f"""\
 #!/{HOME}/bin/python3 -I
 import sys
 
-from broker.__main__ import main
+from broker.cli.main import main
 
 sys.exit(main())
 """

@@ -309,3 +309,35 @@ def test_no_other_process_may_read_a_commands_memory(
     )
 
     assert done.stdout.splitlines()[-1] == "dumpable 0"
+
+
+@pytest.mark.parametrize("where", ["PYTHONPATH", "the working directory"])
+@pytest.mark.parametrize("name", ["broker", "json", "boto3"])
+def test_a_module_of_the_callers_is_not_taken_for_ours(
+    cli: Cli, fake: FakeBroker, where: str, name: str
+) -> None:
+    theirs = cli.home / "theirs"
+    theirs.mkdir()
+    (theirs / f"{name}.py").write_text("raise SystemExit('the wrong one')")
+    path = {"PYTHONPATH": str(theirs)} if where == "PYTHONPATH" else {}
+    program = cli.home / "namespace-broker-command"
+    program.write_text("import sys\nfrom namespace_broker import main\nsys.exit(main())\n")
+
+    done = subprocess.run(
+        [sys.executable, program, "credential-process"],
+        env={name: text for name, text in cli.environ.items() if name != "PYTHONPATH"} | path,
+        cwd=theirs,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_python_m_takes_no_module_from_the_working_directory(cli: Cli, fake: FakeBroker) -> None:
+    (cli.home / "struct.py").write_text("raise SystemExit('the wrong one')")
+
+    done = cli.run("credential-process", cwd=cli.home)
+
+    assert (done.returncode, done.stderr) == (0, "")

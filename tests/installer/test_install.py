@@ -1,12 +1,13 @@
 """Installing on a host in a folder: what is written, what is started, and how it is undone."""
 
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from broker.installer.config_text import Identity
-from broker.installer.host import Host, Refusal
+from broker.installer.host import Host, Refusal, require_reachable
 from broker.installer.install import install, planned
 from broker.installer.uninstall import uninstall
 from broker.installer.units import (
@@ -319,6 +320,61 @@ def test_a_program_that_others_can_change_is_not_roots_to_run(
     (host.root / PROGRAM.parent.relative_to("/")).chmod(0o777)
 
     assert "can be changed by others than root" in str(refused_before_anything(host, systemd))
+
+
+def make_changeable(place: Path) -> None:
+    if place.suffix:
+        place.touch()
+    else:
+        place.mkdir()
+    place.chmod(0o777)
+
+
+def change_the_target_of_a_link(library: Path) -> None:
+    elsewhere = library.parents[3] / "home/alice/package"
+    elsewhere.mkdir(parents=True)
+    elsewhere.parent.chmod(0o777)
+    (library / "package").symlink_to("/home/alice/package")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda library: library.chmod(0o775),
+        lambda library: library.parent.chmod(0o777),
+        lambda library: library.rmdir() or library.parent.chmod(0o777),
+        lambda library: make_changeable(library / "module.py"),
+        lambda library: make_changeable(library / "package"),
+        change_the_target_of_a_link,
+    ],
+    ids=["itself", "above", "not there", "a module", "a package", "a link"],
+)
+def test_what_the_program_imports_must_be_roots_alone(
+    tmp_path: Path, systemd: FakeSystemd, change: Callable[[Path], object]
+) -> None:
+    library = Path("/opt/namespace-broker/lib/site-packages")
+    host = host_in(tmp_path, systemd, import_path=[library])
+    place = host.on_disk(library)
+    place.mkdir(parents=True)
+    for step in (place, place.parent):
+        step.chmod(0o755)
+    require_reachable(host)
+
+    change(place)
+
+    assert "can be changed by others than root" in str(refused_before_anything(host, systemd))
+
+
+def test_a_program_behind_a_link_is_looked_at_where_it_is(host: Host, systemd: FakeSystemd) -> None:
+    program = host.on_disk(PROGRAM)
+    program.unlink()
+    elsewhere = host.root / "home/alice"
+    elsewhere.mkdir(parents=True)
+    (elsewhere / "program").touch(0o755)
+    elsewhere.chmod(0o777)
+    program.symlink_to("../../../home/alice/program")
+
+    assert str(refused_before_anything(host, systemd)).startswith("/home/alice: can be changed")
 
 
 def test_a_program_that_a_service_cannot_see_is_named(host: Host, systemd: FakeSystemd) -> None:

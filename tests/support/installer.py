@@ -67,6 +67,7 @@ def host_in(
     uid: int = 0,
     answers: Callable[[str], bool] = lambda _: False,
     why_not_ready: Callable[[], str | None] = lambda: None,
+    import_path: Sequence[Path] = (),
 ) -> Host:
     """Return a host whose files are in *root*, with our program on it."""
     for folder in ("opt/namespace-broker/bin", "run/systemd/system", "etc/systemd/system"):
@@ -85,6 +86,7 @@ def host_in(
         is_user=lambda name: name in ("root", "alice"),
         answers=answers,
         why_not_ready=why_not_ready,
+        import_path=lambda: import_path,
     )
 
 

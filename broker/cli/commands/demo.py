@@ -268,7 +268,7 @@ def aws_command() -> list[str] | None:
     """Return the AWS CLI's command: beside this Python, else on the path."""
     beside = Path(sys.executable).with_name("aws")
     if beside.exists():
-        return [sys.executable, str(beside)]
+        return [sys.executable, "-I", str(beside)]
     found = shutil.which("aws")
     return [found] if found else None
 
@@ -278,7 +278,7 @@ def indented(text: str) -> str:
 
 
 async def python(program: str, *arguments: str, environment: Mapping[str, str]) -> Sequence[str]:
-    return await output([sys.executable, "-c", program, *arguments], environment=environment)
+    return await output([sys.executable, "-I", "-c", program, *arguments], environment=environment)
 
 
 async def output(

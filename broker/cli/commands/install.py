@@ -1,8 +1,10 @@
 """`install`: make the broker a systemd service."""
 
+import json
 import os
 import pwd
 import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -62,6 +64,15 @@ FLAGS = (
 )
 
 READY_WITHIN_S = 60.0
+IMPORT_PATH = """
+import importlib.metadata, json, sys, urllib.parse
+places = [entry for entry in sys.path if entry]
+for distribution in importlib.metadata.distributions():
+    origin = json.loads(distribution.read_text("direct_url.json") or "{}")
+    if origin.get("dir_info", {}).get("editable"):
+        places.append(urllib.parse.unquote(urllib.parse.urlparse(origin["url"]).path))
+print(json.dumps(places))
+"""
 USER = "user:"
 
 
@@ -106,7 +117,15 @@ def this_host() -> Host:
         is_user=is_user,
         answers=addresses.answers,
         why_not_ready=why_not_ready,
+        import_path=import_path,
     )
+
+
+def import_path() -> list[Path]:
+    """Return every place that this Python imports from, editable installs among them."""
+    command = [sys.executable, "-I", "-c", IMPORT_PATH]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd="/")  # noqa: S603
+    return [Path(place) for place in json.loads(done.stdout)]
 
 
 def this_program() -> Path:
