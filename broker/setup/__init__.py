@@ -1,1 +1,1 @@
-"""Make both clouds trust each other: what is wanted, what stands, the plan, and doing it."""
+"""Make both clouds trust each other: desired resources, what exists, the plan between them."""

@@ -28,8 +28,8 @@ INLINE_POLICY_CHARACTERS = 10_240
 
 
 def role_name(text: str, *, place: str) -> str:
-    """Return the name of a role. An ARN is not one, and the guide prints a provider's where a
-    role's is meant. Source: aws-api 6.3; guide-flows.md, third table."""
+    """Return the name of a role. An ARN is refused: the guide prints a provider's where a role's
+    is meant. Source: aws-api 6.3; guide-flows.md, third table."""
     if ROLE_NAME.fullmatch(text):
         return text
     parts = text.split(":", 5)
@@ -37,35 +37,36 @@ def role_name(text: str, *, place: str) -> str:
         kind, _, name = parts[5].partition("/")
         if kind == "role":
             name = name.rpartition("/")[2]
-            raise ConfigError(place, "is a role's ARN, not its name", f"give {name or 'its name'}")
+            what = f"{shown(text)[1:-1]} is a role's ARN, not its name"
+            raise ConfigError(place, what, f"give {name or 'its name'}")
         what = validate.MISTAKEN_ARNS.get(kind, "is an ARN, not a role's name")
-        raise ConfigError(place, f"{text} {what}", "give the name of the role")
+        raise ConfigError(place, f"{shown(text)[1:-1]} {what}", "give the name of the role")
     raise ConfigError(
         place,
-        f"is {shown(text)}, which is no role's name",
+        f"is {shown(text)}, which is not a role's name",
         "give 1 to 64 of letters, digits and _+=,.@-, without path",
     )
 
 
 def workspace(text: str, *, place: str) -> str:
-    """Return a workspace's id. Nothing in it may mean more than itself in a pattern."""
+    """Return a workspace's id, which may hold no wildcard: patterns are made of it."""
     if not WORKSPACE.fullmatch(text):
         raise ConfigError(
             place,
-            f"is {shown(text)}, which is no workspace's id",
+            f"is {shown(text)}, which is not a workspace's id",
             "give it as `namespace-broker token` or the dashboard has it",
         )
     return text
 
 
 def subject(text: str, *, workspace: str, place: str) -> str:
-    """Return the pattern that an identity's ``sub`` must match. It must begin with the workspace,
-    or the identities of others would be admitted. Source: interface, ``--subject``."""
+    """Return the pattern for an identity's ``sub``. It must begin with the workspace, or identities
+    of others would be admitted. Source: interface, ``--subject``."""
     beginning = f"{workspace}/"
     if text == beginning:
         raise ConfigError(
             place,
-            f"is {shown(text)}, which is nobody's: what is in the workspace comes after the slash",
+            f"is {shown(text)}, which matches no identity: a name has to follow the slash",
             f"give {beginning}* or something narrower",
         )
     if not text.startswith(beginning):
@@ -82,23 +83,27 @@ def subject(text: str, *, workspace: str, place: str) -> str:
 
 
 def issuer(text: str, *, place: str) -> str:
-    """Return the URL of an issuer, ``https://HOST``: equal, to the last character, to the ``iss``
-    of its tokens. Source: aws-api 6.2."""
+    """Return the URL of an issuer, ``https://HOST``: exactly the ``iss`` of its tokens.
+
+    Source: aws-api 6.2.
+    """
     try:
         url = urlsplit(text)
         port = url.port
     except ValueError:
         raise ConfigError(place, f"is {shown(text)}", "give https://HOST") from None
     if url.scheme != "https" or not url.hostname or url.username is not None:
-        raise ConfigError(place, f"is {shown(text)}, which is no issuer", "give https://HOST")
+        raise ConfigError(
+            place, f"is {shown(text)}, which is not an issuer's URL", "give https://HOST"
+        )
     plain = f"https://{url.hostname}"
     if port is not None or ":" in url.netloc:
         raise ConfigError(place, f"is {shown(text)}: AWS takes no port", f"give {plain}")
     if url.path or url.query or url.fragment or text != plain:
         raise ConfigError(
             place,
-            f"is {shown(text)}: it must equal the iss of the tokens, which has nothing after the"
-            " host, no slash either",
+            f"is {shown(text)}: it must equal the iss of the tokens, which has nothing after"
+            " the host, not even a slash",
             f"give {plain}",
         )
     return text
@@ -106,7 +111,9 @@ def issuer(text: str, *, place: str) -> str:
 
 def account(text: str, *, place: str) -> str:
     if not re.fullmatch(aws.ACCOUNT_ID, text, re.ASCII):
-        raise ConfigError(place, f"is {shown(text)}, which is no account", "give its 12 digits")
+        raise ConfigError(
+            place, f"is {shown(text)}, which is not an account's id", "give its 12 digits"
+        )
     return text
 
 
@@ -116,14 +123,14 @@ def policy_arns(texts: tuple[str, ...], *, place: str) -> tuple[str, ...]:
         if not validate.POLICY_ARN.fullmatch(text):
             raise ConfigError(
                 place,
-                f"is {shown(text)}, which is no managed policy's ARN",
+                f"is {shown(text)}, which is not a managed policy's ARN",
                 "give arn:aws:iam::ACCOUNT:policy/NAME, or arn:aws:iam::aws:policy/NAME",
             )
     return tuple(dict.fromkeys(texts))
 
 
 def same_partition(arns: tuple[str, ...], partition: str, *, place: str) -> None:
-    """Raise where a policy is in another partition than the account, where no role can have it."""
+    """Raise where a policy is in another partition than the account: no role can have it."""
     for arn in arns:
         if arn.split(":")[1] != partition:
             raise ConfigError(
@@ -146,14 +153,14 @@ def max_session_duration_s(seconds: float | None, *, place: str) -> int | None:
 
 
 def policy_document(text: str, *, place: str) -> Document:
-    """Return the permission policy that *text* is."""
+    """Return *text* as a permission policy."""
     try:
         document = json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
-        what = error.args[0] if isinstance(error, ValueError) else "nested too deep"
-        raise ConfigError(place, f"is no JSON ({what})", "give one policy document") from error
+        what = error.args[0] if isinstance(error, ValueError) else "nested too deeply"
+        raise ConfigError(place, f"is not JSON ({what})", "give one policy document") from error
     if not isinstance(document, dict) or not document.get("Statement"):
-        raise ConfigError(place, "is no policy document", 'give an object with a "Statement"')
+        raise ConfigError(place, "is not a policy document", 'give an object with a "Statement"')
     characters = len(re.sub(r"\s", "", json.dumps(document)))
     if characters > INLINE_POLICY_CHARACTERS:
         raise ConfigError(
@@ -165,7 +172,7 @@ def policy_document(text: str, *, place: str) -> Document:
 
 
 def _no_number(text: str) -> float:
-    raise ValueError(f"{text} is no JSON")
+    raise ValueError(f"{text} is not JSON")
 
 
 def policy_name(text: str, *, place: str) -> str:
@@ -173,8 +180,8 @@ def policy_name(text: str, *, place: str) -> str:
     if not POLICY_NAME.fullmatch(text):
         raise ConfigError(
             place,
-            f"has the name {shown(text)}, which no policy can have",
-            "name the file with letters, digits and _+=,.@-",
+            f"has the name {shown(text)}, which a policy cannot have",
+            "rename the file, with letters, digits and _+=,.@- only",
         )
     return text
 
@@ -196,7 +203,7 @@ _OF_COGNITO_ALONE = ("identity_pool", "pool_name")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToNamespaceFlags:
-    """The flags as they were typed; None (or nothing) where they were not."""
+    """The flags as typed; None (or nothing) where they were not given."""
 
     role_name: str | None = None
     issuer: str | None = None
@@ -213,7 +220,7 @@ class ToNamespaceFlags:
 
 
 def sts_request(flags: ToNamespaceFlags) -> StsRequest:
-    """Return what is asked for by ``--via sts``."""
+    """Return the request of ``--via sts``."""
     _require_none(flags, _OF_COGNITO_ALONE, via="sts")
     token_duration_s = None
     if flags.token_duration is not None:
@@ -227,14 +234,13 @@ def sts_request(flags: ToNamespaceFlags) -> StsRequest:
         algorithm=_algorithm(flags.algorithm or ALGORITHM),
         duration_s=duration_s,
         unconditional=flags.unconditional,
-        grants=tuple(grant(text) for text in flags.grants),
+        grants=tuple(parse_grant(text) for text in flags.grants),
         token_duration_s=token_duration_s,
     )
 
 
 def cognito_request(flags: ToNamespaceFlags, *, region: str | None) -> CognitoRequest:
-    """Return what is asked for by ``--via cognito``; *region* is the one for everything, said or
-    found. A pool's own region, where it is in its id, stands over that."""
+    """Return the request of ``--via cognito``; the region in a pool's id wins over *region*."""
     _require_none(flags, _OF_STS_ALONE, via="cognito")
     if flags.identity_pool is not None and flags.pool_name is not None:
         raise ConfigError("--pool-name", "is given with --identity-pool", "give one of them")
@@ -245,7 +251,7 @@ def cognito_request(flags: ToNamespaceFlags, *, region: str | None) -> CognitoRe
         )
     pool_id = None
     if flags.identity_pool is not None:
-        pool_id = _pool_id(flags.identity_pool, said=flags.region, region=region)
+        pool_id = _pool_id(flags.identity_pool, region_flag=flags.region, region=region)
     return CognitoRequest(
         role_name=_role_name(flags.role_name), pool_id=pool_id, pool_name=pool_name
     )
@@ -273,26 +279,26 @@ def subject_match(text: str) -> str:
     )
 
 
-def grant(text: str) -> Document:
+def parse_grant(text: str) -> Document:
     """Return one permission. Source: namespace-api.md 6.7."""
     place = "--grant"
     example = '\'{"resource_type": "instance", "resource_id": "*", "actions": ["create"]}\''
     next_step = f"give one JSON object each, like {example}"
     try:
-        said: Any = json.loads(text)
+        grant: Any = json.loads(text)
     except (ValueError, RecursionError):
-        raise ConfigError(place, f"is {shown(text)}, which is no JSON", next_step) from None
-    if not isinstance(said, dict):
-        raise ConfigError(place, f"is {shown(text)}, which is no JSON object", next_step)
-    for name in said:
+        raise ConfigError(place, f"is {shown(text)}, which is not JSON", next_step) from None
+    if not isinstance(grant, dict):
+        raise ConfigError(place, f"is {shown(text)}, which is not a JSON object", next_step)
+    for name in grant:
         if name not in _GRANT_MEMBERS:
-            raise ConfigError(place, f"has {shown(name)}, which a grant has not", next_step)
-    if not _is_text(said.get("resource_type")) or not _is_text(said.get("resource_id", "*")):
-        raise ConfigError(place, "has no resource_type", next_step)
-    actions = said.get("actions")
+            raise ConfigError(place, f"has the unknown member {shown(name)}", next_step)
+    if not _is_text(grant.get("resource_type")) or not _is_text(grant.get("resource_id", "*")):
+        raise ConfigError(place, f"is {shown(text)}, without a resource_type", next_step)
+    actions = grant.get("actions")
     if not isinstance(actions, list) or not actions or not all(map(_is_text, actions)):
-        raise ConfigError(place, "has no list of actions", next_step)
-    return said
+        raise ConfigError(place, f"is {shown(text)}, without a list of actions", next_step)
+    return grant
 
 
 def _is_text(value: object) -> bool:
@@ -302,7 +308,7 @@ def _is_text(value: object) -> bool:
 def _role_name(text: str | None) -> str:
     place = "--role-name"
     if text is None:
-        raise ConfigError(place, "is not given", "name the role that the workload runs as")
+        raise ConfigError(place, "is not given", "give the role that the workload runs as")
     return role_name(text, place=place)
 
 
@@ -336,16 +342,16 @@ def _seconds(text: str) -> int | None:
     return None if found is None else int(found["number"]) * _UNITS_S[found["unit"]]
 
 
-def _pool_id(text: str, *, said: str | None, region: str | None) -> str:
+def _pool_id(text: str, *, region_flag: str | None, region: str | None) -> str:
     """Return ``region:guid``."""
     in_pool, guid = validate.split_pool(text, place="--identity-pool")
-    if in_pool is not None and said is not None and said != in_pool:
-        raise ConfigError("--region", f"is {said}", f"the identity pool is in {in_pool}")
-    found = in_pool or said or region
+    if in_pool is not None and region_flag not in (None, in_pool):
+        raise ConfigError("--region", f"is {region_flag}", f"the identity pool is in {in_pool}")
+    found = in_pool or region_flag or region
     if found is None:
         raise ConfigError(
             "--identity-pool",
-            f"is {shown(guid)}, and no region is set",
+            f"is {shown(guid)}, and no region is given",
             f"give REGION:{guid}, or --region",
         )
     return f"{found}:{guid}"

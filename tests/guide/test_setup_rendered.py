@@ -195,7 +195,7 @@ def test_a_relationship_that_stands_is_not_added_a_second_time(
 
     done = admin.runs("/bin/sh", script_of(admin, *BY_STS)).well()
 
-    assert "one for it stands already" in done.output
+    assert "one for it exists" in done.output
     assert not (admin.home / "told").exists()
 
 
@@ -289,7 +289,7 @@ def test_a_role_with_another_trust_policy_is_not_written_over(
     done = admin.runs("/bin/sh", script_of(admin, *TO_AWS))
 
     assert done.code == 1
-    assert "The role deploy stands" in done.errors
+    assert "The role deploy exists" in done.errors
     assert "namespace-broker setup to-aws, without --render" in done.errors
     assert sandbox.aws.trust_of(arn) == EC2_TRUST_POLICY
 
@@ -303,7 +303,7 @@ def test_a_policy_that_stands_is_left_to_a_person(sandbox: Sandbox, tmp_path: Pa
     done = admin.runs("/bin/sh", script_of(admin, *BY_STS)).well()
 
     assert sandbox.aws.policies_of(arn) == plain
-    assert "it stands already, and is left as it is" in done.output
+    assert "it exists, and is left as it is" in done.output
 
 
 def test_what_aws_refuses_ends_the_script(sandbox: Sandbox, tmp_path: Path) -> None:

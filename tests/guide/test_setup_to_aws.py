@@ -463,9 +463,9 @@ def test_no_verify_obtains_nothing(sandbox: Sandbox, admin: Machine) -> None:
             ("--role_name", "arn:aws:iam::123456789012:oidc-provider/federation.namespaceapis.com"),
             "federation.namespaceapis.com is an identity provider, not a role; give the name",
         ),
-        (("--role-name", "a/b"), "--role-name: is 'a/b', which is no role's name"),
+        (("--role-name", "a/b"), "--role-name: is 'a/b', which is not a role's name"),
         ((), "--role-name: is not given"),
-        (("--workspace", "ws_*"), "--workspace: is 'ws_*', which is no workspace's id"),
+        (("--workspace", "ws_*"), "--workspace: is 'ws_*', which is not a workspace's id"),
         (
             ("--workspace", "ws_1", "--subject", "*"),
             "--subject: is '*', which does not begin with the workspace; give ws_1/*",

@@ -18,13 +18,13 @@ def test_a_roles_name_is_taken(name: str) -> None:
             "arn:aws:iam::123456789012:oidc-provider/federation.namespaceapis.com",
             "com is an identity provider, not a role; give the name of the role",
         ),
-        ("arn:aws:iam::123456789012:role/deploy", "is a role's ARN, not its name; give deploy"),
+        ("arn:aws:iam::123456789012:role/deploy", " is a role's ARN, not its name; give deploy"),
         ("arn:aws-cn:iam::123456789012:role/team/deploy", "not its name; give deploy"),
         ("arn:aws:iam::123456789012:user/me", "user/me is a user;"),
         ("arn:aws:s3:::bucket", "is an ARN, not a role's name"),
-        ("team/deploy", "is 'team/deploy', which is no role's name"),
+        ("team/deploy", "is 'team/deploy', which is not a role's name"),
         ("x" * 65, "1 to 64"),
-        ("", "is '', which is no role's name"),
+        ("", "is '', which is not a role's name"),
         ("röle", "is 'r\\xf6le'"),
         ("deploy\n", "is 'deploy\\n'"),
     ],
@@ -39,7 +39,7 @@ def test_what_is_no_roles_name_is_explained(text: str, told: str) -> None:
 
 @pytest.mark.parametrize("text", ["*", "ws_?", "ws_1/*", "", "a b", "ws_1\n", "${aws:x}", "-x"])
 def test_a_workspace_that_is_none_or_a_pattern_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="no workspace's id"):
+    with pytest.raises(ConfigError, match="not a workspace's id"):
         arguments.workspace(text, place="--workspace")
 
 
@@ -49,7 +49,9 @@ def test_a_subject_is_a_pattern_within_the_workspace() -> None:
 
 
 def test_a_subject_that_ends_with_the_workspaces_slash_is_told_to_be_nobodys() -> None:
-    with pytest.raises(ConfigError, match=r"is 'ws_1/', which is nobody's: .*; give ws_1/\*"):
+    with pytest.raises(
+        ConfigError, match=r"is 'ws_1/', which matches no identity: .*; give ws_1/\*"
+    ):
         arguments.subject("ws_1/", workspace="ws_1", place="--subject")
 
 
@@ -76,17 +78,17 @@ def test_an_issuer_is_a_bare_host() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("https://federation.namespaceapis.com/", "no slash either; give https://federation."),
+        ("https://federation.namespaceapis.com/", "not even a slash; give https://federation."),
         ("https://federation.namespaceapis.com/x", "nothing after the host"),
         ("https://federation.namespaceapis.com:443", "AWS takes no port; give https://federation."),
         ("https://federation.namespaceapis.com:", "AWS takes no port"),
         ("https://federation.namespaceapis.com?x=1", "nothing after the host"),
         ("https://federation.namespaceapis.com:x", "give https://HOST"),
-        ("http://federation.namespaceapis.com", "no issuer; give https://HOST"),
-        ("federation.namespaceapis.com", "no issuer; give https://HOST"),
-        ("https://me@federation.namespaceapis.com", "no issuer"),
+        ("http://federation.namespaceapis.com", "not an issuer's URL; give https://HOST"),
+        ("federation.namespaceapis.com", "not an issuer's URL; give https://HOST"),
+        ("https://me@federation.namespaceapis.com", "not an issuer's URL"),
         ("https://Federation.namespaceapis.com", "give https://federation.namespaceapis.com"),
-        ("", "no issuer"),
+        ("", "not an issuer's URL"),
     ],
 )
 def test_what_is_no_issuer_is_explained(text: str, told: str) -> None:
@@ -112,7 +114,7 @@ def test_policies_are_those_that_aws_and_accounts_have() -> None:
 
 @pytest.mark.parametrize("text", ["ReadOnlyAccess", "arn:aws:iam::123456789012:role/deploy", ""])
 def test_what_is_no_policys_arn_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="no managed policy's ARN"):
+    with pytest.raises(ConfigError, match="not a managed policy's ARN"):
         arguments.policy_arns((text,), place="--policy-arn")
 
 
@@ -137,13 +139,13 @@ def test_a_session_duration_is_whole_seconds() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("{nope", "is no JSON"),
-        ('{"Statement": NaN}', "is no JSON"),
-        ("[]", "is no policy document"),
-        ('{"Version": "2012-10-17"}', "is no policy document"),
-        ('{"Statement": []}', "is no policy document"),
+        ("{nope", "is not JSON"),
+        ('{"Statement": NaN}', "is not JSON"),
+        ("[]", "is not a policy document"),
+        ('{"Version": "2012-10-17"}', "is not a policy document"),
+        ('{"Statement": []}', "is not a policy document"),
         ('{"Statement": [{"Sid": "' + "x" * 10_240 + '"}]}', "make it a managed policy"),
-        ("[" * 100_000, "is no JSON"),
+        ("[" * 100_000, "is not JSON"),
     ],
 )
 def test_a_file_that_is_no_policy_is_refused(text: str, told: str) -> None:

@@ -57,4 +57,4 @@ def test_an_issuer_that_was_said_is_in_the_line_of_nscs(form: str) -> None:
 def test_a_form_that_cannot_look_says_that_it_keeps_nothing(form: str) -> None:
     text = rendered(to_aws_draft(), form)
 
-    assert "can neither keep the one nor add" in text
+    assert "can neither keep the provider nor add" in text

@@ -7,7 +7,7 @@ from typing import Any
 
 import hcl2
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from broker.setup.documents import policy_of
@@ -96,6 +96,8 @@ def test_the_parser_takes_any_text_for_one_text(text: str) -> None:
 
 @given(TEXTS)
 def test_what_is_filled_in_is_no_part_of_what_stands_before_it(text: str) -> None:
+    assume(Placeholder.POOL_ID.value not in text)
+
     filled = hcl.text(f"{text}{Placeholder.POOL_ID.value}", {Placeholder.POOL_ID: "x.id"})
 
     assert filled.endswith('${x.id}"')

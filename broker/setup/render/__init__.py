@@ -1,4 +1,4 @@
-"""Write down as a file what is desired, for people who let no tool touch IAM. Asks no cloud."""
+"""Write the plan as a file, for people who let no tool touch IAM; no cloud is asked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is desired as one JSON object, for programs."""
+"""Render the plan as one JSON object, for programs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from broker.setup.resources import (
 
 
 def rendered(draft: Draft) -> str:
-    """Return the object. Texts named by ``unknown`` stand for what only AWS can say."""
+    """Return the object. Texts listed in ``unknown`` are placeholders for what AWS will say."""
     target = draft.target
     commands = [] if draft.one_of(OutboundFederation) is None else [shlex.join(ENABLING)]
     if draft.namespace_command is not None:
@@ -42,7 +42,7 @@ def rendered(draft: Draft) -> str:
 
 
 def resource(desired: DesiredResource) -> dict[str, object]:
-    """Return one thing: what it is, and its properties. What was not said is null."""
+    """Return one resource with its properties; one that was not given is null."""
     match desired:
         case OidcProvider():
             return {

@@ -1,4 +1,4 @@
-"""What is desired as a script for a plain shell with the AWS CLI in it."""
+"""Render the plan as a script for a plain shell, with the AWS CLI."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from broker.setup.render.draft import (
     TAGS,
     Draft,
     comment,
+    existing_roles,
     grants_note,
     head,
-    roles_that_stand,
     shell_line,
     shell_word,
 )
@@ -39,9 +39,9 @@ _VARIABLES: Mapping[Placeholder, str] = {
     Placeholder.POOL_GUID: '"$guid"',
 }
 
-# What looks like the shell's own in single quotes is a policy's, or JMESPath's.
+# What looks like a shell expansion in single quotes belongs to a policy or to JMESPath.
 _MODES = """\
-# shellcheck disable=SC2016 # what stands in single quotes is meant to stay as it is
+# shellcheck disable=SC2016 # what is in single quotes is not to be expanded
 set -eu
 """
 
@@ -53,25 +53,25 @@ stop() {
     exit 1
 }
 
-# Runs a command. False where AWS answers with the error that is named first; any other is the end.
+# Runs a command. False where AWS answers with the error given first; any other error exits.
 unless() {
     expected=$1
     shift
-    if told=$("$@" 2>&1); then return 0; fi
-    case $told in *"($expected)"*) return 1 ;; esac
-    stop "$told"
+    if answer=$("$@" 2>&1); then return 0; fi
+    case $answer in *"($expected)"*) return 1 ;; esac
+    stop "$answer"
 }
 """
 
 
 def rendered(draft: Draft) -> str:
-    """Return the script. Run again, it finds what it made."""
+    """Return the script. Run twice, it changes nothing more."""
     parts = [
         "#!/bin/sh\n" + comment(_head(draft)) + "\n" + _MODES,
         _surroundings(draft),
         _FUNCTIONS,
-        _right_account(draft),
-        *(_role_stands(name, draft) for name in roles_that_stand(draft)),
+        _check_account(draft),
+        *(_require_role(name, draft) for name in existing_roles(draft)),
         *(_step(desired, draft) for desired in draft.desired),
         _next(draft),
     ]
@@ -82,26 +82,23 @@ def _head(draft: Draft) -> list[str]:
     return [
         *head(draft),
         "",
-        "To run it: sh FILE, with an AWS identity of that account. What stands already it keeps;",
-        "where it cannot tell whether that will do, it stops and says so.",
+        "To run it: sh FILE, with an AWS identity of that account. It keeps what exists; where it",
+        "cannot tell whether that is enough, it stops and says so.",
     ]
 
 
-# Before anything is made.
-
-
 def _surroundings(draft: Draft) -> str:
-    # IAM is signed for one region, whichever is meant; that is said where it matters.
+    # IAM is signed for one region; where another matters, --region gives it.
     target = draft.target
     region = shlex.quote(aws.IAM_REGIONS.get(target.partition, target.region))
     lines = [f"export AWS_PAGER='' AWS_REGION={region} AWS_DEFAULT_REGION={region}"]
     if draft.profile is not None:
-        # By a flag: keys in the environment would stand over AWS_PROFILE.
+        # By a flag: keys in the environment would win over AWS_PROFILE.
         lines.append(f'aws() {{ command aws {_option("profile", draft.profile)} "$@"; }}')
     return _text(*lines)
 
 
-def _right_account(draft: Draft) -> str:
+def _check_account(draft: Draft) -> str:
     account = shlex.quote(draft.target.account)
     reading = f"aws sts get-caller-identity {_option('region', draft.target.region)}"
     complaint = f"of account $account, and this is for {draft.target.account}"
@@ -111,7 +108,7 @@ def _right_account(draft: Draft) -> str:
     )
 
 
-def _role_stands(name: str, draft: Draft) -> str:
+def _require_role(name: str, draft: Draft) -> str:
     reading = f"aws iam get-role {_option('role-name', name)} --query Role.Arn --output text"
     if draft.role_without_path is None:
         return _text(f"{reading} >/dev/null")
@@ -120,9 +117,6 @@ def _role_stands(name: str, draft: Draft) -> str:
         f"role_arn=$({reading})",
         f'[ "$role_arn" = {shlex.quote(draft.role_without_path)} ] || stop {complaint}"$role_arn"',
     )
-
-
-# One thing each.
 
 
 def _step(desired: DesiredResource, draft: Draft) -> str:
@@ -178,8 +172,9 @@ def _role(desired: IamRole) -> str:
         _tags(),
     )
     complaint = (
-        f"The role {desired.name} stands, and its trust policy has not this very statement. It is "
-        "not written over: namespace-broker setup to-aws, without --render, adds to it."
+        f"The role {desired.name} exists, and its trust policy does not have this very "
+        "statement. It is not overwritten: namespace-broker setup to-aws, without --render, "
+        "adds to it."
     )
     return _text(
         _saying(desired.title),
@@ -213,9 +208,9 @@ def _policy(desired: InlinePolicy, draft: Draft) -> str:
 
 
 def _kept_policy(desired: InlinePolicy, draft: Draft) -> str:
-    """One that stands may allow more, and others may need that: it is left to a person."""
+    """Keep an existing one: it may allow more, and others may need that."""
     words = f"{_option('role-name', desired.role)} {_option('policy-name', desired.name, draft)}"
-    note = "  it stands already, and is left as it is: look whether it allows what is needed"
+    note = "  it exists, and is left as it is: check that it allows what is needed"
     return _text(
         _saying(desired.title, draft),
         f"if unless NoSuchEntity aws iam get-role-policy {words}; then",
@@ -262,7 +257,7 @@ def _new_pool(desired: IdentityPool) -> str:
     return _text(
         _saying(f"identity pool {desired.name}"),
         "# The ids of the pools that have the developer provider, of those that JMESPath picks;",
-        "# of all pages: told --max-results, the CLI reads only one.",
+        "# of all pages: with --max-results, the CLI reads only one.",
         "pools_like() {",
         f"    listed=$(aws cognito-identity list-identity-pools {_option('region', desired.region)}"
         ' --cli-input-json \'{"MaxResults": 60}\' --query "$1" --output text) || exit 1',
@@ -293,7 +288,9 @@ def _reading_its_provider(pool: IdentityPool) -> str:
 
 def _standing_pool(desired: IdentityPool) -> str:
     pool_id = str(desired.pool_id)
-    complaint = f"The pool {pool_id} has not the developer provider {desired.developer_provider}."
+    complaint = (
+        f"The pool {pool_id} does not have the developer provider {desired.developer_provider}."
+    )
     return _text(
         _saying(f"identity pool {pool_id}"),
         f"one={shlex.quote(pool_id)}",
@@ -303,20 +300,17 @@ def _standing_pool(desired: IdentityPool) -> str:
     )
 
 
-# Namespace's side, and the end.
-
-
 def _namespace(desired: TrustRelationship | PoolTrust, draft: Draft) -> str:
     line = shell_line(draft.namespace_command or (), _variables(draft))
     as_text = shell_line(draft.namespace_command or (), draft.unfilled)
     doing = f"    {line}"
     if isinstance(desired, TrustRelationship):
-        # A relationship may stand twice, and nsc adds what it is told to add.
+        # nsc would add a relationship a second time.
         subject = shlex.quote(json.dumps(desired.subject_match))
         doing = _text(
             "    listed=$(nsc auth trust-relationships list -o json)",
             "    case $listed in",
-            f"        *{subject}*) say '  one for it stands already, and is left as it is' ;;",
+            f"        *{subject}*) say '  one for it exists, and is left as it is' ;;",
             f"        *) {line} ;;",
             "    esac",
         ).rstrip("\n")
@@ -335,9 +329,6 @@ def _namespace(desired: TrustRelationship | PoolTrust, draft: Draft) -> str:
 def _next(draft: Draft) -> str:
     as_text = shell_line(draft.next_command, draft.unfilled)
     return _text(f"say 'Next:' {shell_word(as_text, _variables(draft))}")
-
-
-# How it is written.
 
 
 def _variables(draft: Draft) -> dict[Placeholder, str]:

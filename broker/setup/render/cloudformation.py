@@ -1,4 +1,4 @@
-"""What is desired as a CloudFormation template."""
+"""Render the plan as a CloudFormation template."""
 
 from __future__ import annotations
 
@@ -73,9 +73,9 @@ def _resources(draft: Draft) -> dict[str, object]:
 def _resource(
     kind: str, properties: Mapping[str, object], *, after: str | None = None
 ) -> dict[str, object]:
-    said = {name: value for name, value in properties.items() if value not in (None, "", [])}
+    present = {name: value for name, value in properties.items() if value not in (None, "", [])}
     depends = {} if after is None else {"DependsOn": after}
-    return {"Type": kind, **depends, "Properties": said}
+    return {"Type": kind, **depends, "Properties": present}
 
 
 def _provider(provider: OidcProvider) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""What every form is drawn from, and what all of them say in the same words. Knows no form."""
+"""What every form is rendered from, and the texts that they share."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ READING_THE_ISSUER = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """What is to stand, and the words around it.
+    """The desired resources, and the texts around them.
 
-    ``command`` is the command line that it was made by, ``next_command`` what comes once it
-    stands, ``profile`` the one of the AWS CLI.
+    ``command`` is the command line that made it, ``next_command`` the one to run afterwards,
+    ``profile`` the one of the AWS CLI.
     """
 
     title: str
@@ -53,13 +53,13 @@ class Draft:
 
     @property
     def makes_pool(self) -> bool:
-        """Is there a pool to be made? One that was named by its id stands."""
+        """Is there a pool to make? One that is given by its id exists."""
         pool = self.one_of(IdentityPool)
         return pool is not None and pool.pool_id is None
 
     @property
     def placeholders(self) -> frozenset[Placeholder]:
-        """What is not known before the thing stands."""
+        """What is not known before the resources exist."""
         trust = self.one_of(TrustRelationship)
         asks_issuer = trust is not None and trust.issuer == Placeholder.ISSUER.value
         return frozenset(
@@ -74,7 +74,7 @@ class Draft:
 
     @property
     def namespace_command(self) -> tuple[str, ...] | None:
-        """The words of nsc's command, None where Namespace has nothing to be told."""
+        """The nsc command, None where nothing changes at Namespace."""
         if (trust := self.one_of(TrustRelationship)) is not None:
             return tuple(shlex.split(trust.nsc_line))
         if (pool_trust := self.one_of(PoolTrust)) is not None:
@@ -83,18 +83,18 @@ class Draft:
 
     @property
     def role_without_path(self) -> str | None:
-        """The ARN of a role that stands, where the trust depends on it having no path."""
+        """The ARN of an existing role, where the trust depends on it having no path."""
         trust = self.one_of(TrustRelationship)
         if trust is None or trust.subject_match not in self._arns_without_path():
             return None
         return trust.subject_match
 
     def _arns_without_path(self) -> set[str]:
-        return {self.target.role_arn(name) for name in roles_that_stand(self)}
+        return {self.target.role_arn(name) for name in existing_roles(self)}
 
 
-def roles_that_stand(draft: Draft) -> tuple[str, ...]:
-    """Return the names of the roles that are given a policy, and are not made here."""
+def existing_roles(draft: Draft) -> tuple[str, ...]:
+    """Return the roles that get a policy and are not made here."""
     made = {role.name for role in draft.all_of(IamRole)}
     named = [str(name) for one in draft.desired if (name := getattr(one, "role", None))]
     return tuple(name for name in dict.fromkeys(named) if name not in made)
@@ -127,9 +127,6 @@ def shell_line(words: Sequence[str], fills: Mapping[Placeholder, str]) -> str:
     return " ".join(shell_word(word, fills) for word in words)
 
 
-# What is said in comments.
-
-
 def comment(lines: Sequence[str]) -> str:
     """Return *lines* as comments of a shell, YAML or Terraform. Nothing in them can end one."""
     shown = [part for line in lines for part in line.splitlines() or [""]]
@@ -155,24 +152,24 @@ def head(draft: Draft) -> list[str]:
 
 
 def _taken_for_granted(draft: Draft) -> list[str]:
-    lines = ["No cloud was asked: it is written for an account that has nothing of this."]
-    for name in roles_that_stand(draft):
-        lines.append(f"The role {name} has to stand.")
+    lines = ["No cloud was asked: this is for an account that has none of it yet."]
+    for name in existing_roles(draft):
+        lines.append(f"The role {name} has to exist.")
     if draft.role_without_path is not None:
         lines.append("If it has a path, render again with --subject-match and its whole ARN.")
     pool = draft.one_of(IdentityPool)
     if pool is not None and pool.pool_id is not None:
-        lines.append(f"The identity pool {pool.pool_id} has to stand, for {_provider(pool)}.")
+        lines.append(f"The identity pool {pool.pool_id} has to exist, with {_provider(pool)}.")
     return lines
 
 
 def cannot_keep(draft: Draft) -> list[str]:
-    """Return what has to be said of a form that cannot look what stands."""
+    """Return the warning for a form that cannot read what exists."""
     if draft.one_of(OidcProvider) is None:
         return []
     return [
-        "Where the OIDC provider or the role stands already, this can neither keep the one nor add",
-        "to the trust policy of the other; the same command without --render does.",
+        "If the OIDC provider or the role exists, this can neither keep the provider nor add to",
+        "the role's trust policy; the same command without --render can.",
     ]
 
 
@@ -181,14 +178,13 @@ def _provider(pool: IdentityPool) -> str:
 
 
 def commands_left(draft: Draft, notes: Sequence[str] = ()) -> list[str]:
-    """Return what a form that is no script cannot express, as the commands that do it; then what
-    is next."""
+    """Return the commands for what a template cannot express; then the next command."""
     fills = {placeholder: _IN_COMMANDS[placeholder] for placeholder in draft.placeholders}
     lines = []
     if draft.one_of(OutboundFederation) is not None:
         lines += [
-            "Not in here, because it is the whole account's and others may use it: once, by hand",
-            "(that it is on already is no trouble):",
+            "Not included, because it is for the whole account and others may use it: once, by",
+            "hand (it does no harm if it is on already):",
             *("", f"    {shlex.join(ENABLING)}", ""),
             *([*notes, ""] if notes else []),
         ]

@@ -1,4 +1,4 @@
-"""Texts, values and blocks in Terraform's language. Knows nothing of what they mean.
+"""Write texts, values and blocks in Terraform's language.
 
 Source: HCL native syntax, "Quoted Templates": ``${`` and ``%{`` begin a template, doubled they are
 themselves.
@@ -15,7 +15,7 @@ from broker.setup.render.draft import pieces
 from broker.setup.resource import Placeholder
 
 Fills = Mapping[Placeholder, str]
-"""What stands for a placeholder, as an expression."""
+"""The expression for each placeholder."""
 
 _ESCAPED = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _MARK_BEFORE_TEMPLATE = re.compile(r"[$%](?=\{)")
@@ -23,7 +23,7 @@ _MARK_BEFORE_MARK = re.compile(r"[$%](?=[$%]|\Z)")
 
 
 class Expression(str):
-    """What stands in the file as it is."""
+    """A text that goes into the file as it is."""
 
     __slots__ = ()
 
@@ -79,13 +79,13 @@ def block(words: Sequence[str], arguments: Mapping[str, object], fills: Fills) -
     """Return a block: *words* before its brace, the first bare; arguments that are None left
     out."""
     head = " ".join([words[0], *(text(word, {}) for word in words[1:])])
-    said = {name: value for name, value in arguments.items() if value is not None}
-    return f"{head} {{\n{_members(said, fills, indent=2)}}}\n"
+    present = {name: value for name, value in arguments.items() if value is not None}
+    return f"{head} {{\n{_members(present, fills, indent=2)}}}\n"
 
 
 def _members(members: Mapping[str, object], fills: Fills, *, indent: int) -> str:
     """Return one line or more for each, laid out as `terraform fmt` does: the equals signs of
-    neighbours that take one line each stand below each other."""
+    neighbouring single lines are aligned."""
     written = [(name, expression(one, fills, indent=indent)) for name, one in members.items()]
     lines = []
     for takes_more, neighbours in groupby(written, key=lambda member: "\n" in member[1]):

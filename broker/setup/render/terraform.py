@@ -1,4 +1,4 @@
-"""What is desired as a Terraform configuration."""
+"""Render the plan as a Terraform configuration."""
 
 from __future__ import annotations
 

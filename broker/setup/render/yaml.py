@@ -1,5 +1,4 @@
-"""JSON's values as YAML that a person reads: blocks, and no quotes where none are needed. Knows
-nothing of what they mean."""
+"""Write JSON's values as readable YAML: in blocks, with quotes only where they are needed."""
 
 from __future__ import annotations
 
