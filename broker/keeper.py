@@ -407,6 +407,8 @@ class Keeper(Generic[T]):
 
 
 def copy_of(error: SourceError, *, lease: str) -> SourceError:
-    """Copy *error* for another waiter, prefixed with the name of the lease."""
+    """Copy *error* for another waiter, prefixed with the name of the lease that first failed."""
     kind = Refused if isinstance(error, Refused) else Unavailable
-    return kind(f"{lease}: {error}", word=error.word)
+    copy = kind(str(error) if error.lease else f"{lease}: {error}", word=error.word)
+    copy.lease = error.lease or lease
+    return copy

@@ -27,6 +27,8 @@ class SourceError(Exception):
     """
 
     word = "error"
+    lease: str | None = None
+    """The lease whose keeper failed, if the error came from there; the text begins with it."""
 
     def __init__(self, message: str, *, word: str | None = None) -> None:
         super().__init__(message)

@@ -409,3 +409,16 @@ async def test_a_wish_during_an_attempt_is_one_more_attempt_and_then_silence(
         napping = asyncio.all_tasks()
         await settled()
         assert asyncio.all_tasks() == napping
+
+
+async def test_a_cause_is_named_once_however_many_leases_depend_on_it(clock: FakeClock) -> None:
+    source = ScriptedSource[str](Unavailable("Namespace is down"))
+    identity = Keeper("identity/default", source, clock=clock)
+    id_token = Keeper("id-token/x", identity, clock=clock)
+    role = Keeper("role/deploy", id_token, clock=clock)
+
+    async with running(identity), running(id_token), running(role):
+        with pytest.raises(Unavailable) as raised:
+            await role.fetch()
+
+    assert str(raised.value) == "identity/default: Namespace is down"
