@@ -408,6 +408,9 @@ def upstream_of(environ: Mapping[str, str]) -> Upstream:
 
     Source: interface, environment; namespace-api 2.1.
     """
+    for variable in ("https_proxy", "HTTPS_PROXY"):
+        if named := environ.get(variable, "").strip():
+            validate.proxy(named, place=variable)
     iam = _first_set(
         *((name, environ.get(name) or None) for name in ("NSC_IAM_ENDPOINT", "NSC_GLOBAL_ENDPOINT"))
     )

@@ -352,6 +352,20 @@ def endpoint(text: str, *, place: str) -> str:
     return text.rstrip("/")
 
 
+def proxy(text: str, *, place: str) -> None:
+    """Check what a variable names as the proxy; who logs in there is not quoted."""
+    try:
+        url = urlsplit(text if "://" in text else f"http://{text}")
+        is_usable = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        is_usable = False
+    if not is_usable:
+        quoted = re.sub(r"//[^/]*@", "//", text) if "://" in text else text.rpartition("@")[2]
+        raise ConfigError(
+            place, f"is {shown(quoted)}, which is no http proxy", "set it to http://HOST:PORT"
+        )
+
+
 def is_loopback(host: str) -> bool:
     if host == "localhost":
         return True

@@ -16,6 +16,7 @@ from broker.config import (
     LogConfig,
     OpsConfig,
 )
+from broker.config.errors import shown
 from broker.config.load import runtime_dir_of
 from tests.support.config import ARN, ROLE, Given
 
@@ -333,6 +334,40 @@ class TestUpstream:
 
         assert error.startswith(f"{name}: {what}")
         assert "secret" not in error
+
+    @pytest.mark.parametrize(
+        ("text", "quoted"),
+        [
+            ("http://127.0.0.1:notaport", "http://127.0.0.1:notaport"),
+            ("127.0.0.1:notaport", "127.0.0.1:notaport"),
+            ("http://user:secret@", "http://"),
+            ("user:secret@proxy:port", "proxy:port"),
+            ("socks5://proxy:1080", "socks5://proxy:1080"),
+        ],
+    )
+    @pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy"])
+    def test_a_proxy_that_cannot_be_is_named_without_its_password(
+        self, given: Given, name: str, text: str, quoted: str
+    ) -> None:
+        error = given.error(flags=FLAGS, environ={name: text})
+
+        assert error == (
+            f"{name}: is {shown(quoted)}, which is no http proxy; set it to http://HOST:PORT"
+        )
+
+    @pytest.mark.parametrize("text", ["http://proxy:3128", "proxy:3128", "https://u:p@proxy", ""])
+    def test_a_proxy_is_left_to_the_environment(self, given: Given, text: str) -> None:
+        given.load(flags=FLAGS, environ={"HTTPS_PROXY": text})
+
+    def test_fips_and_dual_stack_endpoints_are_chosen_as_for_every_aws_tool(
+        self, given: Given
+    ) -> None:
+        config = given.load(
+            flags=FLAGS,
+            environ={"AWS_USE_FIPS_ENDPOINT": "True", "AWS_USE_DUALSTACK_ENDPOINT": "false"},
+        )
+
+        assert (config.upstream.use_fips, config.upstream.use_dualstack) == (True, False)
 
     def test_the_ca_bundle_must_be_there(self, given: Given) -> None:
         bundle = given.folder / "ca.pem"
