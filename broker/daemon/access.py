@@ -18,6 +18,7 @@ from broker.daemon.errors import Misconfigured, explained
 from broker.daemon.listeners import hosts_of
 from broker.daemon.runtime import Runtime
 from broker.daemon.wiring import Pipelines
+from broker.files.off_loop import off_loop
 from broker.files.private import read_private, write_private
 from broker.http.guard import Guard
 from broker.http.message import Exchange
@@ -188,7 +189,7 @@ async def audit_of(config: Config, access: Access, runtime: Runtime, telemetry: 
     if config.audit.to is None:
         return Audit()
     try:
-        sink = sink_for(str(config.audit.to))
+        sink = await off_loop(partial(sink_for, str(config.audit.to)))
     except (OSError, ValueError) as error:
         raise Misconfigured(f"audit.to: {error}") from error
     log = auditing(

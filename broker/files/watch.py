@@ -1,9 +1,11 @@
 """Watch files for changes."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from broker.clock import Clock
+from broker.files.off_loop import off_loop
 
 LOOK_S = 1.0
 """How often each file is checked: one stat, far less than the edge cases of inotify cost."""
@@ -11,14 +13,25 @@ LOOK_S = 1.0
 Stamp = tuple[int, int, int, int] | None
 
 
+async def _forever_off_loop(work: Callable[[], Any]) -> Any:
+    return await off_loop(work, limit_s=None)
+
+
 async def watch(
-    paths: Callable[[], Iterable[Path]], changed: Callable[[], None], *, clock: Clock
+    paths: Callable[[], Iterable[Path]],
+    changed: Callable[[], None],
+    *,
+    clock: Clock,
+    run: Callable[[Callable[[], Any]], Awaitable[Any]] = _forever_off_loop,
 ) -> None:
-    """Call *changed* each time one of *paths* appears, goes, or is another file than before."""
-    before = _stamps(paths())
+    """Call *changed* each time one of *paths* appears, goes, or is another file than before.
+
+    The files are looked at by *run*, off the event loop: their file system may hang.
+    """
+    before = await run(lambda: _stamps(paths()))
     while True:
         await clock.sleep(LOOK_S)
-        after = _stamps(paths())
+        after = await run(lambda: _stamps(paths()))
         if after != before:
             changed()
         before = after

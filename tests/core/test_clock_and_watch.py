@@ -1,8 +1,10 @@
 """Jumps of the wall clock, and files that change, are noticed."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from broker.clock import ClockSkew, clock_steps
 from broker.files.watch import watch
@@ -37,7 +39,13 @@ async def test_a_file_that_appears_changes_or_goes_is_told_within_a_second(
     clock = FakeClock()
     told: list[str] = []
     file = tmp_path / "token.json"
-    task = asyncio.create_task(watch(lambda: [file], lambda: told.append("changed"), clock=clock))
+
+    async def inline(work: Callable[[], Any]) -> Any:
+        return work()
+
+    task = asyncio.create_task(
+        watch(lambda: [file], lambda: told.append("changed"), clock=clock, run=inline)
+    )
     await settled()
 
     file.write_text("one")
