@@ -29,7 +29,7 @@ never crowd out what was served."""
 MAX_WAITING_WHILE_FAILING = 1000
 """Entries that wait while nothing can be written: what is lost then is counted, and seen, early."""
 
-MAX_FOLDED_CALLERS = 100
+MAX_FOLDED = 100
 """Callers whose refusals are folded each for itself; those of all others share a line."""
 
 REPORT_INTERVAL_S = 1.0
@@ -70,7 +70,7 @@ class Dropped:
 
 
 AuditEvent = Failing | Restored | Dropped
-CallerKey = tuple[int | None, str | None, str | None]
+RefusalKey = tuple[int | None, str | None, str | None, str, str | None]
 
 
 @dataclass(slots=True)
@@ -120,8 +120,8 @@ async def auditing(
 class AuditLog:
     """Entries wait in a bounded queue; what comes while it is full is dropped and counted.
 
-    A line in its place says how many. Refusals of one caller are folded: the first is written
-    whole, then at most one line per interval that says how many it stands for.
+    A line in its place says how many. Refusals of one caller, surface and reason are folded:
+    the first is written whole, then at most one line per interval that says how many it stands for.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class AuditLog:
         self._timing = timing
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Entry | Gap] = deque()
-        self._folded: dict[CallerKey | None, _Folded] = {}
+        self._folded: dict[RefusalKey | None, _Folded] = {}
         self._unfold_at = 0.0
         self._changed = Condition()
         self._closing = Event()
@@ -200,11 +200,11 @@ class AuditLog:
 
     def _fold(self, entry: Entry) -> bool:
         """Fold one more refusal of a caller that was refused in this interval; False if first."""
-        key: CallerKey | None = _caller_key(entry)
+        key: RefusalKey | None = _key_of(entry)
         if key not in self._folded:
             if not self._folded:
                 self._unfold_at = time.monotonic() + self._timing.fold_s
-            if len(self._folded) < MAX_FOLDED_CALLERS:
+            if len(self._folded) < MAX_FOLDED:
                 self._folded[key] = _Folded()
                 return False
             key, entry = None, _of_many(entry)
@@ -339,9 +339,11 @@ class AuditLog:
                 self._report(Restored())
 
 
-def _caller_key(entry: Entry) -> CallerKey:
+def _key_of(entry: Entry) -> RefusalKey:
+    """Return what refusals have in common that are folded: the caller, the surface, the reason."""
     caller = entry.caller
-    return caller.uid, caller.address if caller.uid is None else None, entry.caller_token
+    address = caller.address if caller.uid is None else None
+    return caller.uid, address, entry.caller_token, entry.surface, entry.reason
 
 
 def _of_many(entry: Entry) -> Entry:
