@@ -13,6 +13,10 @@ from broker.access.users import has_name
 class Rules(Protocol):
     """Decide what a caller may have, on every surface alike."""
 
+    @property
+    def decide_by_process(self) -> bool:
+        """Whether two processes of one caller may get different grants."""
+
     def grant_for(self, caller: Caller) -> Grant: ...
 
 
@@ -62,6 +66,8 @@ class OwnerOnly:
     They admit root, the uid that runs the broker, and holders of a container token; a caller of
     unknown uid is nobody.
     """
+
+    decide_by_process = False
 
     def __init__(
         self,
@@ -147,6 +153,7 @@ class FirstMatch:
         self._granted = tuple((rule.who, rule.grant) for rule in self.rules)
         self._index = RuleIndex([rule.who for rule in self.rules])
         self._by_token = [rule for rule in self.rules if rule.who.token and rule.grant.any]
+        self.decide_by_process = any(rule.who.exe is not None for rule in self.rules)
 
     def grant_for(self, caller: Caller) -> Grant:
         for position in self._index.candidates(caller, self._facts):

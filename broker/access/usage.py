@@ -25,15 +25,13 @@ class Usage:
         self._matched: dict[str, int] = dict.fromkeys(rules, 0)
         self._matched_at: dict[str, datetime] = {}
 
-    def served(self, role: str, caller: Caller, *, rule: str, at: datetime) -> None:
-        """Note that *caller* was given *role*."""
-        self._last[role] = LastUse(at=at, caller=caller, rule=rule)
-
-    def matched(self, rule: str, *, at: datetime) -> None:
-        """Note that *rule* decided a request."""
+    def note(self, rule: str, caller: Caller, *, role: str, at: datetime) -> None:
+        """Note that *rule* decided a request of *caller*, who got *role*, unless ``none``."""
         if rule in self._matched:
             self._matched[rule] += 1
             self._matched_at[rule] = at
+        if role != "none":
+            self._last[role] = LastUse(at=at, caller=caller, rule=rule)
 
     def last_used(self) -> dict[str, dict[str, Any]]:
         """Return the last use of each role that was used.

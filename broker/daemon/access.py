@@ -3,7 +3,6 @@
 import os
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import partial
 
 from broker.access.caller import PLAIN_TOKEN, Caller
@@ -21,15 +20,11 @@ from broker.daemon.wiring import Pipelines
 from broker.files.off_loop import off_loop
 from broker.files.private import read_private, write_private
 from broker.http.guard import Guard
-from broker.http.message import Exchange
 from broker.surfaces.container_tokens import ContainerTokenFiles
 from broker.surfaces.namespace import MASTER_BYTES, TokenSpecSigner, load_token_spec_signer
 from broker.surfaces.session_tokens import SessionKeys
 from broker.telemetry.audit import AuditLog, CallerDetails, auditing, sink_for
 from broker.telemetry.events import Telemetry
-
-CREDENTIALS = frozenset({"credentials", "container"})
-"""The routes that hand out AWS credentials."""
 
 RULES, SCOPE_FILE = "rules", "token-scope"
 
@@ -211,19 +206,6 @@ def details_of(caller: Caller, *, facts: HostFacts) -> CallerDetails:
         pid=process.pid,
         exe=process.exe,
     )
-
-
-def note_use(exchange: Exchange, access: Access, *, now: datetime) -> None:
-    """Record who used what, for `status`."""
-    answer, caller = exchange.answer, exchange.caller
-    if exchange.surface == "ops" or answer.route in ("ready", "status", "who"):
-        return
-    rule = answer.rule
-    if rule is None:  # answered without the rules
-        return
-    access.usage.matched(rule, at=now)
-    if answer.status == 200 and answer.role != "none" and answer.route in CREDENTIALS:
-        access.usage.served(answer.role, caller, rule=rule, at=now)
 
 
 def signing_keys(config: Config, runtime: Runtime) -> SessionKeys:

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -14,7 +13,6 @@ from broker.access.rules import limited
 from broker.clock import Clock, clock_steps
 from broker.config import Config
 from broker.daemon.access import (
-    note_use,
     recorded_token_scope,
     replace_tokens_that_open_more,
     token_scope,
@@ -99,7 +97,7 @@ class Broker:
         self._shared = shared
         self._runtime = shared.runtime
         self._telemetry = shared.telemetry
-        self._peers = peers
+        peers.complete = lambda caller: limited(caller, self.current.access.rules)
         self._stop = stop
         guard = first.config.guard
         self._limiter = ConnectionLimiter(
@@ -111,7 +109,7 @@ class Broker:
             ServerContext(
                 clock=self._runtime.clock,
                 limiter=self._limiter,
-                caller_of=self._caller_of,
+                caller_of=peers.caller_of,
                 on_exchange=self._on_exchange,
                 on_error=self._telemetry.on_bug,
             )
@@ -238,6 +236,7 @@ class Broker:
 
     def _connect_events(self, pipelines: Pipelines, config: Config) -> None:
         def on_event(event: Event) -> None:
+            self._listeners.forget_answers()
             self._telemetry.on_event(event)
             self.service.on_event(event)
 
@@ -246,7 +245,12 @@ class Broker:
     def _start_files(self, generation: Generation) -> None:
         """Watch the container tokens and write the token files, those that are new."""
         tokens, clock = generation.access.tokens, self._runtime.clock
-        self.tasks.start(tokens, partial(watch, tokens.watched, tokens.reread, clock=clock))
+
+        def reread() -> None:
+            tokens.reread()
+            self._listeners.forget_answers()
+
+        self.tasks.start(tokens, partial(watch, tokens.watched, reread, clock=clock))
         for file in generation.files.values():
             self.tasks.start(file, file.keep)
 
@@ -281,16 +285,16 @@ class Broker:
         for warning in await asyncio.to_thread(lambda: list(readable_by_others(paths))):
             self._runtime.warn(warning)
 
-    def _caller_of(self, sock: socket.socket, peer: Any) -> Caller | None:
-        caller = self._peers.caller_of(sock, peer)
-        return None if caller is None else limited(caller, self.current.access.rules)
-
     def _on_exchange(self, exchange: Exchange) -> None:
         # The audit first: an error in what follows must not cost its line.
         if self.current.audit.log is not None:
             self.current.audit.log.on_exchange(exchange)
         self._telemetry.on_exchange(exchange)
-        note_use(exchange, self.current.access, now=self._runtime.clock.now())
+        answer = exchange.answer
+        if answer.rule is not None:  # rules were asked
+            role = answer.role if answer.status == 200 and answer.issued is not None else "none"
+            usage = self.current.access.usage
+            usage.note(answer.rule, exchange.caller, role=role, at=exchange.at)
 
 
 def _without(these: Iterable[Any], those: Iterable[Any]) -> list[Any]:

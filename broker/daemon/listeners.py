@@ -29,7 +29,7 @@ from broker.http.bind import (
 from broker.http.guard import METADATA_ADDRESSES
 from broker.http.limits import Limits
 from broker.http.message import Surface
-from broker.http.server import Server, ServerContext, close_together, serving
+from broker.http.server import Server, ServerContext, close_together, serving_in
 from broker.surfaces.container_tokens import new_container_token
 from broker.surfaces.control import BrokerEndpoints
 from broker.systemd import Inherited, device_of
@@ -360,6 +360,11 @@ class Listeners:
         for listener in self._open.values():
             listener.server.change(self._surfaces[listener.surface], limits=limits)
 
+    def forget_answers(self) -> None:
+        """Compute every answer anew: a lease or a token has changed."""
+        for listener in self._open.values():
+            listener.server.forget_answers()
+
     async def open(self, surface: str, sockets: Iterable[socket.socket]) -> None:
         """Serve those of *sockets* that are not served yet, by the surface of that name.
 
@@ -369,7 +374,11 @@ class Listeners:
             if sock not in self._open:
                 closing = AsyncExitStack()
                 with explained(f"{surface}.listen: "):
-                    server = await closing.enter_async_context(self._served(surface, sock))
+                    server = await closing.enter_async_context(
+                        serving_in(
+                            self._context, self._surfaces[surface], [sock], limits=self._limits
+                        )
+                    )
                 self._open[sock] = Listener(surface, server, closing)
 
     async def close(self, sockets: Iterable[socket.socket]) -> None:
@@ -381,16 +390,3 @@ class Listeners:
 
     async def close_all(self) -> None:
         await self.close(self._open)
-
-    def _served(self, surface: str, sock: socket.socket):  # type: ignore[no-untyped-def]
-        context = self._context
-        return serving(
-            self._surfaces[surface],
-            [sock],
-            clock=context.clock,
-            limits=self._limits,
-            limiter=context.limiter,
-            caller_of=context.caller_of,
-            on_exchange=context.on_exchange,
-            on_error=context.on_error,
-        )

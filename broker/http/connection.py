@@ -8,13 +8,15 @@ import termios
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import datetime
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from broker.access.caller import Caller
 from broker.clock import within
 from broker.http.codec import CONTINUE, BadRequest, HeadTooLong, RequestParser, response_bytes
-from broker.http.message import Answer, Pending, Request
+from broker.http.message import Answer, Exchange, Pending, Request
+from broker.http.remembered import Key, Remembered
 
 if TYPE_CHECKING:
     from broker.http.server import Server
@@ -23,10 +25,6 @@ PIECE_BYTES = 2048
 """How much is read at once. What is not taken waits in the kernel, which makes the client wait."""
 
 HEAD_END = b"\r\n\r\n"
-
-SPARE_PARSERS = 16
-"""A parser costs about as much memory as the rest of a connection, so only a request that has
-begun has one."""
 
 LINGER_S, LINGER_BYTES = 2.0, 1024 * 1024
 """After a request that was cut off: how long and how much more is read and dropped. Closing with
@@ -70,6 +68,7 @@ class Connection:
         "_answered",
         "_caller",
         "_deadline",
+        "_decided_by",
         "_dropped",
         "_is_arriving",
         "_is_reading",
@@ -90,6 +89,11 @@ class Connection:
     )
 
     def __init__(self, server: "Server", sock: socket.socket, caller: Caller) -> None:
+        self._decided_by = (
+            *(caller.uid, caller.unit, caller.user_unit, caller.container, caller.is_located),
+            *(caller.address, caller.is_remote, caller.delegated_by),
+        )
+        """What rules and surfaces may decide by, apart from the process and the token."""
         self.limit_key = caller.limit_key
         self.is_exempt = caller.uid in server.exempt_uids
         self.served_at = self._received_at = time.monotonic()
@@ -114,7 +118,8 @@ class Connection:
 
     @property
     def is_idle(self) -> bool:
-        return self._state is State.OPEN and self._answered and not self._is_arriving
+        is_waiting = self._state is State.OPEN and self._answered and not self._is_arriving
+        return is_waiting and not _has_input(self._sock)
 
     def queue(self) -> None:
         """Wait to be admitted, for as long as an idle connection may. Nothing is read, so nothing
@@ -148,7 +153,7 @@ class Connection:
         if self._state is State.CLOSED:
             return
         if refused:
-            self._server.report_rejected(self._caller)
+            self._server.report_unanswered(self._caller, "connections")
         self._stop_reading()
         if self._unsent:
             self._loop.remove_writer(self._sock)
@@ -213,35 +218,50 @@ class Connection:
                 self._fail(error)
 
     def _take(self) -> None:
-        """Parse up to the end of one head, and answer what is complete."""
+        """Answer what is complete up to the end of one head."""
         end = self._unread.find(HEAD_END) + len(HEAD_END)
         if end < len(HEAD_END):
             end = len(self._unread)
         piece, self._unread = self._unread[:end], self._unread[end:]
-        server, parser = self._server, self._parser
-        if parser is None:
-            parser = self._parser = server.parsers.pop() if server.parsers else RequestParser()
-        try:
-            parser.feed(piece, header_bytes=server.limits.header_bytes)
-        except BadRequest:
-            self._refuse = server.surface.bad_request
-        except HeadTooLong:
-            self._refuse = server.surface.head_too_long
-        self._answer_parsed(parser)
+        server = self._server
+        now = server.context.clock.now()
+        if self._parser is not None:
+            self._parse(self._parser, piece, now=now, key=None)
+            return
+        key = (self._decided_by, piece)
+        remembered = server.remembered.get(key)
+        if remembered is not None and remembered.since <= now < remembered.until:
+            self._answer_again(remembered, now=now)
+        else:
+            self._parser = server.parsers.pop() if server.parsers else RequestParser()
+            self._parse(self._parser, piece, now=now, key=key)
 
-    def _answer_parsed(self, parser: RequestParser) -> None:
+    def _parse(
+        self, parser: RequestParser, piece: bytes, *, now: datetime, key: Key | None
+    ) -> None:
+        """Answer the requests that *piece* completes; *key* is for one that is all of it."""
+        try:
+            parser.feed(piece, header_bytes=self._server.limits.header_bytes)
+        except BadRequest:
+            self._refuse = self._server.surface.bad_request
+        except HeadTooLong:
+            self._refuse = self._server.surface.head_too_long
+        if len(parser.requests) != 1 or not parser.is_between_requests:
+            key = None
+        self._answer_parsed(parser, now=now, key=key)
+
+    def _answer_parsed(self, parser: RequestParser, *, now: datetime, key: Key | None) -> None:
         server = self._server
         while parser.requests:
             request, is_kept = parser.requests.pop(0)
-            self._answer(request, close=not is_kept)
+            self._answer(request, close=not is_kept, now=now, key=key)
             if self._state in ENDING or self._state is State.PENDING:
                 return
         if self._refuse is not None:
-            self._cut_off(self._refuse())
+            self._cut_off(self._refuse(), now=now)
         elif parser.is_between_requests:
             self._parser = None
-            if len(server.parsers) < SPARE_PARSERS:
-                server.parsers.append(parser)
+            server.spare(parser)
         elif parser.expects_continue and server.sends_continue and not self._unread:
             parser.expects_continue = False
             self._send(CONTINUE)
@@ -263,12 +283,13 @@ class Connection:
 
     # Answering.
 
-    def _answer(self, request: Request, *, close: bool) -> None:
+    def _answer(self, request: Request, *, close: bool, now: datetime, key: Key | None) -> None:
+        """Answer *request*, whose bytes are *key*'s if it came alone and whole."""
         self._is_arriving = False
         self._answered, self.served_at = True, self._received_at
-        answer = self._server.answer(request, self._caller)
+        answer = self._server.answer(request, self._caller, now=now)
         if answer.pending is None:
-            self._finish(request, answer, close=close)
+            self._finish(request, answer, close=close, now=now, key=key)
         else:
             self._state = State.PENDING
             self._expect_within(self._server.limits.idle_timeout_s)
@@ -277,36 +298,63 @@ class Connection:
 
     async def _answer_later(self, request: Request, pending: Pending, *, close: bool) -> None:
         """Answer once the attempt under way has ended, or as things are after its time."""
+        clock = self._server.context.clock
         try:
             with suppress(TimeoutError):
-                await within(pending.within_s, pending.attempt(), clock=self._server.context.clock)
+                await within(pending.within_s, pending.attempt(), clock=clock)
             self._pending = None
             if self._state is State.PENDING:
-                self._state = State.OPEN
-                self._finish(request, self._server.answer(request, self._caller), close=close)
+                self._state, now = State.OPEN, clock.now()
+                answer = self._server.answer(request, self._caller, now=now)
+                self._finish(request, answer, close=close, now=now, key=None)
                 if self._state not in ENDING and self._parser is not None:
-                    self._answer_parsed(self._parser)
+                    self._answer_parsed(self._parser, now=now, key=None)
                 self._proceed()
         except Exception as error:
             self._fail(error)
 
-    def _finish(self, request: Request, answer: Answer, *, close: bool) -> None:
+    def _finish(
+        self, request: Request, answer: Answer, *, close: bool, now: datetime, key: Key | None
+    ) -> None:
         close = close or answer.close or self._server.is_draining
-        self._write(request, answer, close=close)
+        sent = self._write(request, answer, close=close, now=now)
+        if key is not None and answer.unchanged_until is not None:
+            self._server.remember(key, request, answer, sent, at=now, close=close)
         if close:
             self._close()
 
-    def _write(self, request: Request, answer: Answer, *, close: bool) -> None:
-        if not answer.close:
-            self._send(response_bytes(request, answer, date=self._server.date(), close=close))
-        took_s = time.monotonic() - self._received_at
-        self._server.report(request, self._caller, answer, took_s=took_s)
+    def _answer_again(self, remembered: Remembered, *, now: datetime) -> None:
+        self._send(remembered.sent)
+        self._report(remembered.request, remembered.answer, now=now)
+        self._answered, self.served_at = True, self._received_at
+        if remembered.close:
+            self._close()
 
-    def _cut_off(self, answer: Answer) -> None:
+    def _write(self, request: Request, answer: Answer, *, close: bool, now: datetime) -> bytes:
+        sent = b""
+        if not answer.close:
+            date = self._server.date(now)
+            sent = response_bytes(request, answer, date=date, close=close)
+            self._send(sent)
+        self._report(request, answer, now=now)
+        return sent
+
+    def _report(self, request: Request, answer: Answer, *, now: datetime) -> None:
+        exchange = Exchange(
+            surface=self._server.surface.name,
+            request=request,
+            caller=self._caller,
+            answer=answer,
+            at=now,
+            took_s=time.monotonic() - self._received_at,
+        )
+        self._server.report(exchange)
+
+    def _cut_off(self, answer: Answer, *, now: datetime) -> None:
         """Answer what cannot be read or is too much, and read no more requests."""
         self._unread = b""
         self._parser = None
-        self._write(NO_REQUEST, answer, close=True)
+        self._write(NO_REQUEST, answer, close=True, now=now)
         if answer.close:
             self._close()
         if self._state in ENDING:

@@ -7,12 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-IDLE_YIELDS_S = 0.5
-"""How long a kept-alive connection goes unused before it ends for a queued one of its own caller.
-Below the second after which most SDKs give up; ending an idle one is harmless (C-4)."""
-
-NEWS_S, MOST_NEWS = 60.0, 100
-"""How soon the same thing is reported again, and how many things are in that time."""
+IDLE_YIELDS_S = 0.02
+"""How long a connection that was answered must be quiet to end for a queued one of its own caller:
+longer than a client takes from an answer to its next request. Ending an idle one is harmless (C-4),
+and SDKs wait for a second at most."""
 
 SHARE = 2
 """Requests of one caller that are answered in one turn of the event loop: together about a tenth of
@@ -67,7 +65,7 @@ class Limited(Protocol):
 
     @property
     def is_idle(self) -> bool:
-        """It got an answer, and nothing more of it has arrived."""
+        """It got an answer, and nothing more has arrived on it."""
 
     def admit(self) -> None:
         """Serve it from now on: it was queued."""
@@ -80,17 +78,18 @@ class ConnectionLimiter:
     """Limits the connections of the whole broker.
 
     **By caller.** A caller with *per_caller* connections is served no further one until one of its
-    own ends: the next is queued, unread, first come first served. As many again are queued, what
-    comes beyond is rejected. A connection of the same caller that has been idle for *idle_yields_s*
-    ends for a queued one, so that the sixty-fifth process of a user is not locked out by sixty-four
-    that keep alive what they do not use.
+    own ends: the next is queued, unread, first come first served. A connection of the same caller
+    that was answered and has been quiet for *idle_yields_s* ends for a queued one, so that five
+    hundred processes of a user that start at once are all served within a second, and nobody is
+    locked out by connections that are kept alive and not used.
 
     **In all.** When more than *connections* are served, the one that ends is a connection of
     whoever has the most of them, of those the one that has gone longest without an answer. So who
     connects and asks at once is answered, whatever others hold open: nobody can fill the broker,
     only drive out what is quiet, and first of all their own. Root and the broker's own uid are not
-    exempt from this. Queued connections do not count among them; *connections* is their limit too,
-    kept by the same rule. So there are twice *connections* at the most.
+    exempt from this. Queued connections do not count among them; *connections* is their limit too:
+    beyond it, the last one of whoever has the most of them is rejected. So there are twice
+    *connections* at the most.
     """
 
     def __init__(
@@ -110,12 +109,12 @@ class ConnectionLimiter:
         self._idle_yields_s = idle_yields_s
         self._served: dict[str, Group] = {}
         self._queued: dict[str, Group] = {}
-        self._reported_at: dict[str, float] = {}
         self._looking_for_idle: set[str] = set()
 
     def enter(self, connection: Limited) -> Place:
         """Give a new connection its place. One that is ``rejected`` has none: close it."""
-        if self._is_at_limit(connection):
+        own = self._served.get(connection.limit_key, ())
+        if len(own) >= self._per_caller and not connection.is_exempt:
             return self._enqueue(connection)
         place: Place = "served"
         if connection.limit_key in self._queued:
@@ -130,7 +129,7 @@ class ConnectionLimiter:
 
     def leave(self, connection: Limited) -> None:
         """Forget a connection that has ended; without a place it changes nothing."""
-        if self._remove(connection):
+        if self._remove(connection) and self._queued:
             self._admit_queued()
 
     def resize(self, *, connections: int, per_caller: int) -> None:
@@ -147,32 +146,12 @@ class ConnectionLimiter:
         elif self.served:
             self._drop(self._least_missed())
 
-    def is_news(self, what: str) -> bool:
-        """Say whether *what* is to be reported, which it then counts as: not when it was within the
-        last minute, nor when a hundred other things were."""
-        now = time.monotonic()
-        recent = {each: at for each, at in self._reported_at.items() if now - at < NEWS_S}
-        self._reported_at = recent
-        if what in self._reported_at or len(self._reported_at) >= MOST_NEWS:
-            return False
-        self._reported_at[what] = now
-        return True
-
-    def _is_at_limit(self, connection: Limited) -> bool:
-        return not connection.is_exempt and len(self._served.get(connection.limit_key, ())) >= (
-            self._per_caller
-        )
-
     def _serve(self, connection: Limited) -> None:
         self._served.setdefault(connection.limit_key, {})[connection] = None
         self.served += 1
 
     def _enqueue(self, connection: Limited) -> Place:
-        own = self._queued.setdefault(connection.limit_key, {})
-        if len(own) >= self._per_caller:
-            self.rejected += 1
-            return "rejected"
-        own[connection] = None
+        self._queued.setdefault(connection.limit_key, {})[connection] = None
         self.queued += 1
         self._look_for_idle_later(connection.limit_key)
         if self.queued <= self._connections:
@@ -207,7 +186,7 @@ class ConnectionLimiter:
         first.admit()
 
     def _admit_queued(self) -> None:
-        while self._queued and self.served < self._connections:
+        while self.served < self._connections:
             caller = next(self._callers_below_limit(), None)
             if caller is None:
                 return
@@ -234,26 +213,26 @@ class ConnectionLimiter:
     def _look_for_idle_later(self, caller: str) -> None:
         if caller not in self._looking_for_idle:
             self._looking_for_idle.add(caller)
-            loop = asyncio.get_running_loop()
-            loop.call_later(self._idle_yields_s, self._look_for_idle, caller)
+            asyncio.get_running_loop().call_soon(self._look_for_idle, caller)
 
     def _look_for_idle(self, caller: str) -> None:
-        self._looking_for_idle.discard(caller)
-        waiting = len(self._queued.get(caller, ()))
-        if not waiting:
+        """End idle connections of *caller* for its queued ones, as long as there are any."""
+        queued = len(self._queued.get(caller, ()))
+        if not queued:
+            self._looking_for_idle.discard(caller)
             return
         since = time.monotonic() - self._idle_yields_s
         idle = [
             connection
             for connection in self._served.get(caller, ())
-            if connection.is_idle and connection.served_at <= since
+            if connection.served_at <= since and connection.is_idle
         ]
-        for connection in sorted(idle, key=lambda connection: connection.served_at)[:waiting]:
+        for connection in sorted(idle, key=lambda connection: connection.served_at)[:queued]:
             self._remove(connection)
             connection.end(refused=False)
         self._admit_queued()
-        if caller in self._queued:
-            self._look_for_idle_later(caller)
+        loop = asyncio.get_running_loop()
+        loop.call_later(self._idle_yields_s, self._look_for_idle, caller)
 
 
 def _discard(groups: dict[str, Group], caller: str, connection: Limited) -> bool:

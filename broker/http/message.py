@@ -81,6 +81,9 @@ class Answer:
     """Close the connection without a byte instead of answering."""
     pending: Pending | None = None
     """Wait for this, then ask the surface once more."""
+    unchanged_until: datetime | None = None
+    """Until when the same request of the same caller gets this very answer, as long as leases,
+    rules and tokens stay as they are; None where that cannot be said."""
 
 
 class Surface(Protocol):
@@ -108,4 +111,5 @@ class Exchange:
     request: Request
     caller: Caller
     answer: Answer
+    at: datetime
     took_s: float

@@ -20,15 +20,23 @@ from broker.http.codec import RequestParser
 from broker.http.connection import NO_REQUEST, Connection
 from broker.http.limits import DEFAULT_LIMITS, ConnectionLimiter, Limits
 from broker.http.message import Answer, Exchange, Request, Surface
+from broker.http.remembered import Key, RememberedAnswers
 
 ACCEPTED_AT_ONCE = 8
 """Connections accepted in one turn of the event loop: many new ones must not delay who is there.
 asyncio's own server takes as many as the backlog."""
 
+TAKEN_AT_ONCE = 256
+"""The same, with those whose clients have gone already: they must not fill the backlog."""
+
 ACCEPT_PAUSE_S, FIRST_ACCEPT_PAUSE_S = 0.2, 0.001
 """How long nothing is accepted after an error. The socket stays ready while descriptors are short:
 without a pause the loop would do nothing but fail. The first one is short, since the limiter may
 have made room."""
+
+SPARE_PARSERS = 16
+"""A parser takes about as much memory as the rest of a connection, so only a request that has begun
+has one."""
 
 OUT_OF_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """What accepting fails with where this process or the host has no more to give."""
@@ -48,8 +56,8 @@ def _ignore(_: object) -> None: ...
 class ServerContext:
     """What all servers of one broker share.
 
-    ``on_exchange`` receives every answer, and, of each caller once a minute, a connection that was
-    rejected; ``on_error`` an exception in a surface, whose client got `nothing_to_serve`.
+    ``on_exchange`` receives every answer, and every connection that was rejected; ``on_error`` an
+    exception in a surface, whose client got `nothing_to_serve`.
     """
 
     clock: Clock
@@ -71,25 +79,41 @@ async def serving(
     on_exchange: Callable[[Exchange], None] = _ignore,
     on_error: Callable[[BaseException], None] = _ignore,
 ) -> AsyncIterator["Server"]:
-    """Serve *surface* on *sockets*, TCP or Unix, bound or listening already, for the block.
+    """Serve *surface* on *sockets* for the block, by itself: see `serving_in`.
 
-    The sockets are ours from here on and closed at the end, when the `Server` closes. By default
-    the limits are this server's alone, and the kernel tells who connects.
-
-    Raises:
-        AddressInUse: Another program listens there since the socket was bound.
+    By default the limits are this server's alone, and the kernel tells who connects.
     """
-    async with AsyncExitStack() as stack:
+    with Peers() as peers:
         context = ServerContext(
             clock=clock,
             limiter=limiter
             or ConnectionLimiter(
                 connections=limits.connections, per_caller=limits.connections_per_caller
             ),
-            caller_of=caller_of or stack.enter_context(Peers()).caller_of,
+            caller_of=caller_of or peers.caller_of,
             on_exchange=on_exchange,
             on_error=on_error,
         )
+        async with serving_in(context, surface, sockets, limits=limits) as server:
+            yield server
+
+
+@asynccontextmanager
+async def serving_in(
+    context: ServerContext,
+    surface: Surface,
+    sockets: Iterable[socket.socket],
+    *,
+    limits: Limits,
+) -> AsyncIterator["Server"]:
+    """Serve *surface* on *sockets*, TCP or Unix, bound or listening already, for the block.
+
+    The sockets are ours from here on and closed at the end, when the `Server` closes.
+
+    Raises:
+        AddressInUse: Another program listens there since the socket was bound.
+    """
+    async with AsyncExitStack() as stack:
         listeners = [stack.enter_context(sock) for sock in sockets]
         for listener in listeners:
             # A listener's options pass to the connections it accepts.
@@ -124,6 +148,7 @@ class Server:
         self.is_draining = False
         self.parsers: list[RequestParser] = []
         """Parsers that no connection uses at present."""
+        self.remembered = RememberedAnswers()
         self._connections: set[Connection] = set()
         self._a_connection_ended = asyncio.Event()
         self._date = ""
@@ -140,13 +165,19 @@ class Server:
         *limits*, where they are given."""
         self.surface = surface
         self.sends_continue = getattr(surface, "takes_bodies", True)
+        self.forget_answers()
         if limits is not None:
             self.limits = limits
+
+    def forget_answers(self) -> None:
+        """Compute every answer anew: a lease, a rule or a token has changed."""
+        self.remembered.clear()
 
     async def drain(self) -> None:
         """Answer existing connections once more, and close them; meanwhile accept others."""
         if not self._drained:
             self._drained = self.is_draining = True
+            self.forget_answers()  # the next ones close their connections
             await _turns()
             await self._ended(set(self._connections), within_s=self.limits.drain_s)
 
@@ -188,15 +219,18 @@ class Server:
 
     # Accepting.
 
-    def _accept(self, sock: socket.socket, peer: Any) -> None:
-        """Serve a connection, queue it, or close it without a byte."""
+    def _accept(self, sock: socket.socket, peer: Any) -> bool:
+        """Serve a connection, queue it, or close it without a byte; False if its client has gone
+        already, so that there is nobody to answer, count or limit."""
         try:
             caller = self.context.caller_of(sock, peer)
         except Exception as error:
             sock.close()
-            return self.context.on_error(error)
-        if caller is None:  # its client has gone already: nobody to answer, count or limit
-            return sock.close()
+            self.context.on_error(error)
+            return True
+        if caller is None:
+            sock.close()
+            return False
         connection = Connection(self, sock, caller)
         self._connections.add(connection)
         match self.context.limiter.enter(connection):
@@ -208,15 +242,14 @@ class Server:
                 connection.admit()
             case "rejected":
                 connection.end(refused=True)
-        return None
+        return True
 
     def _not_accepted(self, error: OSError) -> None:
         """Report that no connection can be accepted; for want of descriptors or memory, end one."""
         is_short = error.errno in OUT_OF_ROOM
         if is_short:
             self.context.limiter.make_room()
-        if self.context.limiter.is_news(f"accept: {error.errno}"):
-            self._report_unanswered(Caller(), "open-files" if is_short else "accept")
+        self.report_unanswered(Caller(), "open-files" if is_short else "accept")
 
     # What connections call.
 
@@ -225,44 +258,50 @@ class Server:
         self.context.limiter.leave(connection)
         self._a_connection_ended.set()
 
-    def answer(self, request: Request, caller: Caller) -> Answer:
+    def answer(self, request: Request, caller: Caller, *, now: datetime) -> Answer:
         """Return the surface's answer, or its "nothing to serve" when it fails."""
         try:
-            return self.surface.answer(request, caller, now=self.context.clock.now())
+            return self.surface.answer(request, caller, now=now)
         except Exception as error:
             self.context.on_error(error)
             return self.surface.nothing_to_serve()
 
-    def date(self) -> str:
-        """Return the time as the ``Date`` header has it (C-67); made once a second."""
-        now: datetime = self.context.clock.now()
+    def remember(
+        self, key: Key, request: Request, answer: Answer, sent: bytes, *, at: datetime, close: bool
+    ) -> None:
+        if not self.is_draining:
+            self.remembered.add(key, request, answer, sent, at=at, close=close)
+
+    def spare(self, parser: RequestParser) -> None:
+        """Keep *parser* for another request."""
+        if len(self.parsers) < SPARE_PARSERS:
+            self.parsers.append(parser)
+
+    def date(self, now: datetime) -> str:
+        """Return *now* as the ``Date`` header has it (C-67); made once a second."""
         second = int(now.timestamp())
         if second != self._date_at:
             self._date, self._date_at = format_datetime(now, usegmt=True), second
         return self._date
 
-    def report(self, request: Request, caller: Caller, answer: Answer, *, took_s: float) -> None:
+    def report(self, exchange: Exchange) -> None:
         """Report an answer. Whoever receives that may fail; the client is none the worse for it."""
-        exchange = Exchange(
-            surface=self.surface.name,
-            request=request,
-            caller=caller,
-            answer=answer,
-            took_s=took_s,
-        )
         try:
             self.context.on_exchange(exchange)
         except Exception as error:
             self.context.on_error(error)
 
-    def report_rejected(self, caller: Caller) -> None:
-        """Report a connection that its limits ended, once a minute for each caller."""
-        if self.context.limiter.is_news(caller.limit_key):
-            self._report_unanswered(caller, "connections")
-
-    def _report_unanswered(self, caller: Caller, refusal: str) -> None:
-        answer = Answer(status=0, close=True, route="none", refusal=refusal)
-        self.report(NO_REQUEST, caller, answer, took_s=0.0)
+    def report_unanswered(self, caller: Caller, refusal: str) -> None:
+        """Report a connection that ends without an answer."""
+        exchange = Exchange(
+            surface=self.surface.name,
+            request=NO_REQUEST,
+            caller=caller,
+            answer=Answer(status=0, close=True, route="none", refusal=refusal),
+            at=self.context.clock.now(),
+            took_s=0.0,
+        )
+        self.report(exchange)
 
 
 async def close_together(servers: Iterable[Server]) -> None:
@@ -277,15 +316,15 @@ async def close_together(servers: Iterable[Server]) -> None:
 class Acceptor:
     """Accepts from one listening socket, a few connections in each turn of the event loop.
 
-    *accept* receives each, non-blocking and with its peer's address; *failed* why none can be
-    accepted, once in each pause.
+    *accept* receives each, non-blocking and with its peer's address, and returns whether its client
+    is still there; *failed* why none can be accepted, once in each pause.
     """
 
     def __init__(
         self,
         listener: socket.socket,
         *,
-        accept: Callable[[socket.socket, Any], None],
+        accept: Callable[[socket.socket, Any], bool],
         failed: Callable[[OSError], None],
     ) -> None:
         self._listener = listener
@@ -301,7 +340,7 @@ class Acceptor:
         """Accept who is in the backlog already, then close the socket."""
         self._loop.remove_reader(self._listener)
         for _ in range(BACKLOG):
-            if not self._accept_one():
+            if self._accept_one() is None:
                 break
         if self._pause is not None:
             self._pause.cancel()
@@ -312,24 +351,30 @@ class Acceptor:
         self._loop.add_reader(self._listener, self._accept_some)
 
     def _accept_some(self) -> None:
-        for _ in range(ACCEPTED_AT_ONCE):
-            if not self._accept_one():
+        """Accept up to `ACCEPTED_AT_ONCE` clients; those that have gone cost next to nothing."""
+        accepted = 0
+        for _ in range(TAKEN_AT_ONCE):
+            is_there = self._accept_one()
+            if is_there is None:
+                return
+            accepted += is_there
+            if accepted == ACCEPTED_AT_ONCE:
                 return
 
-    def _accept_one(self) -> bool:
+    def _accept_one(self) -> bool | None:
+        """Accept one connection and return whether its client is there; None if there is none."""
         try:
             sock, peer = self._listener.accept()
         except (BlockingIOError, InterruptedError):
-            return False
+            return None
         except ConnectionAbortedError:
-            return True
+            return False
         except OSError as error:
             self._wait_after(error)
-            return False
+            return None
         self._failed_before = False
         sock.setblocking(False)
-        self._accept(sock, peer)
-        return True
+        return self._accept(sock, peer)
 
     def _wait_after(self, error: OSError) -> None:
         if self._pause is None:

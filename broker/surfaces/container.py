@@ -57,7 +57,14 @@ class Container:
         grant = self._rules.grant_for(caller.with_token(token))
         segments, _ = path_and_tokens(request)
         answer = self._credentials(segments, grant, now=now)
-        return replace(answer, rule=grant.rule, caller_token=token)
+        return replace(
+            answer,
+            rule=grant.rule,
+            caller_token=token,
+            unchanged_until=self._container_tokens.unchanged_until(now)
+            if answer.status == 200 and not self._rules.decide_by_process
+            else None,
+        )
 
     def nothing_to_serve(self) -> Answer:
         """Return 404, as whenever there is nothing to serve (C-71)."""

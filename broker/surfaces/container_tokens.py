@@ -52,6 +52,10 @@ class ContainerTokens:
         ]
         return matches[0] if matches else None
 
+    def unchanged_until(self, now: datetime) -> datetime:
+        """Return until when the same tokens are valid, unless they are changed."""
+        return now + timedelta(days=1)
+
 
 def container_token(path: Path, group: str | None = None) -> str:
     """Return the token in *path*, made where there is none.
@@ -162,6 +166,10 @@ class ContainerTokenFiles(ContainerTokens):
         if any(until <= now for older in self._older.values() for _, until in older):
             super().__init__(self._accepted())
         return super().caller_name(presented)
+
+    def unchanged_until(self, now: datetime) -> datetime:
+        ends = [end for older in self._older.values() for _, end in older if end > now]
+        return min(ends, default=super().unchanged_until(now))
 
     def watched(self) -> Iterable[Path]:
         return self._files.values()

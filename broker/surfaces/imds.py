@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from broker.access.caller import Caller, Grant
 from broker.access.rules import Rules
@@ -23,7 +23,7 @@ from broker.surfaces.documents import (
     servable,
 )
 from broker.surfaces.imds_tree import LISTED_VERSIONS, Instance, Route, route_of, text_at, tree_of
-from broker.surfaces.session_tokens import LONGEST_TTL_S, SessionTokens
+from broker.surfaces.session_tokens import LONGEST_TTL_S, SessionTokens, whole_seconds
 
 TOKEN_HEADER = "x-aws-ec2-metadata-token"  # noqa: S105 - a name, no secret
 TTL_HEADER = "x-aws-ec2-metadata-token-ttl-seconds"
@@ -105,15 +105,21 @@ class Imds:
             if not self._v1:
                 return page(401, route=_shown(route), refusal="token-missing")
             return self._read(route, caller, now=now)
-        left_s = (
-            self._tokens.seconds_left(presented[0], caller.binding, now)
+        end = (
+            self._tokens.valid_until(presented[0], caller.binding, now)
             if len(presented) == 1
             else None
         )
-        if left_s is None:
+        if end is None:
             return page(401, route=_shown(route), refusal="token-bad")
         answer = self._read(route, caller, now=now)
-        return replace(answer, headers={**answer.headers, TTL_HEADER: str(left_s)})
+        left_s = whole_seconds(end, now)
+        may_repeat = answer.status == 200 and not self._rules.decide_by_process
+        return replace(
+            answer,
+            headers={**answer.headers, TTL_HEADER: str(left_s)},
+            unchanged_until=end - timedelta(seconds=left_s) if may_repeat else None,
+        )
 
     def _read(self, route: Route, caller: Caller, *, now: datetime) -> Answer:
         match route.label:

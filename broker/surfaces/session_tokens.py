@@ -30,6 +30,7 @@ STATE_FILE_LIMIT = 1 << 20
 # 42 bytes: key id, expiry in milliseconds since 1970, nonce, MAC of these and the binding.
 KEY_ID_BYTES, EXPIRY_BYTES, NONCE_BYTES, MAC_BYTES = 4, 6, 8, 24
 SIGNED_BYTES = KEY_ID_BYTES + EXPIRY_BYTES + NONCE_BYTES
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 TOKEN = re.compile(r"[A-Za-z0-9_-]{56}", re.ASCII)
 
 
@@ -219,6 +220,11 @@ class SessionTokens:
 
         None when it is not ours, was issued to another binding, or has ended.
         """
+        end = self.valid_until(token, binding, now)
+        return None if end is None else whole_seconds(end, now)
+
+    def valid_until(self, token: str, binding: str, now: datetime) -> datetime | None:
+        """Return when *token* ends; None as for `seconds_left`."""
         # The decoder skips characters outside its alphabet, so reject them first.
         if not TOKEN.fullmatch(token):
             return None
@@ -232,11 +238,16 @@ class SessionTokens:
             if key.key_id == signed[:KEY_ID_BYTES]
         ):
             return None
-        return left_ms // 1000
+        return EPOCH + timedelta(milliseconds=expiry_ms)
+
+
+def whole_seconds(end: datetime, now: datetime) -> int:
+    """Return the seconds from *now*, which counts in milliseconds, to *end*, rounded down."""
+    return (_milliseconds(end) - _milliseconds(now)) // 1000
 
 
 def _milliseconds(instant: datetime) -> int:
-    return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+    return (instant - EPOCH) // timedelta(milliseconds=1)
 
 
 def _mac(key: SessionKey, signed: bytes, binding: str) -> bytes:

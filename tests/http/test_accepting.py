@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,9 +41,7 @@ async def test_without_descriptors_acceptor_pauses_and_goes_on_by_itself() -> No
     failures: list[OSError] = []
 
     with Short() as listener, socket.create_connection(listener.getsockname()):
-        acceptor = Acceptor(
-            listener, accept=lambda sock, _: taken.append(sock), failed=failures.append
-        )
+        acceptor = Acceptor(listener, accept=into(taken), failed=failures.append)
         await until(lambda: listener.tries == 2)  # once more at once, and then after a pause
         for _ in range(200):
             await asyncio.sleep(0)
@@ -57,6 +55,16 @@ async def test_without_descriptors_acceptor_pauses_and_goes_on_by_itself() -> No
     assert [failure.errno for failure in failures] == [errno.EMFILE] * 2
 
 
+def into(taken: list[socket.socket]) -> Callable[[socket.socket, Any], bool]:
+    """Return what accepts every connection into *taken*."""
+
+    def take(sock: socket.socket, _: Any) -> bool:
+        taken.append(sock)
+        return True
+
+    return take
+
+
 def clients_of(listener: socket.socket, count: int) -> list[socket.socket]:
     return [socket.create_connection(listener.getsockname()) for _ in range(count)]
 
@@ -65,9 +73,10 @@ async def test_connections_are_taken_a_few_at_once() -> None:
     turns: list[int] = []
     turn = 0
 
-    def take(sock: socket.socket, _: Any) -> None:
+    def take(sock: socket.socket, _: Any) -> bool:
         turns.append(turn)
         sock.close()
+        return True
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         clients = clients_of(listener, 3 * ACCEPTED_AT_ONCE)
@@ -83,14 +92,35 @@ async def test_connections_are_taken_a_few_at_once() -> None:
     assert max(turns.count(each) for each in turns) == ACCEPTED_AT_ONCE
 
 
+async def test_connections_whose_clients_have_gone_take_no_live_ones_place() -> None:
+    turns: list[int] = []
+    turn = 0
+
+    def take(sock: socket.socket, _: Any) -> bool:
+        turns.append(turn)
+        sock.close()
+        return False
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        clients = clients_of(listener, 3 * ACCEPTED_AT_ONCE)
+        acceptor = Acceptor(listener, accept=take, failed=lambda _: None)
+        async with asyncio.timeout(10):
+            while len(turns) < len(clients):
+                await asyncio.sleep(0)
+                turn += 1
+        acceptor.close()
+        for client in clients:
+            client.close()
+
+    assert turns.count(turns[0]) == len(clients)
+
+
 async def test_who_is_at_the_door_when_it_closes_is_taken_still() -> None:
     taken: list[socket.socket] = []
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         clients = clients_of(listener, 3 * ACCEPTED_AT_ONCE)
-        acceptor = Acceptor(
-            listener, accept=lambda sock, _: taken.append(sock), failed=lambda _: None
-        )
+        acceptor = Acceptor(listener, accept=into(taken), failed=lambda _: None)
         acceptor.close()
         for each in (*clients, *taken):
             each.close()
@@ -115,7 +145,7 @@ def server_with_few_descriptors() -> Iterator[tuple[Served, subprocess.Popen[str
             process.kill()
 
 
-async def test_a_process_without_descriptors_goes_on_serving_who_asks_and_tells_it_once() -> None:
+async def test_a_process_without_descriptors_goes_on_serving_and_reports_it() -> None:
     with server_with_few_descriptors() as (place, process):
         async with AsyncExitStack() as held:
             for _ in range(60):
@@ -124,5 +154,5 @@ async def test_a_process_without_descriptors_goes_on_serving_who_asks_and_tells_
         told, noise = process.communicate("\n", timeout=30)
 
     assert reply.status == 200
-    assert told.split().count("open-files") == 1
+    assert "open-files" in told.split()
     assert noise == ""

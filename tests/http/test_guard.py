@@ -117,3 +117,22 @@ def test_a_plain_clients_request_is_not_objected_to() -> None:
     headers = (("host", "localhost"), ("user-agent", "Boto3/1.43"), ("accept", "*/*"))
 
     assert Guard().objection(asked(*headers)) is None
+
+
+@pytest.mark.parametrize(
+    ("authority", "host", "objection"),
+    [
+        ("169.254.169.254", "169.254.169.254", None),
+        ("localhost:8170", "127.0.0.1", None),
+        ("evil.example", "169.254.169.254", "host"),
+        ("169.254.169.254", "evil.example", "host"),
+        ("", "169.254.169.254", "host"),
+        ("user@169.254.169.254", "169.254.169.254", "host"),
+    ],
+)
+def test_an_absolute_target_is_judged_by_its_host_as_well(
+    authority: str, host: str, objection: str | None
+) -> None:
+    request = Request(method="GET", path="/", headers=(("host", host),), authority=authority)
+
+    assert Guard().objection(request) == objection

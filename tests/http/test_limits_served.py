@@ -5,6 +5,7 @@ Over real sockets.
 
 import asyncio
 import os
+import time
 from contextlib import AsyncExitStack
 
 import pytest
@@ -15,6 +16,9 @@ from broker.http.message import Exchange
 from tests.support.http_callers import ALICE, BOB, CAROL, Door, door, hang_up, until
 from tests.support.http_plain import GET, Plain
 from tests.support.wire import Wire, served
+
+LIMIT_S = 10.0
+"""A second on a machine that does nothing else."""
 
 PATIENT = 3600.0
 """Idle connections make way after so many seconds: in these tests, never."""
@@ -78,25 +82,43 @@ async def test_who_waits_is_served_in_the_order_of_coming() -> None:
     assert paths(surface)[3:] == ["/0", "/1", "/2"]
 
 
-async def test_beyond_as_many_again_a_connection_is_closed_without_a_byte() -> None:
-    limiter = limiter_of(each=2)
-    told: list[Exchange] = []
+async def test_beyond_the_total_limit_queued_connections_are_closed_without_a_byte() -> None:
+    limiter = limiter_of(4, each=2)
+    reports: list[Exchange] = []
 
-    async with door(Plain(), limiter=limiter, on_exchange=told.append) as place:
+    async with door(Plain(), limiter=limiter, on_exchange=reports.append) as place:
         await busy(place, ALICE, 2)
-        for _ in range(2):
+        for _ in range(4):
             await place.wire(ALICE)
-        await until(lambda: limiter.queued == 2)
+        await until(lambda: limiter.queued == 4)
         rest = [await (await place.wire(ALICE)).ended() for _ in range(5)]
         other = await (await place.wire(BOB)).send(GET)
 
     assert rest == [b""] * 5
     assert other.status == 200
     assert limiter.rejected == 5
-    refused = [exchange for exchange in told if exchange.answer.refusal]
+    refused = [exchange for exchange in reports if exchange.answer.refusal]
     assert [(each.caller.address, each.answer.refusal) for each in refused] == [
-        (ALICE, "connections")  # once, however many there were
-    ]
+        (ALICE, "connections")
+    ] * 5
+
+
+async def test_five_hundred_clients_of_one_user_at_once_are_served_within_a_second() -> None:
+    limiter = ConnectionLimiter()
+
+    async def ask(place: Door) -> int:
+        """Ask as an SDK does, on a connection that it keeps."""
+        wire = await place.wire(ALICE)
+        return (await wire.send(GET)).status
+
+    async with door(Plain(), limiter=limiter) as place:
+        began_at = time.monotonic()
+        statuses = await asyncio.gather(*[ask(place) for _ in range(500)])
+        took_s = time.monotonic() - began_at
+
+    assert statuses == [200] * 500
+    assert limiter.rejected == 0
+    assert took_s < LIMIT_S
 
 
 async def test_a_parked_connection_is_given_up_after_as_long_as_an_idle_one() -> None:

@@ -97,6 +97,35 @@ async def test_requests_sent_at_once_are_answered_in_order() -> None:
     assert bodies == [b'["GET", "/%d", ""]' % n for n in range(100)]
 
 
+@pytest.mark.parametrize("cut", range(1, len(GET)))
+async def test_a_request_that_ends_in_the_next_segments_head_is_answered_once(cut: int) -> None:
+    surface = Plain()
+    sent = GET.replace(b"/ ", b"/1 ") + GET.replace(b"/ ", b"/2 ") + GET.replace(b"/ ", b"/3 ")
+
+    async with wire_to(surface) as wire:
+        await wire.write(sent[: len(GET) + 1 + cut])
+        await wire.read()
+        await wire.write(sent[len(GET) + 1 + cut :])
+        bodies = [(await wire.read()).body for _ in range(2)]
+
+    assert bodies == [b'["GET", "/2", ""]', b'["GET", "/3", ""]']
+    assert [request.path for request in surface.requests] == ["/1", "/2", "/3"]
+
+
+@pytest.mark.parametrize("cut", range(1, 60, 7))
+async def test_a_body_and_the_next_request_in_one_segment_are_told_apart(cut: int) -> None:
+    surface = Plain()
+    sent = b"PUT /1 HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\nab\r\n\r\n" + GET + GET
+
+    async with wire_to(surface) as wire:
+        await wire.write(sent[:cut])
+        await wire.write(sent[cut:])
+        for _ in range(3):
+            await wire.read()
+
+    assert [request.path for request in surface.requests] == ["/1", "/", "/"]
+
+
 async def test_a_request_may_come_byte_by_byte() -> None:
     async with wire_to(Plain()) as wire:
         for at in range(len(GET)):

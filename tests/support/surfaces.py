@@ -65,6 +65,7 @@ class Rule:
 
     grant: Grant
     only_uid: int | None = None
+    decide_by_process: bool = False
 
     def grant_for(self, caller: Caller) -> Grant:
         return self.grant if self.only_uid in (None, caller.uid) else NO_GRANT

@@ -29,6 +29,7 @@ def entry_for(answer: Answer, *, caller: Caller = ALICE, method: str = "GET") ->
             request=request(method, "/"),
             caller=caller,
             answer=answer,
+            at=START,
             took_s=0,
         ),
         at=START,

@@ -162,6 +162,8 @@ def test_what_is_granted_but_not_there_is_404_and_names_the_role_to_us_alone() -
 
 def test_each_token_is_told_to_the_rules_by_its_name() -> None:
     class OnlyCi:
+        decide_by_process = False
+
         def grant_for(self, caller: Caller) -> Grant:
             roles = {"ci": "audit"}.get(caller.token or "", "deploy")
             return Grant(roles=frozenset({roles}), default_role=roles)

@@ -520,6 +520,8 @@ async def test_a_closed_connection_closes_no_other_and_is_told_to_us() -> None:
 
 async def test_a_bug_is_each_readers_own_nothing() -> None:
     class Broken:
+        decide_by_process = False
+
         def grant_for(self, caller: Caller) -> Grant:
             raise ZeroDivisionError
 

@@ -74,6 +74,7 @@ def exchange(
         request=Request(method=method, path="/t/a-secret/creds", headers=headers),
         caller=ALICE,
         answer=answer,
+        at=START,
         took_s=0.001,
     )
 

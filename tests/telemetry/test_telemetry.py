@@ -20,7 +20,7 @@ from broker.telemetry.events import Telemetry
 from broker.telemetry.line_writer import MAX_WAITING
 from broker.telemetry.log import LogOutput, logger
 from broker.telemetry.metrics import Metrics
-from tests.support.fakes import FakeClock, ScriptedSource, an_hour_of, running
+from tests.support.fakes import START, FakeClock, ScriptedSource, an_hour_of, running
 
 
 @pytest.fixture
@@ -113,6 +113,7 @@ def test_a_refused_caller_is_told_and_counted(out: io.StringIO, telemetry: Telem
             request=Request(method="PUT", path="/latest/api/token"),
             caller=caller,
             answer=answer,
+            at=START,
             took_s=0.001,
         )
     )
@@ -134,6 +135,7 @@ def test_an_ordinary_answer_writes_no_line(out: io.StringIO, telemetry: Telemetr
             request=Request(method="PUT", path="/latest/api/token"),
             caller=Caller(uid=0),
             answer=answer,
+            at=START,
             took_s=0.001,
         )
     )
@@ -149,6 +151,7 @@ def test_a_caller_that_is_refused_again_and_again_does_not_fill_the_disk(
         request=Request(method="GET", path="/"),
         caller=Caller(uid=1000),
         answer=Answer(status=401, refusal="token-bad"),
+        at=START,
         took_s=0.001,
     )
 
@@ -172,6 +175,7 @@ def test_refusals_of_many_users_do_not_fill_the_disk_either(
                 request=Request(method="GET", path="/"),
                 caller=Caller(uid=uid),
                 answer=Answer(status=401, refusal="token-bad"),
+                at=START,
                 took_s=0.001,
             )
         )
@@ -183,6 +187,7 @@ def test_refusals_of_many_users_do_not_fill_the_disk_either(
             request=Request(method="GET", path="/"),
             caller=Caller(uid=1),
             answer=Answer(status=401, refusal="token-bad"),
+            at=START,
             took_s=0.001,
         )
     )
