@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from broker.cli.commands import load as load_command
+from broker.cli.parser import command_of, read
 from broker.sandbox import Sandbox, sandbox_in_thread
 from tests.support.broker_process import broker_process
 
@@ -214,3 +217,31 @@ def test_the_page_about_the_code_names_every_package() -> None:
     packages = [path.parent.name for path in (ROOT / "broker").glob("*/__init__.py")]
 
     assert [name for name in packages if f"── {name}/" not in text] == []
+
+
+def fenced(text: str) -> str:
+    """Return what stands in the page's blocks."""
+    return "\n".join(re.findall(r"```\w+\n(.*?)```", text, re.DOTALL))
+
+
+def mentioned() -> list[str]:
+    """Return every command of ours in a block or in running text, as far as its shell part."""
+    inline = re.compile(r"`namespace-broker ([a-z][^`]*)`")
+    in_block = re.compile(r"^\s*(?:\$ |sudo |- run: )*namespace-broker ([a-z].*)$", re.MULTILINE)
+    found = (
+        command
+        for page in PAGES
+        for text in [page.read_text().replace("\\\n", " ")]
+        for command in [*inline.findall(text), *in_block.findall(fenced(text))]
+    )
+    return sorted({re.split(r"\s+#|[|;&>]|\s2>|\)\"|…", command)[0].strip() for command in found})
+
+
+@pytest.mark.parametrize("command", mentioned())
+def test_a_command_that_is_mentioned_is_one_that_the_program_takes(command: str) -> None:
+    name, flags = command_of(shlex.split(command))
+    assert name, "no such command"
+    program = "CMD" if name == "exec" and "--" in flags else ""
+
+    # What is said of a command in running text may leave out what it needs.
+    assert read(name, flags, load_command(name).FLAGS, program) is not None
