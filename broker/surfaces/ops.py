@@ -1,7 +1,7 @@
 """Serve liveness, readiness and metrics to probes and Prometheus."""
 
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from broker.access.caller import Caller
@@ -41,6 +41,10 @@ def lease_facts(status: Status) -> dict[str, Any]:
     }
 
 
+METRICS_EVERY = timedelta(seconds=1)
+"""How often the metrics are written out anew, however often they are asked for."""
+
+
 class Ops:
     """``/healthz``, ``/readyz``, ``/readyz/NAME`` and ``/metrics``."""
 
@@ -52,6 +56,8 @@ class Ops:
         self._keepers = list(keepers)
         self._guard = guard
         self._metrics = metrics
+        self._metrics_text = b""
+        self._metrics_at: datetime | None = None
 
     def answer(self, request: Request, caller: Caller, *, now: datetime) -> Answer:
         objection = self._guard.objection(request)
@@ -63,10 +69,18 @@ class Ops:
             return Answer(status=200, body=b"ok\n", content_type="text/plain", route="healthz")
         if request.path == "/metrics":
             kind = "text/plain; version=0.0.4; charset=utf-8"
-            return Answer(status=200, body=self._metrics(), content_type=kind, route="metrics")
+            text = self._metrics_once_a_second(now)
+            return Answer(status=200, body=text, content_type=kind, route="metrics")
         if request.path == "/readyz" or request.path.startswith("/readyz/"):
             return self._readyz(request.path.removeprefix("/readyz").strip("/"), now=now)
         return json_answer(404, {"error": "not found"})
+
+    def _metrics_once_a_second(self, now: datetime) -> bytes:
+        """Return the metrics, as they were up to a second ago: many requests cost as one."""
+        at = self._metrics_at
+        if at is None or not at <= now < at + METRICS_EVERY:
+            self._metrics_text, self._metrics_at = self._metrics(), now
+        return self._metrics_text
 
     def nothing_to_serve(self) -> Answer:
         return json_answer(500, {"error": "internal"})

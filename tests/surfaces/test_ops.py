@@ -156,3 +156,23 @@ async def test_the_outage_budget_is_the_first_death_and_zero_without_a_lease(
 
     assert outage_budget_s([long, short], now=clock.now()) == 900
     assert outage_budget_s([long, none], now=clock.now()) == 0
+
+
+async def test_metrics_are_written_out_once_a_second_however_often_they_are_asked_for(
+    clock: FakeClock,
+) -> None:
+    written: list[int] = []
+
+    def text() -> bytes:
+        written.append(len(written))
+        return str(len(written)).encode()
+
+    ops = Ops(keepers=[], guard=Guard(), metrics=text)
+
+    bodies = [ask(ops, "/metrics", clock).body for _ in range(3)]
+    clock.jump(seconds=1)
+    bodies.append(ask(ops, "/metrics", clock).body)
+    clock.jump(seconds=-60)
+    bodies.append(ask(ops, "/metrics", clock).body)
+
+    assert bodies == [b"1", b"1", b"1", b"2", b"3"]
