@@ -5,7 +5,7 @@ import math
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Generic, Literal, TypeVar
 
@@ -341,7 +341,8 @@ class Keeper(Generic[T]):
             )
 
     def _due(self, lease: Lease[T], *, now: datetime) -> datetime | None:
-        due = renew_at(lease, jitter=self._jitter())
+        # It may be from the future, where the host's clock turned out to be ahead.
+        due = renew_at(replace(lease, issued_at=min(lease.issued_at, now)), jitter=self._jitter())
         if self._renew_within_s is not None:
             soon = now + timedelta(seconds=self._renew_within_s)
             due = soon if due is None else min(due, soon)

@@ -4,13 +4,14 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from broker.access.caller import PLAIN_TOKEN, Caller
 from broker.access.peer import Peers
 from broker.access.rules import limited
-from broker.clock import Clock, clock_steps
+from broker.clock import Clock, ClockSkew, clock_steps
 from broker.config import Config
 from broker.daemon.access import (
     recorded_token_scope,
@@ -64,10 +65,12 @@ async def run_broker(
     async with AsyncExitStack() as stack:
         started = asyncio.Event()
         metrics = Metrics((), clock=runtime.clock)
+        telemetry = Telemetry(log=runtime.log, metrics=metrics, clock=runtime.clock)
+        runtime.skew.on_change = telemetry.on_skew
         shared = Shared(
             runtime=runtime,
             clouds=await open_clouds(config.upstream, runtime, stack),
-            telemetry=Telemetry(log=runtime.log, metrics=metrics, clock=runtime.clock),
+            telemetry=telemetry,
             has_started=started.is_set,
         )
         asyncio.get_running_loop().set_exception_handler(shared.telemetry.on_loop_trouble)
@@ -96,22 +99,22 @@ class Broker:
         self.service = ServiceNotifier(shared.runtime, pipelines=lambda: self.current.pipelines)
         self._shared = shared
         self._runtime = shared.runtime
-        self._telemetry = shared.telemetry
+        self.telemetry = shared.telemetry
         peers.complete = lambda caller: limited(caller, self.current.access.rules)
         self._stop = stop
         guard = first.config.guard
         self._limiter = ConnectionLimiter(
             connections=guard.max_connections, per_caller=guard.max_connections_per_caller
         )
-        self._telemetry.metrics.count_connections(self._limiter)
-        self._telemetry.metrics.follow(first.pipelines.keepers)
+        self.telemetry.metrics.count_connections(self._limiter)
+        self.telemetry.metrics.follow(first.pipelines.keepers)
         self._listeners = Listeners(
             ServerContext(
                 clock=self._runtime.clock,
                 limiter=self._limiter,
                 caller_of=peers.caller_of,
                 on_exchange=self._on_exchange,
-                on_error=self._telemetry.on_bug,
+                on_error=self.telemetry.on_bug,
             )
         )
 
@@ -214,7 +217,7 @@ class Broker:
             await self.tasks.end([before.access.tokens])
         self._start_files(current)
         await self.tasks.end(_without(before.pipelines.keepers, current.pipelines.keepers))
-        self._telemetry.metrics.follow(current.pipelines.keepers)
+        self.telemetry.metrics.follow(current.pipelines.keepers)
         await self._listeners.close(_sockets_without(before, current))
         if before.audit is not current.audit:
             await before.audit.closing.aclose()
@@ -237,7 +240,7 @@ class Broker:
     def _connect_events(self, pipelines: Pipelines, config: Config) -> None:
         def on_event(event: Event) -> None:
             self._listeners.forget_answers()
-            self._telemetry.on_event(event)
+            self.telemetry.on_event(event)
             self.service.on_event(event)
 
         connect_events(pipelines, config, on_event)
@@ -276,6 +279,7 @@ class Broker:
             lambda: self.current.pipelines.keepers,
             self.current.access.keys,
             clock=self._runtime.clock,
+            skew=self._runtime.skew,
             boot_id=self._runtime.boot_id,
         )
 
@@ -289,7 +293,7 @@ class Broker:
         # The audit first: an error in what follows must not cost its line.
         if self.current.audit.log is not None:
             self.current.audit.log.on_exchange(exchange)
-        self._telemetry.on_exchange(exchange)
+        self.telemetry.on_exchange(exchange)
         answer = exchange.answer
         if answer.rule is not None:  # rules were asked
             role = answer.role if answer.status == 200 and answer.issued is not None else "none"
@@ -319,6 +323,7 @@ async def renew_after_resume(
     keys: SessionKeys,
     *,
     clock: Clock,
+    skew: ClockSkew,
     boot_id: Callable[[], str],
 ) -> None:
     """Renew everything, with a new signing key, after a step of the clock or another *boot_id*.
@@ -328,6 +333,8 @@ async def renew_after_resume(
     """
     async for step in clock_steps(clock):
         found = boot_id()
+        if step:
+            skew.observe(timedelta())  # the renewals measure it anew
         if step or found != keys.made_on:
             keys.add_key(clock.now(), on=found)
             for keeper in keepers():

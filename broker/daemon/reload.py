@@ -38,9 +38,11 @@ async def reload(broker: Broker, *, load: Load, log: Log, set_log: SetLog) -> No
         config, unchangeable = without_restart_only(desired, broker.current.config)
         changed = await broker.apply(config)
     except (ConfigError, CannotStart) as error:
+        broker.telemetry.on_config(refused=str(error))
         log.error("config.refused", reason=str(error))
         broker.service.ready(note="the new configuration was refused")
     else:
+        broker.telemetry.on_config(refused=None)
         set_log(config.log)
         log.info("config.reloaded", **changed)
         for key in unchangeable:

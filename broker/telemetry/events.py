@@ -33,6 +33,7 @@ class Telemetry:
         self._refusals_since: datetime | None = None
         self._refusal_lines = 0
         self._unlogged_refusals = 0
+        self._clock_ahead_s = 0.0
         self.log = log
         self.metrics = metrics
         self.problems: dict[str, str] = {}
@@ -49,6 +50,39 @@ class Telemetry:
             "1 while the audit log cannot be written.",
             lambda: "audit" in self.problems,
         )
+        metrics.add(
+            "config_refused",
+            "gauge",
+            "1 while a refused configuration stands on disk.",
+            lambda: "config" in self.problems,
+        )
+        metrics.add(
+            "clock_skew_seconds",
+            "gauge",
+            "How far this host's clock is ahead of the clouds', negative where it is behind.",
+            lambda: self._clock_ahead_s,
+        )
+
+    def on_skew(self, ahead: timedelta) -> None:
+        """Log and show how far this host's clock is *ahead* of the clouds', zero if right."""
+        self._clock_ahead_s = seconds = ahead.total_seconds()
+        if not ahead:
+            self.problems.pop("clock", None)
+            self.log.info("clock.right")
+            return
+        way = "ahead of" if seconds > 0 else "behind"
+        reason = (
+            f"this host's clock is {abs(seconds):.0f} s {way} the clouds'; set it (timedatectl)"
+        )
+        self.problems["clock"] = reason
+        self.log.warning("clock.skewed", ahead_s=round(seconds), reason=reason)
+
+    def on_config(self, refused: str | None) -> None:
+        """Show a refused configuration that is still on disk, or None after one was loaded."""
+        if refused is None:
+            self.problems.pop("config", None)
+        else:
+            self.problems["config"] = f"the changed configuration is refused: {refused}"
 
     def on_event(self, event: Event) -> None:
         """Log and count an event of a lease."""

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from broker.clock import CHECK_S
+from broker.clock import CHECK_S, ClockSkew
 from broker.daemon import host
 from broker.daemon.lifecycle import renew_after_resume
 from broker.keeper import Keeper
@@ -32,6 +32,7 @@ async def watched() -> AsyncIterator[World]:
                 lambda: [world.keeper],
                 world.keys,
                 clock=world.clock,
+                skew=ClockSkew(),
                 boot_id=lambda: world.boot_id,
             )
         )
