@@ -4,7 +4,6 @@ A newcomer should be able to follow a request from accept to the audit in one si
 few files, and few moves between them.
 """
 
-import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -12,17 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
 import broker as package
-from broker.access.caller import PLAIN_TOKEN
-from broker.config import Flags, load
-from broker.daemon.lifecycle import run_broker
-from broker.daemon.runtime import Runtime
-from broker.sandbox import Sandbox, sandbox_in_thread
-from broker.telemetry.log import logger
+from tests.support.running_broker import RunningBroker, running_broker
 from tests.support.wire import Reply, Served
 
 BROKER = Path(package.__file__).parent
@@ -72,51 +65,10 @@ def recorded() -> Iterator[Recorded]:
         sys.setprofile(None)
 
 
-@dataclass(frozen=True)
-class Running:
-    imds: Served
-    container: Served
-    token: bytes
-
-
 @pytest.fixture
-async def running(tmp_path: Path) -> AsyncIterator[Running]:
-    with sandbox_in_thread() as sandbox:
-        async with run_broker(configured(sandbox, tmp_path), runtime(sandbox, tmp_path)) as broker:
-            yield Running(
-                imds=at(broker.endpoints.imds[0]),
-                container=at(broker.endpoints.container[0]),
-                token=broker.current.access.tokens.newest(PLAIN_TOKEN).encode(),
-            )
-
-
-def configured(sandbox: Sandbox, folder: Path) -> Any:
-    anywhere = "127.0.0.1:0"
-    flags = Flags(
-        config=os.devnull,
-        role_arns=(sandbox.role_arn,),
-        region="eu-central-1",
-        imds=(anywhere,),
-        container=(anywhere,),
-        ops=(anywhere,),
-        runtime_dir=str(folder / "run"),
-    )
-    return load(flags, environ(sandbox, folder))
-
-
-def environ(sandbox: Sandbox, folder: Path) -> dict[str, str]:
-    token = folder / "token.json"
-    sandbox.namespace.write_token_file(token)
-    return {**sandbox.environment(), "NSC_TOKEN_FILE": str(token), "HOME": str(folder)}
-
-
-def runtime(sandbox: Sandbox, folder: Path) -> Runtime:
-    return Runtime(environ=environ(sandbox, folder), log=logger(form="json", level="error"))
-
-
-def at(url: str) -> Served:
-    place = urlsplit(url)
-    return Served(str(place.hostname), place.port or 0)
+async def running(tmp_path: Path) -> AsyncIterator[RunningBroker]:
+    async with running_broker(tmp_path) as broker:
+        yield broker
 
 
 async def session_token(place: Served) -> bytes:
@@ -146,7 +98,7 @@ async def both_paths(ask: Ask) -> tuple[Recorded, Recorded]:
 
 
 async def test_one_imds_get_on_a_fresh_connection_is_a_path_one_can_follow(
-    running: Running,
+    running: RunningBroker,
 ) -> None:
     asking = (
         b"GET /latest/meta-data/iam/security-credentials/deploy HTTP/1.1\r\n"
@@ -165,7 +117,7 @@ async def test_one_imds_get_on_a_fresh_connection_is_a_path_one_can_follow(
 
 
 async def test_one_container_get_on_a_kept_connection_is_a_path_one_can_follow(
-    running: Running,
+    running: RunningBroker,
 ) -> None:
     asking = (
         b"GET /v1/credentials HTTP/1.1\r\nHost: 169.254.170.2\r\nAccept-Encoding: identity\r\n"
