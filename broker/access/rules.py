@@ -1,6 +1,6 @@
 """Decide by the configured rules what a caller may have, and explain the decision."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
@@ -196,8 +196,8 @@ LOCAL_KEYS = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class UnreachableRule:
-    """A rule that can never decide, with a sentence that says why and what to do."""
+class RuleFinding:
+    """A rule that does not do what it seems to, with a sentence that says why and what to do."""
 
     rule: str
     reason: str
@@ -205,7 +205,7 @@ class UnreachableRule:
 
 def unreachable(
     rules: Iterable[Rule], *, is_user: Callable[[int], bool] = has_name
-) -> tuple[UnreachableRule, ...]:
+) -> tuple[RuleFinding, ...]:
     """Return the rules that match nobody, or only callers that an earlier rule matches.
 
     A rule that only a user's subordinate uids could reach counts as unreachable. *is_user* returns
@@ -218,16 +218,47 @@ def unreachable(
             (each for each in earlier if covers(each.who, rule.who, is_user=is_user)), None
         )
         if reason := contradiction(rule.who):
-            found.append(UnreachableRule(rule.name, reason))
+            found.append(RuleFinding(rule.name, reason))
         elif first is not None:
             reason = (
                 f"never reached: {first.name} already matches everybody it matches; "
                 f"put it before {first.name} or remove it"
             )
-            found.append(UnreachableRule(rule.name, reason))
+            found.append(RuleFinding(rule.name, reason))
         else:
             earlier.append(rule)
     return tuple(found)
+
+
+def evadable(rules: Iterable[Rule]) -> Iterator[RuleFinding]:
+    """Yield the rules that refuse users by uid before a rule that does not look at the uid.
+
+    A user's subordinate uids are refused with it, but nobody can know which other uids a user gets
+    by sudo, a set-uid program, or a container engine.
+    """
+    several = tuple(rules)
+    for index, rule in enumerate(several):
+        if rule.grant.any or (rule.who.user is None and rule.who.uid is None):
+            continue
+        refused = rule.who.user or f"uid {rule.who.uid}"
+        wider = (each for each in several[index + 1 :] if each.grant.any and _is_by_place(each.who))
+        if (found := next(wider, None)) is not None:
+            yield RuleFinding(
+                rule.name,
+                f"refuses {refused}, but {found.name} admits programs that {refused} can start "
+                "under another uid (sudo, set-uid programs, containers); name in "
+                f"{found.name} whom it is for, by user or group",
+            )
+
+
+def _is_by_place(who: Who) -> bool:
+    """Return whether *who* matches local callers whatever their uid."""
+    return (
+        who.user is None
+        and who.uid is None
+        and who.group is None
+        and (who.any_local or who.unit is not None or who.container is not None)
+    )
 
 
 def contradiction(who: Who) -> str | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
+from broker.access.rules import evadable
 from broker.config.file import below
 from broker.config.model import Config, StsIdentityConfig
 from broker.config.roles import STS_REGION_OF_NO_REGION
@@ -24,6 +25,7 @@ def warnings_of(config: Config, *, unused: Iterable[str] = ()) -> tuple[str, ...
         ),
         *nowhere_served(config),
         *granted_to_nobody(config),
+        *(f"{found.rule}: {found.reason}" for found in evadable(config.rules)),
     )
 
 

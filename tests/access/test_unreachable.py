@@ -7,7 +7,7 @@ from hypothesis import given
 
 from broker.access.caller import Caller
 from broker.access.match import Account, Who
-from broker.access.rules import FirstMatch, unreachable
+from broker.access.rules import FirstMatch, Rule, evadable, unreachable
 from tests.support.access import CONTAINER, KNOWN, callers, rules_of, several_whos
 
 CI = Account("ci", 1000)
@@ -93,3 +93,35 @@ def test_without_the_rules_that_are_found_everybody_gets_the_same(
     left = FirstMatch([rule for rule in rules.rules if rule.name not in found], facts=KNOWN)
 
     assert left.grant_for(caller) == rules.grant_for(caller)
+
+
+@pytest.mark.parametrize(
+    "wider",
+    [
+        Who(any_local=True),
+        Who(unit="ci.service"),
+        Who(container=CONTAINER),
+        Who(any_local=True, exe="/usr/bin/aws"),
+    ],
+)
+def test_a_refusal_by_uid_before_a_rule_that_ignores_uids_is_found(wider: Who) -> None:
+    rules = [
+        Rule(number=1, who=Who(user=CI)),
+        Rule(number=2, who=Who(group=Account("docker", 27)), roles=("deploy",)),
+        Rule(number=3, who=wider, roles=("deploy",)),
+    ]
+
+    (found,) = evadable(rules)
+
+    assert found.rule == "rules[1]"
+    assert "refuses ci, but rules[3] admits programs that ci can start" in found.reason
+
+
+@pytest.mark.parametrize(
+    "later", [Who(uid=1001), Who(group=Account("docker", 27)), Who(cidr=ip_network("10.0.0.0/8"))]
+)
+def test_a_refusal_before_rules_that_name_others_is_left_alone(later: Who) -> None:
+    rules = [Rule(number=1, who=Who(uid=0)), Rule(number=2, who=later, roles=("deploy",))]
+
+    assert list(evadable(rules)) == []
+    assert list(evadable(reversed(rules))) == []

@@ -2,7 +2,8 @@
 
 Prints its port first, or 0 for a Unix socket. Also listens on *bystander* (a port, 0 for any), on
 every address. With ``--device`` only what comes by that network device is accepted; with
-``--when-told`` it asks the kernel after a line on stdin, not at once.
+``--when-told`` it asks the kernel after a line on stdin, not at once; ``--subuid`` is another file
+in the place of /etc/subuid. A connection that is dead has no caller, so no fact is known of it.
 """
 
 import json
@@ -11,11 +12,13 @@ import sys
 from argparse import Namespace
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from broker.access.caller import Caller
 from broker.access.cgroup import Cgroups
-from broker.access.peer import Peers, unix_caller, unix_caller_located
+from broker.access.peer import Peers
 from broker.access.process import Processes
+from broker.access.users import SUBUID, SubordinateUids
 from broker.http.bind import bind, bind_unix
 from tests.root.becoming import become, options
 
@@ -24,6 +27,7 @@ def main() -> None:
     parser = options("address", "bystander")
     parser.add_argument("--device", default=None)
     parser.add_argument("--when-told", action="store_true")
+    parser.add_argument("--subuid", type=Path, default=SUBUID)
     chosen = parser.parse_args()
     with bind("0.0.0.0", int(chosen.bystander)) as other, listener_for(chosen) as listener:
         become(chosen)
@@ -34,7 +38,7 @@ def main() -> None:
         with accepted:
             if chosen.when_told:
                 sys.stdin.readline()
-            print(json.dumps(facts_of(accepted, peer)), flush=True)
+            print(json.dumps(facts_of(accepted, peer, chosen.subuid)), flush=True)
             accepted.shutdown(socket.SHUT_RDWR)
 
 
@@ -51,18 +55,12 @@ def port_of(listener: socket.socket) -> int:
     return 0 if listener.family == socket.AF_UNIX else int(listener.getsockname()[1])
 
 
-def facts_of(accepted: socket.socket, peer: tuple[str, int]) -> dict[str, object]:
+def facts_of(accepted: socket.socket, peer: Any, subuid: Path) -> dict[str, object]:
     cgroups = Cgroups()
-    with Peers(cgroups) as peers:
-        caller = caller_at(accepted, peer, peers)
+    with Peers(cgroups, subordinates=SubordinateUids(subuid)) as peers:
+        caller = peers.caller_of(accepted, peer) or Caller()
     process = Processes(members_of=cgroups.members_of).process_of(caller)
     return {**asdict(caller), "behind": asdict(process)}
-
-
-def caller_at(accepted: socket.socket, peer: tuple[str, int], peers: Peers) -> Caller:
-    if accepted.family == socket.AF_UNIX:
-        return unix_caller_located(accepted, unix_caller(accepted))
-    return peers.tcp_caller(local=accepted.getsockname(), peer=peer)
 
 
 if __name__ == "__main__":
