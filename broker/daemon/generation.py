@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
 from broker.config import (
@@ -11,7 +12,7 @@ from broker.config import (
     IdentityConfig,
 )
 from broker.daemon.access import Access, Audit, access_of, audit_of
-from broker.daemon.errors import Misconfigured
+from broker.daemon.errors import Misconfigured, explained
 from broker.daemon.listeners import Sockets, endpoints_of, sockets_of
 from broker.daemon.runtime import Clouds, Runtime
 from broker.daemon.surfaces import (
@@ -23,6 +24,7 @@ from broker.daemon.surfaces import (
     token_files,
 )
 from broker.daemon.wiring import Pipelines, wire
+from broker.files.off_loop import off_loop
 from broker.http.message import Surface
 from broker.sources.aws.self_reference import (
     OwnOutputs,
@@ -97,7 +99,8 @@ async def build(
     )
     sockets = sockets_of(config, runtime, undo, before=before.sockets if before else None)
     endpoints = endpoints_of(config, sockets)
-    refuse_self_reference(config, endpoints, runtime.environ)
+    with explained("identities: "):
+        await off_loop(partial(refuse_self_reference, config, endpoints, runtime.environ))
     access = access_of(config, pipelines, runtime, undo, before=before.access if before else None)
     if before is not None and before.config.audit == config.audit:
         audit = before.audit

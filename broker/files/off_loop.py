@@ -42,7 +42,7 @@ async def off_loop(work: Callable[[], T], *, limit_s: float | None = LIMIT_S) ->
     except TimeoutError as error:
         if result.done() and not result.cancelled():
             raise  # the call's own
-        message = f"not done within {limit_s:g} s; its file system may hang"
+        message = f"not done within {limit_s:g} s, as if its file system hung"
         raise TimeoutError(message) from error
 
 

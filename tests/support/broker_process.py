@@ -88,10 +88,11 @@ def broker_process(
     environ: Mapping[str, str] | None = None,
     defaults: bool = True,
     log: Path | None = None,
+    wrapper: tuple[str, ...] = (),
 ) -> Iterator[BrokerProcess]:
     """Run the broker in *folder* against *sandbox* for the block.
 
-    *log* is a file in there unless given.
+    *log* is a file in there unless given; *wrapper* is a command that becomes it.
     """
     token_file = folder / "token.json"
     if not token_file.exists():
@@ -105,7 +106,15 @@ def broker_process(
     )
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "broker", "run", *(usual if defaults else ()), *arguments],
+            [
+                *wrapper,
+                sys.executable,
+                "-m",
+                "broker",
+                "run",
+                *(usual if defaults else ()),
+                *arguments,
+            ],
             env={
                 "PATH": os.environ["PATH"],
                 "HOME": str(folder),
