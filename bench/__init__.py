@@ -1,1 +1,1 @@
-"""Our own numbers, each beside bare servers in the same run. Asserts no time."""
+"""Measure the broker beside bare servers, in the same run."""

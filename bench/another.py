@@ -1,4 +1,4 @@
-"""Be another user, for programs that the benchmark starts. Starts none."""
+"""Run programs of the benchmark as another user."""
 
 import os
 

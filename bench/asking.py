@@ -1,4 +1,4 @@
-"""What it costs to ask the kernel who opened a connection (SOCK_DIAG)."""
+"""Measure what it costs to ask the kernel who opened a connection (SOCK_DIAG)."""
 
 import os
 import socket

@@ -1,6 +1,6 @@
-"""python -m bench.clouds TOKEN_FILE: both clouds as a process that says how often they were asked.
+"""python -m bench.clouds TOKEN_FILE: run both clouds and count their calls.
 
-Prints a line when it listens, and one with the counts for each line it is given.
+Prints a line when it listens, and one with the counts for each line of input.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""A load of HTTP visits from one thread, as cheap as Python makes it. Knows no server of ours.
+"""Put an HTTP load on a server from one thread, as cheaply as Python can.
 
 Raw non-blocking sockets and epoll, no event loop: the load must cost less than what it measures.
 Each client asks again when it has its answer, so there are never more requests under way than

@@ -1,7 +1,7 @@
-"""python -m bench.misbehaving UID: one who opens, trickles or floods, as that user where it may.
+"""python -m bench.misbehaving UID: open, trickle or flood connections, as that user where it may.
 
-Reads its order, a line of JSON, from standard input; at the next line it tells what became of its
-connections. Knows no credentials.
+Reads its order, a line of JSON, from standard input; at the next line it prints what became of its
+connections.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Tables of numbers, as text and as JSON. Knows no measurement."""
+"""Tables of numbers, as text and as JSON."""
 
 import math
 import os

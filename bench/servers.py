@@ -1,4 +1,4 @@
-"""What is measured: the broker on its sandbox, and the bare servers. Measures nothing."""
+"""The servers that are measured: the broker on its sandbox, and the bare ones."""
 
 import os
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Whether somebody who misbehaves is felt by the others: one visitor, with and without."""
+"""Measure what one caller notices of another that misbehaves."""
 
 import os
 import resource

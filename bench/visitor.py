@@ -1,6 +1,6 @@
-"""python -m bench.visitor UID: one who asks now and then, as that user where it may.
+"""python -m bench.visitor UID: ask now and then, as that user where it may.
 
-Reads what to ask, a line of JSON, from standard input, and tells how long each visit took; and
+Reads what to ask, a line of JSON, from standard input, and prints how long each visit took; and
 again, until there are no more lines.
 """
 

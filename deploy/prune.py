@@ -1,7 +1,8 @@
-"""Take out of an installed environment what a running broker never reads. Knows files, no network.
+"""Remove from an installed environment what a running broker never reads.
 
 ``python3 deploy/prune.py SITE_PACKAGES``: for the image and the Debian package, which nobody
-installs anything into afterwards. Says how much it was and is. Doing it again changes nothing.
+installs anything into afterwards. Prints the sizes before and after. Running it again changes
+nothing.
 """
 
 from __future__ import annotations

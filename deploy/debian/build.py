@@ -1,4 +1,4 @@
-"""Build the Debian package from this checkout, as any user. Decides what goes where in it.
+"""Build the Debian package from this checkout, as any user.
 
 ``/usr/bin/python3 deploy/debian/build.py``. Needs python3, python3-venv and dpkg-deb. The package
 is for this machine's Python and architecture; the same checkout gives the same package again.

@@ -1,4 +1,4 @@
-"""What the Debian package says of itself: version, copyright, changelog. Pure."""
+"""The Debian package's version, copyright and changelog."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this host tells of a caller, for the rules and for the audit."""
+"""What the host knows of a caller, for the rules and for the audit."""
 
 import os
 import socket

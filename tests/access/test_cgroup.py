@@ -1,4 +1,4 @@
-"""Which place a cgroup id stands for, found in bounded time whatever others put in the tree."""
+"""A cgroup id is resolved in bounded time, whatever others put in the tree."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the path of a cgroup says, and what only seems to be said there."""
+"""What the path of a cgroup proves, and what it only seems to."""
 
 import pytest
 from hypothesis import given

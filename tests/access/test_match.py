@@ -1,4 +1,4 @@
-"""What an operator writes becomes whom a rule means, or an error that says what to write."""
+"""What an operator writes becomes a matcher, or an error that says what to write."""
 
 import grp
 import os

@@ -1,4 +1,4 @@
-"""What else is known of who is at the other end, and when an address says who it is."""
+"""What else is known of a caller, and when an address identifies it."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""Which process is behind a connection, as far as it can be read."""
+"""The process behind a connection, as far as it can be read."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Nobody can take all our time with questions that are slow to answer."""
+"""Slow questions cannot take all of the broker's time."""
 
 import pytest
 

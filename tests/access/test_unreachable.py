@@ -1,4 +1,4 @@
-"""A rule that decides for nobody is found, and no other is taken for one."""
+"""A rule that can never decide is found, and no other is taken for one."""
 
 from ipaddress import ip_network
 

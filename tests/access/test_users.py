@@ -1,4 +1,4 @@
-"""The user database is asked seldom, and one that hangs keeps nobody waiting."""
+"""The user database is queried seldom, and one that hangs delays nobody."""
 
 import grp
 import os

@@ -1,4 +1,4 @@
-"""Where the kernel cannot be asked, nobody is known, and the operator is told why."""
+"""Where the kernel cannot be asked, nobody is known, and the operator learns why."""
 
 import json
 import subprocess

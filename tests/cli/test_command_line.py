@@ -1,4 +1,4 @@
-"""Reading a command line, and one line that says what is wrong with it."""
+"""Parsing a command line, and one line for what is wrong with it."""
 
 import subprocess
 import sys

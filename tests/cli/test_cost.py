@@ -1,4 +1,4 @@
-"""What the commands that run at every SDK start cost, beside Python doing nothing."""
+"""The CPU time of commands that run at every SDK start, beside an empty Python."""
 
 import json
 import os

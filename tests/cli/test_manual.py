@@ -1,4 +1,4 @@
-"""The manual page says of every command and flag what the help says."""
+"""The manual page has every command and flag, in the words of the help."""
 
 import runpy
 import subprocess

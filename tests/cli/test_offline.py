@@ -1,4 +1,4 @@
-"""What commands do where no broker runs: the sandbox's clouds, and our commands as processes."""
+"""Commands without a running broker, as processes against the sandbox's clouds."""
 
 import json
 import signal

@@ -1,4 +1,4 @@
-"""Why leases are not live, each said once in a table."""
+"""Why leases are not live: each reason once in a table."""
 
 from broker.cli.output import without_repeats
 

@@ -1,4 +1,4 @@
-"""What is written for a shell, GitHub or Docker is read back as it was, whatever is in it."""
+"""What is written for a shell, GitHub or Docker is read back unchanged, whatever is in it."""
 
 import json
 import subprocess

@@ -1,7 +1,4 @@
-"""Clients of a broker without a lease: they say so themselves, soon, and none of them crashes.
-
-Source: sdk-client-contract C-56, C-57, C-71.
-"""
+"""Clients of a broker without a lease report that soon, and none crashes."""
 
 import pytest
 

@@ -1,7 +1,4 @@
-"""A broker that was killed and started again, with and without a state directory, seen by IMDS.
-
-Source: sdk-client-contract C-24; interface, ``--state-dir``.
-"""
+"""A broker killed and started again, with and without a state directory, seen by IMDS."""
 
 import http.client
 from contextlib import closing

@@ -1,4 +1,4 @@
-"""``aws s3 cp`` up and down again, by every way that a shell can have credentials from us."""
+"""``aws s3 cp`` up and down, by every way to give a shell credentials."""
 
 import shlex
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Unmodified clients that know nothing but what ``env`` prints, by both surfaces."""
+"""Unmodified clients with nothing but what ``env`` prints, by both surfaces."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A client program that lives on: one call for each line that it is sent. Tests only."""
+"""A client program that stays alive and makes one call for each line of input."""
 
 import select
 import subprocess

@@ -1,4 +1,4 @@
-"""One wall clock for the sandbox, the broker and its clients, which the test moves. Tests only."""
+"""One wall clock for the sandbox, the broker and its clients, which the test moves."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

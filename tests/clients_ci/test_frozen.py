@@ -1,4 +1,4 @@
-"""A process that is frozen, as with its machine or by a snapshot, while hours pass, and thawed."""
+"""A process frozen with its machine or by a snapshot for hours, then thawed."""
 
 import json
 import signal

@@ -1,4 +1,4 @@
-"""Which tokens are handed on, and where: none unless it is said."""
+"""Which tokens are handed on and where: none unless configured."""
 
 from pathlib import Path
 

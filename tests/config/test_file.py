@@ -1,4 +1,4 @@
-"""The configuration file: found, read, and what is said of one that cannot be."""
+"""The configuration file: found and read, or one line that says why not."""
 
 import os
 import tomllib

@@ -1,4 +1,4 @@
-"""Who we are at Namespace, by way of AWS too: by the file, and by the flags of `login`."""
+"""Namespace identities, those from AWS too: by the file and by the flags of `login`."""
 
 from typing import Any
 

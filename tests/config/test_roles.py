@@ -1,4 +1,4 @@
-"""Which roles and identities are configured, by flags and file, and what is wrong with others."""
+"""Roles and identities by flags and file, and errors about wrong ones."""
 
 import pytest
 

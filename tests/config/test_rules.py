@@ -1,4 +1,4 @@
-"""Who may have what: what a rule can say, and what is said of one that cannot be."""
+"""What a rule can say, and errors about wrong ones."""
 
 import os
 import pwd

@@ -1,4 +1,4 @@
-"""Where things listen, where files are, which clouds are asked, and what is wrong with others."""
+"""Addresses, files and cloud endpoints, and errors about wrong ones."""
 
 import os
 from pathlib import Path

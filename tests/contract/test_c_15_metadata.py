@@ -1,4 +1,4 @@
-"""Section C.2, the rest: what IMDS says of the place, C-15 to C-19."""
+"""Section C.2, the rest: the metadata that IMDS serves, C-15 to C-19."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Section C.4: the gate on GETs, C-31 to C-36."""
+"""Section C.4: the check before every GET, C-31 to C-36."""
 
 from tests.support.fakes import FakeClock
 from tests.support.sdk import raw, token_from, v2, with_token

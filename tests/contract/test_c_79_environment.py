@@ -1,7 +1,4 @@
-"""C-79 to C-86: what the environment of a client is told.
-
-Each test lets our command print it, a shell evaluate it, and looks at what a program then sees.
-"""
+"""C-79 to C-86: the environment of clients."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""An identity that others can read is told at start: no rule of ours could keep it from them."""
+"""An identity's file that others can read is reported at start."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Leases outlive the process: all that live, by name and by how they were bought, and no others."""
+"""Live leases outlive the process, by name and by how they were obtained."""
 
 import json
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Which configured addresses a socket of systemd's stands for, and who gets to it."""
+"""Which configured addresses a socket of systemd's stands for, and who may reach it."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""What is in the broker's memory stays there, tried with real processes."""
+"""The broker's memory cannot be read, tried with real processes."""
 
 import os
 import subprocess

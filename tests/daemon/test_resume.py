@@ -1,4 +1,4 @@
-"""What may be a clone renews at once, and signs with a key of its own."""
+"""A process that may be a clone renews at once and signs with a new key."""
 
 import asyncio
 from collections.abc import AsyncIterator

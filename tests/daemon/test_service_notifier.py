@@ -1,4 +1,4 @@
-"""What systemd hears of the daemon's life, and that it always has the newest leases."""
+"""What systemd hears of the daemon's life; it always has the newest leases."""
 
 import asyncio
 import resource

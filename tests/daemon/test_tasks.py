@@ -1,4 +1,4 @@
-"""What goes on in the background has one owner, which begins and ends it thing by thing."""
+"""Background tasks have one owner, which begins and ends them one by one."""
 
 import asyncio
 

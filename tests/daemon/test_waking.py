@@ -1,4 +1,4 @@
-"""Roles wait for their identity: woken when it is renewed, never by each other in a circle."""
+"""Roles wait for their identity and are woken when it is renewed, never in a circle."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence

@@ -1,4 +1,4 @@
-"""A file that is mounted by itself: nothing can be put in its place, and that is said."""
+"""A file that is mounted by itself cannot be replaced, and the error says so."""
 
 import os
 import subprocess

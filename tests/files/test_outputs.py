@@ -1,4 +1,4 @@
-"""Files whose path somebody chose: nobody else leads us to another place."""
+"""Files at a path that somebody chose: nobody else can lead us elsewhere."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Taking connections when there is nothing to take them with."""
+"""Accepting connections when there are no descriptors left."""
 
 import asyncio
 import errno

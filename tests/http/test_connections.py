@@ -1,4 +1,4 @@
-"""How long a connection lasts, how many there may be, and how we leave."""
+"""How long a connection lasts, how many there may be, and how the server drains."""
 
 import asyncio
 import os

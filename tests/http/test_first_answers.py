@@ -1,4 +1,4 @@
-"""Who asks before the first lease is there waits for it for a moment, and is not refused."""
+"""A request before the first lease waits for it for a moment, and is not refused."""
 
 import asyncio
 import json

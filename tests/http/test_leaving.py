@@ -1,4 +1,4 @@
-"""How a server ends without a reset for anybody who asks: the last answers, and the door."""
+"""A server ends without a reset for any client: last answers, then no more connections."""
 
 import asyncio
 import socket

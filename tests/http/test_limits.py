@@ -1,4 +1,4 @@
-"""Who is served, who waits and who makes way, whatever comes and goes. No socket."""
+"""Who is served, who waits and who gives way, without a socket."""
 
 import itertools
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Addresses: had, or not had for a reason that is said."""
+"""Addresses are bound, or the error says why not."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""Who is at the other end, by the kernel's word."""
+"""Who is connected, as the kernel says."""
 
 import os
 import socket

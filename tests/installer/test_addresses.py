@@ -1,4 +1,4 @@
-"""EC2's addresses on the loopback device: added where they are not, and only those taken away."""
+"""EC2's addresses are added to the loopback device where missing, and only those removed."""
 
 import socket
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The copy of a token file that only root may read: whole, of the last one, and of nothing else."""
+"""The copy of a token file that only root may read: whole, and of the newest."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is pruned for the image and the Debian package is what a broker can do without."""
+"""What is pruned for image and Debian package is what a broker can do without."""
 
 import ast
 import gzip

@@ -1,4 +1,4 @@
-"""Who a trust admits, and which condition is named when it does not."""
+"""Whom a trust policy admits, and which condition is named when it does not."""
 
 import fnmatch
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""A web site of somebody else's, and a real browser that opens its page. Knows no broker."""
+"""Another web site, and a real browser that opens its page."""
 
 import json
 import queue

@@ -1,4 +1,4 @@
-"""Bad input is named and explained, before anything is asked of anybody."""
+"""Bad input is named and explained before any cloud is asked."""
 
 import pytest
 

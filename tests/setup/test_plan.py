@@ -1,4 +1,4 @@
-"""Carrying out a plan: in order, each thing looked at again, and what was done told."""
+"""A plan is carried out in order, each step checked again, and its result reported."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Waiting until AWS has heard of a trust everywhere: growing pauses, five minutes, no longer."""
+"""Waiting until AWS knows of a trust everywhere: growing pauses, five minutes at most."""
 
 import asyncio
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""STS's refusals, sorted: the tables of aws-api 3 and 10, row by row, and what is said."""
+"""STS's errors, sorted: the tables of aws-api 3 and 10, row by row, and their messages."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""How long a session is asked to last: what is wanted, else an hour; or the longest there is."""
+"""How long a session is requested for: as configured, an hour, or the longest there is."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""Who may read the role that did not admit us, does; else the refusal stands as it is."""
+"""Where the role's trust policy may be read, a refusal says what fails in it."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""One question, at most 1 MiB of answer; proxies and where plain http may go."""
+"""One request, at most 1 MiB of response; proxies, and where plain http may go."""
 
 import base64
 import gzip

@@ -1,4 +1,4 @@
-"""Upstream's words, made fit to be redacted."""
+"""Upstream's words, with secrets removed."""
 
 import pytest
 from hypothesis import given

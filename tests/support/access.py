@@ -1,4 +1,4 @@
-"""What the tests of access start from: callers, whos and rules of every kind, and known facts."""
+"""Callers, matchers and rules of every kind, and known facts, for the tests of access."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace

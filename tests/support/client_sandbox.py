@@ -1,4 +1,4 @@
-"""The world that clients are tried in: both clouds, a broker, and an empty home. Tests only."""
+"""Both clouds, a broker and an empty home, for trying clients."""
 
 import os
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""AWS clients as programs of their own: what is run, and how it ended. Knows no broker."""
+"""AWS clients as programs of their own: what is run, and how it ended."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""A machine on which somebody follows the guide: our commands, nsc beside them. Knows no step."""
+"""A machine on which somebody follows the guide: our commands, with nsc beside them."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""The plainest surface, to test what stands before it: says what it was asked."""
+"""The simplest surface, which repeats the request it got."""
 
 import json
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""A host in a folder, and a systemd that does what it is told. Tests only."""
+"""A host in a folder, and a systemd that does what it is told."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

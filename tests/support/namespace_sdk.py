@@ -1,7 +1,4 @@
-"""The Go and TypeScript SDKs as readers of token files. Know no specs, keychains or workspaces.
-
-Source: namespace-api 2.3, 3, 10.
-"""
+"""The Go and TypeScript SDKs as readers of token files, without specs or keychains."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What Namespace's own clients read in a token before they use it. Verifies nothing, as they do.
+"""What Namespace's own clients read in a token before they use it, without verifying it.
 
 Source: namespace-api 3.1, 4.1, 4.2.
 """

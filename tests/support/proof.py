@@ -1,7 +1,4 @@
-"""What counts as served: the keys that arrived are keys that STS issued, and the signature is good.
-
-Source: sdk-client-contract C-88.
-"""
+"""A client was served when the keys that arrived were issued by STS and the signature verifies."""
 
 from broker.sandbox import Call, Sandbox
 

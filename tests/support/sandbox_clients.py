@@ -1,4 +1,4 @@
-"""What the sandbox's tests speak to it with: plain requests, and SDKs as they come."""
+"""Plain requests and unmodified SDKs for the sandbox's tests."""
 
 import contextlib
 import xml.etree.ElementTree as ElementTree

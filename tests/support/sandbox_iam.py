@@ -1,4 +1,4 @@
-"""What the tests of IAM ask with: an administrator's client, and policies to ask about."""
+"""An administrator's IAM client, and policies to ask about."""
 
 import contextlib
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Requests as SDKs put them on the wire, byte by byte. Knows no surface."""
+"""Requests as SDKs put them on the wire, byte by byte."""
 
 from tests.support.surfaces import SECRET, TOKEN_PATH
 from tests.support.wire import Reply, Wire

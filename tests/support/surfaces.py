@@ -1,4 +1,4 @@
-"""What the tests of surfaces start from: held leases, rules, a surface, a request. No socket."""
+"""Leases, rules, a surface and a request, for the tests of surfaces without a socket."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Raw sockets to a surface: the very bytes out, the very bytes in. Knows no HTTP library."""
+"""Raw sockets to a surface: the exact bytes out and in."""
 
 import asyncio
 import socket

@@ -1,4 +1,4 @@
-"""What each surface's answers say of themselves to the audit log."""
+"""What each surface's answers report to the audit log."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""What our own commands may ask, and who of the callers gets what."""
+"""What our own commands may ask, and which caller gets what."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""IMDS as a function: who gets what, and in which order a request is looked at."""
+"""IMDS as a function: who gets what, and in which order a request is checked."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""The metadata tree: what paths mean and what a place says of itself."""
+"""The metadata tree: paths and values."""
 
 import json
 import re

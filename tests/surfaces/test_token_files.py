@@ -1,4 +1,4 @@
-"""Token files: what is in them, for how long, and what their readers meet meanwhile."""
+"""Token files: their content, their life, and what readers find meanwhile."""
 
 import asyncio
 import itertools

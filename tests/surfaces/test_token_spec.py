@@ -1,4 +1,4 @@
-"""The secret segment of a token spec: whose it is, and that nobody can make one up."""
+"""The secret segment of a token spec belongs to one user, and cannot be guessed."""
 
 import base64
 import stat

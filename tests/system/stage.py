@@ -1,4 +1,4 @@
-"""A machine with both clouds in it, where the broker is installed as its users do. Tests only."""
+"""A machine with both clouds, on which the broker is installed as its users do."""
 
 import json
 from collections.abc import Iterator, Mapping

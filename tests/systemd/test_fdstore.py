@@ -1,4 +1,4 @@
-"""One document is kept with systemd, sealed, and there is no moment without one."""
+"""One sealed document is kept with systemd, and there is no moment without one."""
 
 import fcntl
 import os

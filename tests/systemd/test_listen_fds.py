@@ -1,4 +1,4 @@
-"""What systemd hands down is taken, named, checked, and not passed on."""
+"""Sockets that systemd hands down are taken, checked, and not passed on."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""systemd is told in its own words, in order, and never at the price of a wait or an error."""
+"""Messages to systemd are in its own words, in order, and never delay or fail the broker."""
 
 import os
 import re

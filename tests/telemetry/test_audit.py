@@ -1,4 +1,4 @@
-"""What the audit log says, and that nobody waits for it."""
+"""The audit log's lines; nobody waits for them."""
 
 import asyncio
 import errno

@@ -1,4 +1,4 @@
-"""One log line for one thing that happened, in the words of the interface."""
+"""One log line for each thing that happens, in the words of the interface."""
 
 import errno
 import io

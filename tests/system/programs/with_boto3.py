@@ -1,4 +1,4 @@
-"""Who am I? As any program with boto3 asks, with nothing said of credentials."""
+"""Ask AWS who this is, as any program with boto3 does, with no credentials configured."""
 
 import boto3
 

@@ -1,4 +1,4 @@
-"""A certificate for one name, and who vouches for it."""
+"""A certificate for one name, and the authority that signed it."""
 
 import datetime
 import os
