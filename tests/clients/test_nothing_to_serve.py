@@ -1,4 +1,7 @@
-"""Clients of a broker without a lease report that soon, and none crashes."""
+"""Clients of a broker without a lease report that soon, and none crashes.
+
+Source: sdk-client-contract C-56, C-57, C-71.
+"""
 
 import pytest
 

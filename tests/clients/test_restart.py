@@ -1,4 +1,7 @@
-"""A broker killed and started again, with and without a state directory, seen by IMDS."""
+"""A broker killed and started again, with and without a state directory, seen by IMDS.
+
+Source: sdk-client-contract C-24; interface, ``--state-dir``.
+"""
 
 import http.client
 from contextlib import closing

@@ -1,4 +1,7 @@
-"""C-79 to C-86: the environment of clients."""
+"""C-79 to C-86: the environment of clients.
+
+Each test lets our command print it, a shell evaluate it, and looks at what a program then sees.
+"""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path

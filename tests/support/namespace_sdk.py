@@ -1,4 +1,7 @@
-"""The Go and TypeScript SDKs as readers of token files, without specs or keychains."""
+"""The Go and TypeScript SDKs as readers of token files, without specs or keychains.
+
+Source: namespace-api 2.3, 3, 10.
+"""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,7 @@
-"""A client was served when the keys that arrived were issued by STS and the signature verifies."""
+"""A client was served when the keys that arrived were issued by STS and the signature verifies.
+
+Source: sdk-client-contract C-88.
+"""
 
 from broker.sandbox import Call, Sandbox
 
