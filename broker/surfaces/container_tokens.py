@@ -10,7 +10,7 @@ from pathlib import Path
 
 from broker.access.users import gid_of
 from broker.clock import Clock
-from broker.files.private import read_private, write_private
+from broker.files.private import read_mounted_secret, read_private, write_private
 
 MAX_MODE = 0o640
 MAX_TOKEN_BYTES = 4096
@@ -57,8 +57,12 @@ class ContainerTokens:
         return now + timedelta(days=1)
 
 
-def container_token(path: Path, group: str | None = None) -> str:
+def container_token(
+    path: Path, group: str | None = None, *, warn: Callable[[str], None] = lambda _: None
+) -> str:
     """Return the token in *path*, made where there is none.
+
+    A secret that a container engine mounts is accepted, with a warning: its mode is not ours.
 
     Raises:
         ValueError: The file may not be used; the sentence says what to do.
@@ -68,6 +72,16 @@ def container_token(path: Path, group: str | None = None) -> str:
         content = read_private(path, max_mode=MAX_MODE, max_bytes=MAX_TOKEN_BYTES)
     except FileNotFoundError:
         return new_container_token(path, group)
+    except ValueError:
+        secret = read_mounted_secret(path, max_bytes=MAX_TOKEN_BYTES)
+        if secret is None:
+            raise
+        content = secret
+        if path.stat().st_mode & 0o004:
+            warn(
+                f"{path} is a mounted secret that every user here may read, and use the broker"
+                " with; mount it with a narrower mode"
+            )
     if content.endswith((b"\n", b"\r")):
         raise ValueError(
             f"{path} ends in a newline, which most AWS clients refuse; write it without (printf %s)"
@@ -131,7 +145,9 @@ class ContainerTokenFiles(ContainerTokens):
         self._clock = clock
         self._group = group
         self._warn = warn
-        self._newest = {name: container_token(path, group) for name, path in files.items()}
+        self._newest = {
+            name: container_token(path, group, warn=warn) for name, path in files.items()
+        }
         self._older: dict[str, tuple[tuple[str, datetime], ...]] = {}
         super().__init__(self._accepted())
 

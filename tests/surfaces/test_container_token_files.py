@@ -1,5 +1,6 @@
 """Container tokens live in files, and are rotated by them, with overlap."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -110,3 +111,54 @@ def test_a_token_whose_file_cannot_be_written_is_replaced_all_the_same(
     tokens.replace_all()
 
     assert tokens.caller_name(seen) is None
+
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="container engines mount root's files")
+
+
+@as_root
+@pytest.mark.parametrize(("mode", "warnings"), [(0o440, 0), (0o444, 1), (0o644, 1)])
+def test_a_secret_of_kubernetes_is_a_link_that_is_followed(
+    tmp_path: Path, clock: FakeClock, mode: int, warnings: int
+) -> None:
+    tmp_path.chmod(0o1777)
+    version = tmp_path / "..2026_11_30"
+    version.mkdir()
+    (version / "ci").write_text("x" * 40)
+    (version / "ci").chmod(mode)
+    (tmp_path / "..data").symlink_to(version.name)
+    (tmp_path / "ci").symlink_to("..data/ci")
+    told: list[str] = []
+
+    tokens = ContainerTokenFiles({"ci": tmp_path / "ci"}, clock=clock, warn=told.append)
+
+    assert tokens.newest("ci") == "x" * 40
+    assert len(told) == warnings
+    assert all("every user here may read" in warning for warning in told)
+
+
+@as_root
+def test_a_secret_of_docker_may_be_read_by_everybody_with_a_warning(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    (tmp_path / "ci").write_text("x" * 40)
+    (tmp_path / "ci").chmod(0o444)
+    told: list[str] = []
+
+    tokens = ContainerTokenFiles({"ci": tmp_path / "ci"}, clock=clock, warn=told.append)
+
+    assert tokens.newest("ci") == "x" * 40
+    assert len(told) == 1
+
+
+@as_root
+@pytest.mark.parametrize("whose", ["file", "directory"])
+def test_what_another_user_could_have_put_there_is_no_such_secret(
+    tmp_path: Path, clock: FakeClock, whose: str
+) -> None:
+    (tmp_path / "ci").write_text("x" * 40)
+    (tmp_path / "ci").chmod(0o444)
+    os.chown(tmp_path / "ci" if whose == "file" else tmp_path, 54321, -1)
+
+    with pytest.raises(ValueError, match=r"belongs to uid 54321|has mode 0444; chmod 0640"):
+        kept(tmp_path, clock, "ci")
