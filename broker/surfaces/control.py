@@ -78,7 +78,7 @@ class Control:
 
     name = "control"
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - everything that commands may ask about, by name
         self,
         *,
         keepers: Iterable[Keeper[Any]],

@@ -60,7 +60,7 @@ class TokenExchange(Protocol):
         """Return the files whose change is a reason to fetch at once."""
 
 
-def aws_identity_source(
+def aws_identity_source(  # noqa: PLR0913 - every key of an [identities] table, by name
     *,
     source: str,
     workspace: str | None,
