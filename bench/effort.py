@@ -28,6 +28,10 @@ class Effort:
     siege_slow_senders: int
     siege_flooding: int
     """Connections of a flood."""
+    siege_uids: int
+    """Users that one who floods can be, as by subordinate uids."""
+    siege_rules: int
+    """Rules before the ones that match."""
 
 
 FULL = Effort(
@@ -46,6 +50,8 @@ FULL = Effort(
     siege_connections=10_000,
     siege_slow_senders=1000,
     siege_flooding=256,
+    siege_uids=1000,
+    siege_rules=1000,
 )
 
 QUICK = Effort(
@@ -64,4 +70,6 @@ QUICK = Effort(
     siege_connections=150,
     siege_slow_senders=20,
     siege_flooding=8,
+    siege_uids=5,
+    siege_rules=20,
 )

@@ -58,6 +58,7 @@ class Broker:
     process: Process
     imds: Target
     container: Target
+    ops: Target
     container_token: str = field(repr=False)
     runtime_dir: Path
     ready_at: float
@@ -128,17 +129,24 @@ def clouds(folder: Path) -> Iterator[Clouds]:
 
 
 @contextmanager
-def broker(upstream: Clouds, folder: Path, name: str, *, config: str = "") -> Iterator[Broker]:
+def broker(
+    upstream: Clouds, folder: Path, name: str, *, config: str = "", is_service: bool = False
+) -> Iterator[Broker]:
     """Run a broker with one role on free loopback ports until the block ends.
 
-    *config* is what its file says beside that.
+    *config* is what its file says beside that. With *is_service* everybody may speak to its control
+    socket, as when systemd starts it.
     """
     runtime_dir, config_file = folder / name, folder / f"{name}.toml"
+    if is_service:
+        folder.chmod(0o711)
+        runtime_dir.mkdir(mode=0o755)
     config_file.write_text(config)
     environ = {
         **clean_environ(folder),
         **upstream.environment,
         "NSC_TOKEN_FILE": str(upstream.token_file),
+        **({"RUNTIME_DIRECTORY": str(runtime_dir)} if is_service else {}),
     }
     anywhere = "127.0.0.1:0"
     arguments = [
@@ -151,7 +159,7 @@ def broker(upstream: Clouds, folder: Path, name: str, *, config: str = "") -> It
             f"{ROLE}={upstream.role_arn}",
         ),
         *("--region", "eu-central-1", "--imds", anywhere, "--container", anywhere),
-        *("--ops", "off", "--runtime-dir", str(runtime_dir), "--log-format", "json"),
+        *("--ops", anywhere, "--runtime-dir", str(runtime_dir), "--log-format", "json"),
     ]
     with started(arguments, environ) as process:
         ready_at, said = process.heard("daemon.ready")
@@ -159,6 +167,7 @@ def broker(upstream: Clouds, folder: Path, name: str, *, config: str = "") -> It
             process=process,
             imds=target_of(said["imds"][0]),
             container=target_of(said["container"][0]),
+            ops=target_of(said["ops"][0]),
             container_token=(runtime_dir / "container-token").read_text().strip(),
             runtime_dir=runtime_dir,
             ready_at=ready_at,

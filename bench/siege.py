@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from bench import visitor
 from bench.effort import Effort
+from bench.load import Target
 from bench.misbehaving import Manner
 from bench.process import Process, machine_cpu_s, started
 from bench.report import Column, Row, Table, percentile, scaled
@@ -21,9 +22,10 @@ from bench.servers import (
     clean_environ,
     get,
     put_token,
+    request,
 )
 
-VISITOR_UID, MISBEHAVING_UID = 59001, 59002
+VISITOR_UID, STRANGER_UID, GRANTED_UID = 59001, 59002, 59003
 """Numbers that no account of a usual host has."""
 
 NOBODY = "nobody misbehaves"
@@ -31,12 +33,16 @@ NOBODY = "nobody misbehaves"
 SPARE_FILES = 64
 """Descriptors that a program needs beside its connections."""
 
-CONFIG = """
+METRICS_IN_A_SEGMENT = 53
+
+HEADER = """
 [audit]
 to = "{audit}"
+"""
 
+RULE = """
 [[rules]]
-who = {{ any_local = true }}
+who = {{ uid = {uid} }}
 roles = ["{role}"]
 """
 
@@ -48,57 +54,95 @@ class Siege:
     name: str
     manner: Manner | None = None
     connections: int = 0
-    refused: bool = False
-    """Ask for credentials with a bad token; otherwise for a session token."""
+    surface: Literal["imds", "refused", "body", "metrics", "control"] = "imds"
+    """Ask for a session token; for credentials with a bad token; the same with a body of chunks;
+    for metrics; for the state by the control socket."""
+    pipelined: int = 8
+    uids: int = 0
+    is_granted: bool = False
+
+    @property
+    def uid(self) -> int:
+        """Who misbehaves; only root can be many users."""
+        if self.uids:
+            return 0
+        return GRANTED_UID if self.is_granted else STRANGER_UID
 
     def order(self, running: Broker) -> Mapping[str, Any]:
-        target, request = running.imds, put_token()
-        if self.refused:
-            target, request = running.container, get("/v1/credentials", Authorization="x" * 43)
+        target, asked = self._asked(running)
         return {
             "manner": self.manner,
             "target": target,
-            "request": request.decode(),
+            "request": asked.decode(),
             "connections": self.connections,
+            "pipelined": self.pipelined,
+            "uids": self.uids,
         }
+
+    def _asked(self, running: Broker) -> tuple[Target | str, bytes]:
+        match self.surface:
+            case "imds":
+                return running.imds, put_token()
+            case "refused":
+                return running.container, get("/v1/credentials", Authorization="x" * 43)
+            case "body":
+                return running.container, request(
+                    "POST", "/", {"Transfer-Encoding": "chunked"}
+                ) + CHUNKS
+            case "metrics":
+                return running.ops, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            case "control":
+                return str(running.runtime_dir / "broker.sock"), get("/v1/ready")
+
+
+CHUNKS = b"1000\r\n" + b"x" * 4096 + b"\r\n" + b"5000\r\n" + b"x" * 20_000
 
 
 def sieges(effort: Effort) -> list[Siege]:
     _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
     opened = min(effort.siege_connections, files - SPARE_FILES)
-    slow, flood = effort.siege_slow_senders, effort.siege_flooding
+    slow, flood, uids = effort.siege_slow_senders, effort.siege_flooding, effort.siege_uids
+    metrics = METRICS_IN_A_SEGMENT
     return [
         Siege(NOBODY),
         Siege(f"{opened:,} connections opened", "silent", opened),
         Siege(f"{slow:,} slow senders", "slow", slow),
+        Siege(f"{slow:,} half-sent bodies", "half", slow, "body"),
+        Siege("connect and reset, again and again", "reset", 1_000_000_000),
         Siege(f"flood of PUTs on {flood:,} connections", "flood", flood),
-        Siege(f"flood of refused requests on {flood:,}", "flood", flood, refused=True),
+        Siege(f"flood of PUTs by one with a grant on {flood:,}", "flood", flood, is_granted=True),
+        Siege(f"flood of refused requests on {flood:,}", "flood", flood, "refused"),
+        Siege(f"{metrics} pipelined /metrics on 8", "flood", 8, "metrics", pipelined=metrics),
+        Siege(f"flood of the control socket on {flood:,}", "fresh", flood, "control"),
+        Siege(f"{uids:,} uids, a connection for each request", "fresh", flood, uids=uids),
     ]
 
 
 def besieged(upstream: Clouds, folder: Path, effort: Effort) -> Table:
     """Let one visitor ask one broker, while nobody misbehaves and then each in turn."""
-    config = CONFIG.format(audit=folder / "siege.jsonl", role=ROLE)
-    with (
-        broker(upstream, folder, "siege", config=config) as running,
-        started(["bench.visitor", str(VISITOR_UID)], clean_environ(folder)) as visiting,
-    ):
+    others = range(60_000, 60_000 + effort.siege_rules)
+    with started(["bench.visitor", str(VISITOR_UID)], clean_environ(folder)) as visiting:
         visitor_uid = visiting.heard("ready")[1]["uid"]
-        rows = [
-            {"visitor_uid": visitor_uid, **under(siege, running, visiting, folder, effort)}
-            for siege in sieges(effort)
-        ]
+        config = HEADER.format(audit=folder / "siege.jsonl") + "".join(
+            RULE.format(uid=uid, role=ROLE) for uid in (*others, GRANTED_UID, visitor_uid)
+        )
+        with broker(upstream, folder, "siege", config=config, is_service=True) as running:
+            rows = [
+                {"visitor_uid": visitor_uid, **under(siege, running, visiting, folder, effort)}
+                for siege in sieges(effort)
+            ]
     return Table(
         title="Other callers, while somebody misbehaves",
         note=(
-            "The visitor, the one who misbehaves and the broker are three users."
+            "The visitor, the one who misbehaves (with a grant in one row) and the broker are "
+            f"three users; {effort.siege_rules:,} rules stand before the visitor's."
             if visitor_uid != os.geteuid()
             else "Run as an ordinary user: the one who misbehaves has the visitor's uid, which is "
             "the broker's own,\nso that no limit by caller holds and they share their turns. Run "
             "it as root for three users."
         )
         + f"\nFor {effort.siege_s:g} s each, on the same cores; a visit is on a fresh connection, "
-        "one at a time.\nServed: had an answer; parked: open, without a byte; turned away: closed "
+        "one at a time.\nServed: had an answer; queued: open, without a byte; rejected: closed "
         "without one.\nPercents are of one core; others: neither the broker nor these two.",
         columns=(
             Column("imds_p50_ms", "IMDS p50 ms", 2),
@@ -107,8 +151,8 @@ def besieged(upstream: Clouds, folder: Path, effort: Effort) -> Table:
             Column("container_p99_ms", "p99 ms", 2),
             Column("slowest_ms", "slowest ms", 1),
             Column("served", "served"),
-            Column("parked", "parked"),
-            Column("turned_away", "turned away"),
+            Column("queued", "queued"),
+            Column("rejected", "rejected"),
             Column("requests_per_s", "its requests/s"),
             Column("before_mib", "before MiB", 1),
             Column("after_mib", "after MiB", 1),
@@ -146,8 +190,8 @@ def under(siege: Siege, running: Broker, visiting: Process, folder: Path, effort
         "slowest_ms": scaled(max(latencies_s, default=None), 1e3),
         "opened_s": report.get("opened_s"),
         "served": report.get("served"),
-        "parked": report.get("parked"),
-        "turned_away": report.get("turned_away"),
+        "queued": report.get("queued"),
+        "rejected": report.get("rejected"),
         "requests_per_s": None if requests is None else requests / effort.siege_s,
         "before_mib": before_mib,
         "after_mib": after_mib,
@@ -170,5 +214,5 @@ def misbehaving(siege: Siege, folder: Path) -> Iterator[Process | None]:
     if siege.manner is None:
         yield None
         return
-    with started(["bench.misbehaving", str(MISBEHAVING_UID)], clean_environ(folder)) as process:
+    with started(["bench.misbehaving", str(siege.uid)], clean_environ(folder)) as process:
         yield process

@@ -41,8 +41,14 @@ EVERY_ROW = {
         "nobody misbehaves",
         "150 connections opened",
         "20 slow senders",
+        "20 half-sent bodies",
+        "connect and reset, again and again",
         "flood of PUTs on 8 connections",
+        "flood of PUTs by one with a grant on 8",
         "flood of refused requests on 8",
+        "53 pipelined /metrics on 8",
+        "flood of the control socket on 8",
+        "5 uids, a connection for each request",
     ],
     "Asking the kernel who is calling": ["SOCK_DIAG, a connection"],
     "What the audit line costs": [
@@ -100,14 +106,14 @@ def test_a_crowd_of_cold_clients_costs_one_exchange(quick_run: dict[str, Any]) -
     assert [(row["sts_calls"], row["id_token_calls"]) for row in ours] == [(1, 1), (1, 1)]
 
 
-def test_every_connection_of_one_who_misbehaves_is_served_parked_or_turned_away(
+def test_every_connection_of_one_who_misbehaves_is_served_queued_or_rejected(
     quick_run: dict[str, Any],
 ) -> None:
-    rows = rows_of(quick_run, "Other callers, while somebody misbehaves")[1:]
+    rows = rows_of(quick_run, "Other callers, while somebody misbehaves")[1:4]
 
-    found = [row["served"] + row["parked"] + row["turned_away"] for row in rows]
+    found = [row["served"] + row["queued"] + row["rejected"] for row in rows]
 
-    assert found == [150, 20, 8, 8]
+    assert found == [150, 20, 20]
 
 
 def test_one_who_floods_is_another_user_than_the_visitor_where_the_benchmark_may_become_both(
@@ -117,7 +123,10 @@ def test_one_who_floods_is_another_user_than_the_visitor_where_the_benchmark_may
 
     found = {(row["visitor_uid"], row["uid"]) for row in rows}
 
-    assert found in ({(59001, 59002)}, {(os.geteuid(), os.geteuid())})
+    assert found in (
+        {(59001, 59002), (59001, 59003), (59001, 0)},
+        {(os.geteuid(), os.geteuid())},
+    )
 
 
 def test_each_request_that_was_served_has_its_line_in_the_audit(quick_run: dict[str, Any]) -> None:

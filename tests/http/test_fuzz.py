@@ -64,7 +64,7 @@ async def sent(open_one: Open, raw: bytes, rng: random.Random) -> bytes:
             case 1:
                 return b""  # hang up without reading
         return await received(reader)
-    except (ConnectionError, TimeoutError):
+    except (OSError, TimeoutError):
         return b""
     finally:
         writer.close()
