@@ -1,4 +1,4 @@
-"""python -m broker.sandbox: a sandbox of its own, until SIGTERM or SIGINT.
+"""Run a sandbox until SIGTERM or SIGINT: python -m broker.sandbox.
 
 Prints one line of JSON once it listens: where, and what to set for a broker and for clients.
 """

@@ -1,4 +1,4 @@
-"""What arrived at the sandbox, kept so that a test can say it. Judges nothing."""
+"""Record of the requests that the sandbox has received."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from threading import Lock
 class Call:
     """One request, as it arrived, and the status it was answered with.
 
-    ``status`` is None while the answer is outstanding, and for ever when the connection
-    was reset instead. ``params`` are the form fields, or the members of the JSON body.
+    ``status`` is None while the answer is outstanding, and stays so when the connection
+    was reset. ``params`` are the form fields, or the members of the JSON body.
     """
 
     operation: str

@@ -1,4 +1,4 @@
-"""Scripted trouble: which operation answers wrongly next, and how. Renders and sends nothing."""
+"""Scripted faults: which operation answers wrongly next, and how."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Fault:
     """One scripted answer. With neither status, code, body, reset nor truncated it only
     delays the true answer, by ``delay_s`` real seconds.
 
-    ``count`` is how often it still happens; None is for ever. ``truncated`` announces the
+    ``count`` is how often it still happens; None: always. ``truncated`` announces the
     whole body (the true one when none is scripted), sends half of it and hangs up.
     """
 
@@ -46,7 +46,7 @@ class Faults:
         self._by_operation: dict[str, list[Fault]] = {}
 
     def add(self, operation: str, fault: Fault) -> None:
-        """Queue *fault*; one that lasts for ever gives way to whatever is added after it."""
+        """Queue *fault*; one without a count is replaced by whatever is added after it."""
         with self._lock:
             queue = self._by_operation.setdefault(operation, [])
             queue[:] = [earlier for earlier in queue if earlier.count is not None]

@@ -1,4 +1,4 @@
-"""OIDC issuers whose discovery documents and keys are read at one address. Signs nothing."""
+"""OIDC issuers whose discovery documents and keys are served at one address."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from threading import Lock
 from broker.sandbox.keys import SigningKey
 
 PUBLISHED_BELOW = "/.issuers"
-"""No bucket's name begins with a dot, so this is in nobody's way."""
+"""No bucket's name begins with a dot."""
 
 
 def discovery(issuer: str, *, jwks_uri: str, algorithms: Iterable[str]) -> dict[str, object]:
@@ -23,44 +23,43 @@ def discovery(issuer: str, *, jwks_uri: str, algorithms: Iterable[str]) -> dict[
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where an issuer is found: below which URL its discovery document is read, and the
-    thumbprint of its certificate where that is of no public authority."""
+class IssuerLocation:
+    """Where an issuer is found: the URL below which its discovery document is read, and the
+    thumbprint of its certificate where no public authority signed that."""
 
     resolve_at: str
     thumbprint: str | None = None
 
 
 class Issuers:
-    """Every issuer of the AWS side, below ``url``, which is known once the server listens; of
-    foreign ones the places.
+    """AWS's issuers, served below ``url`` (known once the server listens), and foreign ones'
+    locations.
 
-    The real ones stand on hosts of their own; whoever verifies needs a table from issuer to
-    address, and ``resolve_at`` is it.
+    The real ones have hosts of their own: `resolve_at` maps an issuer to its address here.
     """
 
     def __init__(self) -> None:
         self.url = ""
         self._lock = Lock()
         self._keys: dict[str, tuple[SigningKey, ...]] = {}
-        self._foreign: dict[str, Place] = {}
+        self._foreign: dict[str, IssuerLocation] = {}
 
     def publish(self, issuer: str, *keys: SigningKey) -> None:
-        """Publish *keys* beside those that *issuer* has already."""
+        """Add *keys* to those that *issuer* publishes."""
         with self._lock:
             self._keys[issuer] = (*self._keys.get(issuer, ()), *keys)
 
-    def add_foreign(self, issuer: str, place: Place) -> None:
+    def add_foreign(self, issuer: str, location: IssuerLocation) -> None:
         with self._lock:
-            self._foreign[issuer] = place
+            self._foreign[issuer] = location
 
-    def place_of(self, issuer: str) -> Place | None:
-        """Return where any issuer is found, foreign ones too."""
+    def location_of(self, issuer: str) -> IssuerLocation | None:
+        """Return where an issuer is found, a foreign one too."""
         own = self.resolve_at(issuer)
-        return Place(own) if own else self._foreign.get(issuer)
+        return IssuerLocation(own) if own else self._foreign.get(issuer)
 
     def resolve_at(self, issuer: str) -> str | None:
-        """Return below which URL *issuer*'s discovery is read, None when nobody published it."""
+        """Return the URL of *issuer*'s discovery, None when it is not published here."""
         return f"{self.url}{_path(issuer)}" if issuer in self._keys else None
 
     def document(self, path: str) -> dict[str, object] | None:

@@ -1,4 +1,4 @@
-"""Signing keys and the JWTs and JWKS made with them. Knows no claim's meaning."""
+"""Signing keys, and the JWTs and JWKS made with them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class SigningKey:
         return jwt.encode(dict(claims), self._private, algorithm=self.algorithm, headers=headers)
 
     def verify(self, token: str) -> dict[str, Any]:
-        """Return the claims of a token of this key; their meaning is the caller's to judge.
+        """Return the claims of a token of this key; checking them is up to the caller.
 
         Raises:
             jwt.PyJWTError: It is no JWT, or another key's.
@@ -54,7 +54,7 @@ class SigningKey:
 
 
 def claims_of(token: str, *, key: Any, algorithm: str) -> dict[str, Any]:
-    """Verify the signature and nothing else: PyJWT would judge times by its own clock."""
+    """Verify only the signature: PyJWT would compare times with its own clock."""
     options: Any = {
         "verify_signature": True,
         **dict.fromkeys(("verify_exp", "verify_nbf", "verify_iat", "verify_aud"), False),

@@ -1,4 +1,4 @@
-"""One HTTP server on loopback, and how a scripted fault looks on its wire. Knows no cloud."""
+"""One HTTP server on loopback, and how scripted faults look on the wire."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _LEAVE_AFTER_S = 0.1
 
 
-class Listener:
+class LoopbackServer:
     """Serves every request with one handler; port 0 picks a free one."""
 
     def __init__(
@@ -30,7 +30,7 @@ class Listener:
         app = web.Application(client_max_size=0)
         app.router.add_route("*", "/{path:.*}", handler)
         app.on_response_prepare.append(self._set_date)
-        # A body has to reach us as it was signed, and a hanging answer has to end with its caller.
+        # A body must arrive as it was signed, and a hanging answer must end with its client.
         self._runner = web.AppRunner(
             app,
             access_log=None,
@@ -63,7 +63,7 @@ async def play(
     true_answer: Callable[[], Awaitable[web.Response]],
     scripted: Callable[[Fault], web.Response],
 ) -> web.StreamResponse:
-    """Answer *request*, truly or as *fault* wants it."""
+    """Answer *request*, truthfully or as *fault* says."""
     if fault is None:
         return await true_answer()
     if fault.delay_s:
@@ -83,7 +83,7 @@ def scripted_document(fault: Fault, *, status: int) -> web.Response:
 
 
 async def _reset(request: web.Request) -> None:
-    """Make the kernel send RST: closing with a linger of zero does not say goodbye."""
+    """Make the kernel send RST, by closing with a linger of zero."""
     transport = request.transport
     if transport is not None:
         connection: socket.socket = transport.get_extra_info("socket")

@@ -1,4 +1,4 @@
-"""Check somebody's ID token as a relying party does: discovery, JWKS, signature, over HTTP."""
+"""Verify an ID token over HTTP: discovery, JWKS, signature."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import jwt
 from broker.sandbox.keys import claims_of
 
 _ALGORITHMS = ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512")
-_MOST_BYTES = 1 << 20
+_MAX_BYTES = 1 << 20
 
 
 class NotAToken(Exception):
-    """The text is no JWT that a relying party would look at."""
+    """The text is not a JWT, or not one that is supported."""
 
 
 class KeyUnavailable(Exception):
@@ -24,7 +24,7 @@ class KeyUnavailable(Exception):
 
 
 class UnknownKey(KeyUnavailable):
-    """The issuer gave its keys, and this is none of them."""
+    """The issuer does not publish this key."""
 
 
 class BadSignature(Exception):
@@ -32,10 +32,10 @@ class BadSignature(Exception):
 
 
 def unverified_claims(token: str) -> dict[str, Any]:
-    """Return the claims as the token tells them, to learn whom to ask.
+    """Return the claims, unverified, to learn the issuer.
 
     Raises:
-        NotAToken: It does not parse, or its algorithm is none that AWS takes.
+        NotAToken: It does not parse, or its algorithm is not one that AWS takes.
     """
     try:
         header = jwt.get_unverified_header(token)
@@ -57,7 +57,7 @@ async def verified_claims(
 ) -> dict[str, Any]:
     """Verify the signature with the key that the issuer publishes under *resolve_at*.
 
-    Times and audience are the caller's to judge.
+    Times and audience are for the caller to check.
 
     Raises:
         KeyUnavailable: No answer within *timeout_s*, no proper one, or (UnknownKey) no such
@@ -88,12 +88,12 @@ async def _json(session: aiohttp.ClientSession, url: str) -> dict[str, Any]:
     async with session.get(url) as response:
         if response.status != 200:
             raise KeyUnavailable(f"{url} answered {response.status}")
-        body = await response.content.read(_MOST_BYTES)
+        body = await response.content.read(_MAX_BYTES)
         while not response.content.at_eof():
-            body += await response.content.read(_MOST_BYTES)
-            if len(body) > _MOST_BYTES:
-                raise KeyUnavailable(f"{url} answered more than {_MOST_BYTES} bytes")
+            body += await response.content.read(_MAX_BYTES)
+            if len(body) > _MAX_BYTES:
+                raise KeyUnavailable(f"{url} answered more than {_MAX_BYTES} bytes")
     document = json.loads(body)
     if not isinstance(document, dict):
-        raise KeyUnavailable(f"{url} answered no JSON object")
+        raise KeyUnavailable(f"{url} did not answer a JSON object")
     return document

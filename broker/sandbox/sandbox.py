@@ -15,7 +15,7 @@ from broker.sandbox.aws.accounts import IssuedKeys
 from broker.sandbox.aws.server import DEFAULT_ACCOUNT, Aws, default_region
 from broker.sandbox.faults import ErrorShape, Fault, Faults
 from broker.sandbox.keys import compact_json
-from broker.sandbox.listening import Listener
+from broker.sandbox.listening import LoopbackServer
 from broker.sandbox.namespace.server import Namespace
 
 ISSUER = "https://federation.namespaceapis.com"
@@ -31,7 +31,7 @@ EC2_TRUST_POLICY: Mapping[str, object] = {
         }
     ],
 }
-"""Of a role that a machine has: nobody assumes it by hand."""
+"""The trust policy of a machine's role, which nobody assumes by hand."""
 
 
 def utc_now() -> datetime:
@@ -62,7 +62,7 @@ def guide_trust_policy(
 class Sandbox:
     """Both clouds. Everything but entering and leaving may be done from any thread.
 
-    The world it starts with: workspace ``ws_1`` ("Acme"), instance ``i-abc``, and account
+    It starts with workspace ``ws_1`` ("Acme"), instance ``i-abc``, and account
     123456789012 with the guide's OIDC provider (``provider_arn``) and a role ``deploy``
     (``role_arn``) that has the guide's trust policy. An *empty* one has neither yet: the two
     ARNs are those that they would have.
@@ -92,8 +92,8 @@ class Sandbox:
     ) -> None:
         """*now* is the sandbox's clock (aware UTC); *s3* starts moto's S3 (needs moto).
 
-        *signing_clock*, by default *now*, is the one that the dates of signatures are held
-        against: SDKs sign by the real time, which a test that moves *now* does not move.
+        *signing_clock*, by default *now*, is the one that dates of signatures are compared
+        with: SDKs sign by the real time, which a test that moves *now* does not move.
 
         *algorithm* is that of the ID tokens. *region*, when given, is the only one that
         signatures may be scoped to. *partition* is ``aws``, ``aws-cn`` or ``aws-us-gov``.
@@ -131,10 +131,10 @@ class Sandbox:
         )
         if not empty:
             self.aws.add_role(role, trust_policy=self.guide_trust(), account=account)
-        self._namespace_http = Listener(
+        self._namespace_http = LoopbackServer(
             self.namespace.handle, now=now, host=host, port=namespace_port
         )
-        self._aws_http = Listener(self.aws.handle, now=now, host=host, port=aws_port)
+        self._aws_http = LoopbackServer(self.aws.handle, now=now, host=host, port=aws_port)
         self._leaving = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -174,8 +174,8 @@ class Sandbox:
         )
 
     def guide_by_sts(self, role: str = "builder", *, path: str = "/") -> str:
-        """Do what the guide has done for a role that comes to Namespace by STS web identity,
-        and return its ARN. Source: guide-flows.md, second table."""
+        """Set up a role that uses Namespace by STS web identity as the guide does, and return its
+        ARN. Source: guide-flows.md, second table."""
         arn = self._workload_role(role, path=path)
         self.aws.allow_web_identity_tokens(arn)
         issuer = self.aws.enable_outbound_federation(self._account)
@@ -251,7 +251,7 @@ class Sandbox:
     def aws_environment(
         self, arn: str | None = None, *, session_name: str = "test", lifetime_s: float = 3600
     ) -> dict[str, str]:
-        """Return what makes a program the role *arn* (``role_arn`` unless given) here: keys of
+        """Return what gives a program the role *arn* (``role_arn`` unless given) here: keys of
         a new session, region and endpoints."""
         keys = self.aws.role_session(
             arn or self.role_arn, session_name=session_name, lifetime_s=lifetime_s
@@ -259,11 +259,11 @@ class Sandbox:
         return self.keys_environment(keys)
 
     def administrator_environment(self) -> dict[str, str]:
-        """Return what makes a program one that may do everything in the account."""
+        """Return what gives a program every right in the account."""
         return self.keys_environment(self.aws.administrator(self._account))
 
     def keys_environment(self, keys: IssuedKeys) -> dict[str, str]:
-        """Return what makes a program the holder of *keys*: those, region and endpoints."""
+        """Return what gives a program *keys*, region and endpoints."""
         session = {"AWS_SESSION_TOKEN": keys.session_token} if keys.session_token else {}
         return {
             "AWS_ACCESS_KEY_ID": keys.access_key_id,

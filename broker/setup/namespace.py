@@ -33,7 +33,7 @@ Changes = Callable[[Sequence[Entry]], tuple[Entry, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RelationshipList:
+class TrustRelationships:
     """A workspace's trust relationships as received, and the generation of the list: opaque, and
     empty while there is none."""
 
@@ -65,7 +65,7 @@ class NamespaceTrust:
         """Raise where this machine's identity is not one of this workspace."""
         await self._with_bearer(self._iam.get_tenant)
 
-    async def relationships(self) -> RelationshipList:
+    async def relationships(self) -> TrustRelationships:
         answer = await self._with_bearer(self._iam.list_trust_relationships)
         listed = answer.get("trust_relationships", answer.get("trustRelationships"))
         generation = answer.get("generation")
@@ -75,7 +75,7 @@ class NamespaceTrust:
                 "Namespace returned trust relationships that are not a list",
                 word="bad-answer",
             )
-        return RelationshipList(
+        return TrustRelationships(
             generation="" if generation is None else str(generation), entries=tuple(entries)
         )
 

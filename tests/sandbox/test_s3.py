@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 from broker.sandbox import Sandbox, sandbox_in_thread
 from broker.sandbox.aws.accounts import IssuedKeys
 from broker.sandbox.aws.s3 import operation_name
-from broker.sandbox.aws.sigv4 import Arrived
+from broker.sandbox.aws.sigv4 import WireRequest
 from tests.support.sandbox_clients import REGION, client
 
 
@@ -255,4 +255,4 @@ async def test_a_sandbox_without_s3_says_so() -> None:
 def test_operations_are_named_as_the_api_reference_names_them(
     method: str, target: str, name: str
 ) -> None:
-    assert operation_name(Arrived(method=method, target=target, headers={}, body=b"")) == name
+    assert operation_name(WireRequest(method=method, target=target, headers={}, body=b"")) == name

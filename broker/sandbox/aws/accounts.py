@@ -1,4 +1,4 @@
-"""What stands in the AWS accounts: providers, roles, users, policies, keys. Knows no protocol."""
+"""The state of the AWS accounts: providers, roles, users, policies, keys."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from threading import RLock
+from typing import Generic, TypeVar
 
-from broker.sandbox.aws.eventual_consistency import Versions
-from broker.sandbox.aws.iam_records import Policies, Policy, Provider, RoleRecord, UserRecord
+from broker.sandbox.aws.iam_records import Policies, Policy, ProviderRecord, RoleRecord, UserRecord
+
+V = TypeVar("V")
 
 _KEY_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 
@@ -25,12 +27,12 @@ _READ_S3: Policy = {
     "Statement": [{"Effect": "Allow", "Action": ["s3:Get*", "s3:List*"], "Resource": "*"}],
 }
 AWS_MANAGED: Policies = {ADMINISTRATOR: _ALL, "AmazonS3ReadOnlyAccess": _READ_S3}
-"""Those of AWS's own managed policies that this sandbox has, in essence."""
+"""AWS's own managed policies that this sandbox has, simplified."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssuedKeys:
-    """Keys that were given out; a user's long-lived ones have no session token and no end."""
+    """Issued keys; a user's long-lived ones have no session token and no end."""
 
     access_key_id: str
     secret_access_key: str = field(repr=False)
@@ -40,8 +42,8 @@ class IssuedKeys:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
-    """Who a set of keys speaks for. ``names`` are all its ARNs: a session's and its role's."""
+class Principal:
+    """The principal of a set of keys. ``names`` are all its ARNs: a session's and its role's."""
 
     keys: IssuedKeys
     account: str
@@ -61,20 +63,60 @@ class Identity:
         return self.names[-1]
 
 
+@dataclass(frozen=True, slots=True)
+class _Version(Generic[V]):
+    value: V | None
+    seen_at: datetime
+
+
+class EventuallyConsistentMap(Generic[V]):
+    """A map with simulated eventual consistency, in the order of the first writes.
+
+    IAM itself reads the newest value, STS the one that has spread: written ``delay_s`` seconds ago
+    or more. Source: aws-api.md 6.5.
+    """
+
+    def __init__(self, *, now: Callable[[], datetime]) -> None:
+        self.delay_s = 0.0
+        self._now = now
+        self._written: dict[str, list[_Version[V]]] = {}
+
+    def write(self, key: str, value: V | None) -> None:
+        """Set the value of *key*; None deletes it."""
+        now = self._now()
+        spread = [one for one in self._written.get(key, []) if one.seen_at <= now][-1:]
+        waiting = [one for one in self._written.get(key, []) if one.seen_at > now]
+        version = _Version(value, now + timedelta(seconds=self.delay_s))
+        self._written[key] = [*spread, *waiting, version]
+
+    def newest(self, key: str) -> V | None:
+        versions = self._written.get(key)
+        return versions[-1].value if versions else None
+
+    def seen(self, key: str) -> V | None:
+        now = self._now()
+        spread = [one.value for one in self._written.get(key, []) if one.seen_at <= now]
+        return spread[-1] if spread else None
+
+    def all(self) -> tuple[V, ...]:
+        newest = (versions[-1].value for versions in list(self._written.values()))
+        return tuple(value for value in newest if value is not None)
+
+
 class Accounts:
     """All accounts of one partition; safe to change from another thread.
 
-    Whoever reads and then writes holds ``lock`` meanwhile.
+    Hold ``lock`` from reading to writing.
     """
 
     def __init__(self, *, now: Callable[[], datetime], partition: str) -> None:
         self.partition = partition
         self.lock = RLock()
         self._now = now
-        self._providers: Versions[Provider] = Versions(now=now)
-        self._roles: Versions[RoleRecord] = Versions(now=now)
+        self._providers: EventuallyConsistentMap[ProviderRecord] = EventuallyConsistentMap(now=now)
+        self._roles: EventuallyConsistentMap[RoleRecord] = EventuallyConsistentMap(now=now)
         self._users: dict[str, UserRecord] = {}
-        self._identities: dict[str, Identity] = {}
+        self._identities: dict[str, Principal] = {}
         self._managed: dict[str, Policy] = {
             f"arn:{partition}:iam::aws:policy/{name}": document
             for name, document in AWS_MANAGED.items()
@@ -82,46 +124,44 @@ class Accounts:
 
     @property
     def propagation_s(self) -> float:
-        """After how many seconds STS sees what is changed from now on, of providers and roles."""
+        """Seconds after which STS sees changes of providers and roles made from now on."""
         return self._roles.delay_s
 
     @propagation_s.setter
     def propagation_s(self, seconds: float) -> None:
         self._providers.delay_s = self._roles.delay_s = seconds
 
-    # Providers.
-
     def provider_arn(self, issuer: str, *, account: str) -> str:
         host = re.sub("^https?://", "", issuer)
         return f"arn:{self.partition}:iam::{account}:oidc-provider/{host}"
 
-    def put_provider(self, provider: Provider) -> None:
+    def put_provider(self, provider: ProviderRecord) -> None:
         with self.lock:
             self._providers.write(provider.arn, provider)
 
     def remove_provider(self, arn: str) -> None:
-        """Raises:
-        KeyError: There is no such provider.
+        """Remove a provider.
+
+        Raises:
+            KeyError: There is no such provider.
         """
         with self.lock:
             if self._providers.newest(arn) is None:
                 raise KeyError(arn)
             self._providers.write(arn, None)
 
-    def provider(self, arn: str) -> Provider | None:
+    def provider(self, arn: str) -> ProviderRecord | None:
         return self._providers.newest(arn)
 
-    def seen_provider(self, issuer: str, *, account: str) -> Provider | None:
+    def seen_provider(self, issuer: str, *, account: str) -> ProviderRecord | None:
         """Return the provider as STS sees it."""
         return self._providers.seen(self.provider_arn(issuer, account=account))
 
-    def providers(self, account: str) -> tuple[Provider, ...]:
+    def providers(self, account: str) -> tuple[ProviderRecord, ...]:
         return tuple(one for one in self._providers.all() if one.account == account)
 
-    # Roles.
-
     def new_role(self, name: str, *, account: str, path: str, trust_policy: Policy) -> RoleRecord:
-        """Return a role that does not stand yet, with an id of its own."""
+        """Return a role with a new id, which `put_role` adds."""
         return RoleRecord(
             arn=f"arn:{self.partition}:iam::{account}:role{path}{name}",
             role_id=f"AROA{_random_id(17)}",
@@ -137,8 +177,10 @@ class Accounts:
             self._roles.write(role.arn, role)
 
     def remove_role(self, arn: str) -> None:
-        """Raises:
-        KeyError: There is no such role.
+        """Remove a role.
+
+        Raises:
+            KeyError: There is no such role.
         """
         with self.lock:
             self.required_role(arn)
@@ -148,8 +190,10 @@ class Accounts:
         return self._roles.newest(arn)
 
     def required_role(self, arn: str) -> RoleRecord:
-        """Raises:
-        KeyError: There is no such role.
+        """Return the role.
+
+        Raises:
+            KeyError: There is no such role.
         """
         role = self.role(arn)
         if role is None:
@@ -163,11 +207,11 @@ class Accounts:
     def roles(self, account: str) -> tuple[RoleRecord, ...]:
         return tuple(one for one in self._roles.all() if one.account == account)
 
-    # Policies, of roles and of users.
-
     def put_policy(self, principal_arn: str, name: str, document: Policy | None) -> None:
-        """Add, replace or (None) remove an inline policy. Raises:
-        KeyError: There is no such principal, or no such policy to remove.
+        """Add, replace or (None) remove an inline policy.
+
+        Raises:
+            KeyError: There is no such principal, or no such policy to remove.
         """
         with self.lock:
             record = self._principal(principal_arn)
@@ -179,8 +223,10 @@ class Accounts:
             self._put_principal(replace(record, policies=policies))
 
     def attach(self, principal_arn: str, policy_arn: str) -> None:
-        """Raises:
-        KeyError: There is no such principal.
+        """Attach a managed policy.
+
+        Raises:
+            KeyError: There is no such principal.
         """
         with self.lock:
             record = self._principal(principal_arn)
@@ -197,7 +243,7 @@ class Accounts:
         return self._managed.get(arn)
 
     def policies_of(self, principal_arn: str) -> Policies:
-        """Return the inline policies that stand; none for a principal that is gone."""
+        """Return the inline policies; none for a principal that is gone."""
         record = self._roles.newest(principal_arn) or self._users.get(principal_arn)
         return dict(record.policies) if record else {}
 
@@ -224,15 +270,13 @@ class Accounts:
         else:
             self._users[record.arn] = record
 
-    # Keys.
-
     def add_user(self, name: str, *, account: str, policies: Policies) -> IssuedKeys:
         arn = f"arn:{self.partition}:iam::{account}:user/{name}"
         with self.lock:
             self._users[arn] = UserRecord(arn=arn, policies=dict(policies))
         keys = _new_keys("AKIA", arn=arn, session_token=None, expires_at=None)
         self._keep(
-            Identity(
+            Principal(
                 keys=keys,
                 account=account,
                 user_id=f"AIDA{_random_id(17)}",
@@ -250,13 +294,13 @@ class Accounts:
         lifetime_s: float,
         source_identity: str | None = None,
         transitive_tags: Mapping[str, str] | None = None,
-    ) -> Identity:
+    ) -> Principal:
         """Issue temporary credentials of *role*, good for *lifetime_s* seconds from now."""
         arn = f"arn:{self.partition}:sts::{role.account}:assumed-role/{role.name}/{session_name}"
         ends_at = (self._now() + timedelta(seconds=lifetime_s)).replace(microsecond=0)
         keys = _new_keys("ASIA", arn=arn, session_token=_session_token(), expires_at=ends_at)
         return self._keep(
-            Identity(
+            Principal(
                 keys=keys,
                 account=role.account,
                 user_id=f"{role.role_id}:{session_name}",
@@ -267,7 +311,7 @@ class Accounts:
             )
         )
 
-    def identity(self, access_key_id: str) -> Identity | None:
+    def identity(self, access_key_id: str) -> Principal | None:
         return self._identities.get(access_key_id)
 
     def issued(self) -> tuple[IssuedKeys, ...]:
@@ -276,7 +320,7 @@ class Accounts:
             everything = [identity.keys for identity in self._identities.values()]
         return tuple(keys for keys in everything if keys.session_token is not None)
 
-    def _keep(self, identity: Identity) -> Identity:
+    def _keep(self, identity: Principal) -> Principal:
         with self.lock:
             self._identities[identity.keys.access_key_id] = identity
         return identity

@@ -1,4 +1,4 @@
-"""Cognito's tokens for who logs in by the developer provider of an identity pool.
+"""Cognito's tokens for logins by the developer provider of an identity pool.
 
 Source: aws-api.md 7.
 """
@@ -10,11 +10,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from threading import Lock
 
-from broker.sandbox.aws import cognito_params as given
-from broker.sandbox.aws.cognito_params import Params
+from broker.sandbox.aws import cognito_protocol as protocol
+from broker.sandbox.aws.cognito_protocol import Params
 from broker.sandbox.aws.identity_pools import IdentityPools, Pool
 from broker.sandbox.aws.operations import Signer
-from broker.sandbox.aws.query import AwsError
+from broker.sandbox.aws.query import ApiError
 from broker.sandbox.issuers import Issuers
 from broker.sandbox.keys import SigningKey
 
@@ -38,7 +38,7 @@ _PUBLIC_PROVIDERS = frozenset(
 
 
 class Cognito:
-    """Cognito Identity of every account and region: ``pools``, and who logs in by them."""
+    """Cognito Identity of every account and region."""
 
     def __init__(
         self, issuers: Issuers, pools: IdentityPools, *, now: Callable[[], datetime]
@@ -49,16 +49,16 @@ class Cognito:
         self._lock = Lock()
         self._keys: dict[str, SigningKey] = {}
         self._identities: dict[tuple[str, str], str] = {}
-        issuers.publish(ISSUER)  # it is there before anybody has a token of it
+        issuers.publish(ISSUER)  # published before the first token is issued
         self.operations: Mapping[str, Callable[[Params, Signer], Awaitable[Result]]] = {
             **pools.operations,
             DEVELOPER_LOGIN: self._get_token,
         }
 
     async def _get_token(self, params: Params, signer: Signer) -> Result:
-        pool_id = given.pool_id(params)
-        logins = given.logins(params)
-        duration_s = given.whole(
+        pool_id = protocol.pool_id(params)
+        logins = protocol.logins(params)
+        duration_s = protocol.whole(
             params, "TokenDuration", most=_TOKEN_MAX_S, default=_TOKEN_DEFAULT_S
         )
         action = f"cognito-identity:{DEVELOPER_LOGIN}"
@@ -66,10 +66,10 @@ class Cognito:
         login = _developer_login(logins, pool)
         identity_id = None
         if "IdentityId" in params:
-            identity_id = given.text(
-                params, "IdentityId", most=given.ID_CHARACTERS, pattern=given.ID
+            identity_id = protocol.text(
+                params, "IdentityId", most=protocol.ID_CHARACTERS, pattern=protocol.ID
             )
-        identity_id = self._identity(pool, login, wanted=identity_id)
+        identity_id = self._identity(pool, login, requested=identity_id)
         token = self.token(pool, login=login, identity_id=identity_id, lifetime_s=duration_s)
         return {"IdentityId": identity_id, "Token": token}
 
@@ -94,38 +94,38 @@ class Cognito:
                 self._issuers.publish(ISSUER, self._keys[region])
             return self._keys[region]
 
-    def _identity(self, pool: Pool, login: str, *, wanted: str | None) -> str:
-        """Return the identity of *login*, the same each time; *wanted* links a new login to an
-        identity that is there."""
+    def _identity(self, pool: Pool, login: str, *, requested: str | None) -> str:
+        """Return the identity of *login*, the same each time; *requested* links a new login to an
+        existing identity."""
         with self._lock:
             known = self._identities.get((pool.pool_id, login))
-            if wanted is None:
+            if requested is None:
                 return self._identities.setdefault(
                     (pool.pool_id, login), known or f"{pool.region}:{uuid.uuid4()}"
                 )
             in_pool = {id_ for (owner, _), id_ in self._identities.items() if owner == pool.pool_id}
-            if wanted not in in_pool:
-                raise AwsError("ResourceNotFoundException", f"Identity '{wanted}' not found.")
-            if known not in (None, wanted):
-                raise AwsError(
+            if requested not in in_pool:
+                raise ApiError("ResourceNotFoundException", f"Identity '{requested}' not found.")
+            if known not in (None, requested):
+                raise ApiError(
                     "DeveloperUserAlreadyRegisteredException",
                     "Developer user is already registered with another identity",
                 )
-            self._identities[(pool.pool_id, login)] = wanted
-            return wanted
+            self._identities[(pool.pool_id, login)] = requested
+            return requested
 
 
 def _developer_login(logins: Mapping[str, str], pool: Pool) -> str:
-    """Return who logs in by the pool's developer provider; the pools here have no other."""
+    """Return the login at the pool's developer provider; pools here have no other provider."""
     others = set(logins) - {pool.developer_provider}
     if not logins or others & _PUBLIC_PROVIDERS:
-        raise AwsError(
+        raise ApiError(
             "NotAuthorizedException",
             "Logins don't match. Please include at least one valid login for this identity or "
             "identity pool.",
         )
     if others or pool.developer_provider is None:
-        raise AwsError(
+        raise ApiError(
             "InvalidParameterException",
             "This identity pool does not support the specified developer provider",
         )

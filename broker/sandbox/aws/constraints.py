@@ -1,11 +1,11 @@
-"""Constraints on the parameters of AWS's operations, refused in its own words. Asks for none."""
+"""Constraints on the parameters of AWS's operations, refused in AWS's words."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 
-from broker.sandbox.aws.query import AwsError, structures
+from broker.sandbox.aws.query import ApiError, structures
 
 Params = Mapping[str, str]
 
@@ -23,8 +23,8 @@ def complaint(shown: str, name: str, constraint: str) -> str:
     )
 
 
-def invalid(shown: str, name: str, constraint: str) -> AwsError:
-    return AwsError("ValidationError", complaint(shown, name, constraint))
+def invalid(shown: str, name: str, constraint: str) -> ApiError:
+    return ApiError("ValidationError", complaint(shown, name, constraint))
 
 
 def sized(params: Params, name: str, *, least: int, most: int, shown: bool = True) -> str:
@@ -37,11 +37,11 @@ def sized(params: Params, name: str, *, least: int, most: int, shown: bool = Tru
 
 
 def check_length(value: str, name: str, *, least: int, most: int, shown: bool = True) -> None:
-    told = f"'{value}'" if shown else "'***'"
+    quoted = f"'{value}'" if shown else "'***'"
     if len(value) < least:
-        raise invalid(told, name, f"have length greater than or equal to {least}")
+        raise invalid(quoted, name, f"have length greater than or equal to {least}")
     if len(value) > most:
-        raise invalid(told, name, f"have length less than or equal to {most}")
+        raise invalid(quoted, name, f"have length less than or equal to {most}")
 
 
 def named(params: Params, name: str, *, least: int, most: int, pattern: str = NAME) -> str:
@@ -54,7 +54,7 @@ def named(params: Params, name: str, *, least: int, most: int, pattern: str = NA
 def duration_s(params: Params, *, least: int, most: int, default: int) -> int:
     text = params.get("DurationSeconds", str(default))
     if not re.fullmatch(r"-?\d{1,9}", text, re.ASCII):
-        raise AwsError("MalformedInput", "DurationSeconds is not an integer")
+        raise ApiError("MalformedInput", "DurationSeconds is not an integer")
     if int(text) < least:
         constraint = f"have value greater than or equal to {least}"
         raise invalid(f"'{text}'", "DurationSeconds", constraint)
@@ -70,7 +70,7 @@ def tags(params: Params) -> dict[str, str]:
     if len(listed) > _TAGS:
         raise invalid("'[…]'", "Tags", f"have length less than or equal to {_TAGS}")
     if len(found) != len(listed):
-        raise AwsError("InvalidParameterValue", "Duplicate tag keys found.")
+        raise ApiError("InvalidParameterValue", "Duplicate tag keys found.")
     for key, value in found.items():
         fits = 1 <= len(key) <= _TAG_KEY_CHARACTERS and len(value) <= _TAG_VALUE_CHARACTERS
         if not fits or not _is_tag_text(key + value):

@@ -1,4 +1,4 @@
-"""Policy documents as IAM takes them: read, checked, written. Judges nobody by them.
+"""Policy documents as IAM reads, checks and writes them.
 
 Source: aws-api.md 6.3 and 6.4; IAM reference, "Grammar of the IAM JSON policy language".
 """
@@ -13,11 +13,11 @@ from urllib.parse import quote
 
 from broker import policy
 from broker.sandbox.aws.iam_records import Policy
-from broker.sandbox.aws.query import AwsError
+from broker.sandbox.aws.query import ApiError
 from broker.sandbox.keys import compact_json
 
-TRUST_MOST_CHARACTERS = 2048
-INLINE_MOST_CHARACTERS = 10_240
+TRUST_MAX_CHARACTERS = 2048
+INLINE_MAX_CHARACTERS = 10_240
 """Quotas; white space does not count. Source: IAM user guide, "IAM and AWS STS quotas"."""
 
 _VERSIONS = ("2012-10-17", "2008-10-17")
@@ -45,13 +45,13 @@ def on_the_wire(document: Policy) -> str:
     return quote(compact_json(document), safe="")
 
 
-def trust_policy(text: str, *, partition: str, stands: Callable[[str], bool]) -> Policy:
-    """Return the trust policy in *text* as IAM keeps it: an account's id is its root's ARN.
+def trust_policy(text: str, *, partition: str, exists: Callable[[str], bool]) -> Policy:
+    """Return the trust policy in *text* as IAM stores it: an account's id becomes its root's ARN.
 
-    *stands* tells whether there is a principal of that ARN, a provider, a role or a user.
+    *exists* tells whether there is a provider, role or user of that ARN.
 
     Raises:
-        AwsError: MalformedPolicyDocument, LimitExceeded.
+        ApiError: MalformedPolicyDocument, LimitExceeded.
     """
     document = _document(text)
     for statement in _statements(document):
@@ -61,16 +61,16 @@ def trust_policy(text: str, *, partition: str, stands: Callable[[str], bool]) ->
         if not set(_texts(statement, "Action")) <= _TRUST_ACTIONS:
             raise _malformed("AssumeRole policy may only specify STS AssumeRole actions.")
         for element in ("Principal", "NotPrincipal"):
-            _check_principal(statement.get(element, "*"), stands)
-    _check_size(document, TRUST_MOST_CHARACTERS, "Cannot exceed quota for ACLSizePerRole: 2048")
+            _check_principal(statement.get(element, "*"), exists)
+    _check_size(document, TRUST_MAX_CHARACTERS, "Cannot exceed quota for ACLSizePerRole: 2048")
     return _with_roots(document, partition)
 
 
 def permission_policy(text: str) -> Policy:
-    """Return the policy of an identity in *text*.
+    """Return the permission policy in *text*.
 
     Raises:
-        AwsError: MalformedPolicyDocument, LimitExceeded.
+        ApiError: MalformedPolicyDocument, LimitExceeded.
     """
     document = _document(text)
     for statement in _statements(document):
@@ -85,12 +85,12 @@ def permission_policy(text: str) -> Policy:
         for resource in _texts(statement, "Resource") + _texts(statement, "NotResource"):
             if resource != "*" and not re.match(r"arn:[\w*-]+:", resource, re.ASCII):
                 raise _malformed(f'Resource {resource} must be in ARN format or "*".')
-    _check_size(document, INLINE_MOST_CHARACTERS, "Maximum policy size of 10240 bytes exceeded")
+    _check_size(document, INLINE_MAX_CHARACTERS, "Maximum policy size of 10240 bytes exceeded")
     return document
 
 
-def _malformed(message: str) -> AwsError:
-    return AwsError("MalformedPolicyDocument", message)
+def _malformed(message: str) -> ApiError:
+    return ApiError("MalformedPolicyDocument", message)
 
 
 def _document(text: str) -> dict[str, Any]:
@@ -153,7 +153,7 @@ def _texts(statement: Mapping[str, Any], element: str) -> list[str]:
     return listed
 
 
-def _check_principal(principal: object, stands: Callable[[str], bool]) -> None:
+def _check_principal(principal: object, exists: Callable[[str], bool]) -> None:
     if principal == "*":
         return
     kinds = {"AWS", "Federated", "Service", "CanonicalUser"}
@@ -165,12 +165,12 @@ def _check_principal(principal: object, stands: Callable[[str], bool]) -> None:
             raise _malformed(
                 "Federated principals must be valid domain names or SAML metadata ARNs"
             )
-        if found and found["kind"] == "oidc" and not stands(federated):
+        if found and found["kind"] == "oidc" and not exists(federated):
             raise _malformed(f'Invalid principal in policy: "FEDERATED":"{federated}"')
     for named in _texts(principal, "AWS"):
         if named == "*" or re.fullmatch(r"\d{12}", named, re.ASCII):
             continue
-        if not _AWS_ARN.fullmatch(named) or not stands(named):
+        if not _AWS_ARN.fullmatch(named) or not exists(named):
             raise _malformed(f'Invalid principal in policy: "AWS":"{named}"')
     for service in _texts(principal, "Service"):
         if not _DOMAIN.fullmatch(service):
@@ -179,11 +179,11 @@ def _check_principal(principal: object, stands: Callable[[str], bool]) -> None:
 
 def _check_size(document: Policy, most: int, message: str) -> None:
     if len(compact_json(document)) > most:
-        raise AwsError("LimitExceeded", message)
+        raise ApiError("LimitExceeded", message)
 
 
 def _with_roots(document: Mapping[str, Any], partition: str) -> Policy:
-    """Write an account that is named by its id as IAM does."""
+    """Replace account ids by their roots' ARNs, as IAM does."""
 
     def kept(statement: Mapping[str, Any]) -> Mapping[str, Any]:
         principal = statement.get("Principal")

@@ -1,4 +1,4 @@
-"""How IAM's answers list things: in pages, with tags and times spelled its way. Holds nothing."""
+"""IAM's spelling of lists: pages, tags and times."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from broker.sandbox.aws.constraints import Params, invalid, sized
-from broker.sandbox.aws.query import AwsError, Result
+from broker.sandbox.aws.query import ApiError, Result
 
-_MOST_AT_ONCE, _USUAL = 1000, 100
+_PAGE_MAX, _PAGE_DEFAULT = 1000, 100
 
 
 def page(params: Params, name: str, entries: Sequence[object]) -> Result:
@@ -32,13 +32,13 @@ def wire_time(at: datetime) -> str:
 
 
 def _max_items(params: Params) -> int:
-    text = params.get("MaxItems", str(_USUAL))
+    text = params.get("MaxItems", str(_PAGE_DEFAULT))
     if not re.fullmatch(r"-?\d{1,9}", text, re.ASCII):
-        raise AwsError("MalformedInput", "MaxItems is not an integer")
+        raise ApiError("MalformedInput", "MaxItems is not an integer")
     if int(text) < 1:
         raise invalid(f"'{text}'", "MaxItems", "have value greater than or equal to 1")
-    if int(text) > _MOST_AT_ONCE:
-        raise invalid(f"'{text}'", "MaxItems", f"have value less than or equal to {_MOST_AT_ONCE}")
+    if int(text) > _PAGE_MAX:
+        raise invalid(f"'{text}'", "MaxItems", f"have value less than or equal to {_PAGE_MAX}")
     return int(text)
 
 
@@ -47,5 +47,5 @@ def _start(params: Params) -> int:
         return 0
     marker = sized(params, "Marker", least=1, most=320)
     if not re.fullmatch(r"\d{1,9}", marker, re.ASCII):
-        raise AwsError("InvalidInput", "Invalid Marker")
+        raise ApiError("InvalidInput", "Invalid Marker")
     return int(marker)

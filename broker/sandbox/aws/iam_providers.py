@@ -1,4 +1,4 @@
-"""IAM's OIDC providers: whose ID tokens an account takes. Verifies none.
+"""IAM's operations on OIDC providers.
 
 Source: aws-api.md 6.2; IAM API reference.
 """
@@ -14,9 +14,9 @@ from broker.sandbox.aws import constraints
 from broker.sandbox.aws.accounts import Accounts
 from broker.sandbox.aws.constraints import Params, check_length, sized
 from broker.sandbox.aws.iam_paging import page, tag_list, wire_time
-from broker.sandbox.aws.iam_records import Provider
+from broker.sandbox.aws.iam_records import ProviderRecord
 from broker.sandbox.aws.operations import Operation, Signer, signed
-from broker.sandbox.aws.query import AwsError, Result, members
+from broker.sandbox.aws.query import ApiError, Result, members
 
 _CLIENT_IDS, _THUMBPRINTS, _PROVIDERS = 100, 5, 100
 _THUMBPRINT = re.compile(r"[0-9a-fA-F]{40}", re.ASCII)
@@ -59,28 +59,28 @@ class OidcProviders:
         if tags:
             signer.require("iam:TagOpenIDConnectProvider", resource=arn)
         if not _URL.fullmatch(url):
-            raise AwsError("ValidationError", "Invalid Open ID Connect Provider URL")
+            raise ApiError("ValidationError", "Invalid Open ID Connect Provider URL")
         with self._accounts.lock:
             if self._accounts.provider(arn) is not None:
-                raise AwsError("EntityAlreadyExists", f"Provider with url {url} already exists.")
+                raise ApiError("EntityAlreadyExists", f"Provider with url {url} already exists.")
             if len(self._accounts.providers(account)) >= _PROVIDERS:
-                raise AwsError(
+                raise ApiError(
                     "LimitExceeded",
                     f"Cannot exceed quota for OpenIdConnectProvidersPerAccount: {_PROVIDERS}",
                 )
-            # Without a thumbprint IAM goes and looks at the issuer's certificate itself.
+            # Without a thumbprint IAM reads the issuer's certificate itself.
             if not thumbprints and not self._reachable(url):
-                raise AwsError(
+                raise ApiError(
                     "OpenIdIdpCommunicationError", f"Failed to communicate with the issuer {url}"
                 )
             self._accounts.put_provider(
-                Provider(
+                ProviderRecord(
                     arn=arn,
                     issuer=url,
                     account=account,
                     client_ids=client_ids,
                     created_at=self._now(),
-                    thumbprints=thumbprints or (_OWN_FINDING,),
+                    thumbprints=thumbprints or (_FOUND_THUMBPRINT,),
                     tags=tags,
                 )
             )
@@ -107,10 +107,10 @@ class OidcProviders:
         client_id = sized(params, "ClientID", least=1, most=255)
         with self._accounts.lock:
             provider = self._found(params, signer, "iam:AddClientIDToOpenIDConnectProvider")
-            wanted = tuple(dict.fromkeys((*provider.client_ids, client_id)))
-            if len(wanted) > _CLIENT_IDS:
+            client_ids = tuple(dict.fromkeys((*provider.client_ids, client_id)))
+            if len(client_ids) > _CLIENT_IDS:
                 raise _quota("ClientIdsPerOpenIdConnectProvider", _CLIENT_IDS)
-            self._accounts.put_provider(replace(provider, client_ids=wanted))
+            self._accounts.put_provider(replace(provider, client_ids=client_ids))
 
     def _remove_client_id(self, params: Params, signer: Signer) -> None:
         client_id = sized(params, "ClientID", least=1, most=255)
@@ -150,27 +150,27 @@ class OidcProviders:
             if self._accounts.provider(arn) is not None:
                 self._accounts.remove_provider(arn)
 
-    def _found(self, params: Params, signer: Signer, action: str) -> Provider:
+    def _found(self, params: Params, signer: Signer, action: str) -> ProviderRecord:
         arn = _arn(params)
         signer.require(action, resource=arn)
         provider = self._accounts.provider(arn)
         if provider is None or provider.account != signer.identity.account:
-            raise AwsError("NoSuchEntity", f"OpenIDConnect Provider not found for arn {arn}")
+            raise ApiError("NoSuchEntity", f"OpenIDConnect Provider not found for arn {arn}")
         return provider
 
 
-_OWN_FINDING = "9e99a48a9960b14926bb7f3b02e22da2b0ab7280"
-"""What IAM puts there when no thumbprint is given: any 40 digits do here."""
+_FOUND_THUMBPRINT = "9e99a48a9960b14926bb7f3b02e22da2b0ab7280"
+"""The thumbprint that IAM finds itself when none is given: any 40 digits do here."""
 
 
-def _quota(name: str, most: int) -> AwsError:
-    return AwsError("LimitExceeded", f"Cannot exceed quota for {name}: {most}")
+def _quota(name: str, most: int) -> ApiError:
+    return ApiError("LimitExceeded", f"Cannot exceed quota for {name}: {most}")
 
 
 def _arn(params: Params) -> str:
     arn = sized(params, "OpenIDConnectProviderArn", least=20, most=2048)
     if not re.fullmatch(r"arn:[a-z-]+:iam::\d{12}:oidc-provider/\S+", arn, re.ASCII):
-        raise AwsError("InvalidInput", f"Invalid ARN: {arn}")
+        raise ApiError("InvalidInput", f"Invalid ARN: {arn}")
     return arn
 
 
@@ -188,7 +188,7 @@ def _thumbprints(params: Params) -> tuple[str, ...]:
     for thumbprint in thumbprints:
         check_length(thumbprint, "ThumbprintList", least=40, most=40)
         if not _THUMBPRINT.fullmatch(thumbprint):
-            raise AwsError("InvalidInput", f"Thumbprint {thumbprint} is not hexadecimal")
+            raise ApiError("InvalidInput", f"Thumbprint {thumbprint} is not hexadecimal")
     if len(thumbprints) > _THUMBPRINTS:
-        raise AwsError("InvalidInput", f"Thumbprint list must contain at most {_THUMBPRINTS}.")
+        raise ApiError("InvalidInput", f"Thumbprint list must contain at most {_THUMBPRINTS}.")
     return thumbprints

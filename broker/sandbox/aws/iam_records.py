@@ -1,4 +1,4 @@
-"""What IAM keeps: OIDC providers, roles, users. Does nothing with them."""
+"""IAM's records: OIDC providers, roles, users."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ Policies = Mapping[str, Policy]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Provider:
-    """One OIDC provider. Its issuer's discovery document is read below *resolve_at*, or where
-    that issuer is known to be found when that is None."""
+class ProviderRecord:
+    """One OIDC provider. Its issuer's discovery document is read below *resolve_at*, or at the
+    issuer's known location when that is None."""
 
     arn: str
     issuer: str

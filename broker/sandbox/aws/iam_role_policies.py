@@ -1,4 +1,4 @@
-"""The policies of IAM's roles, inline and managed. Judges nobody by them.
+"""IAM's operations on the policies of roles, inline and managed.
 
 Source: aws-api.md 6.4; IAM API reference.
 """
@@ -13,16 +13,16 @@ from broker.sandbox.aws import iam_documents
 from broker.sandbox.aws.accounts import Accounts
 from broker.sandbox.aws.constraints import NAME, Params, named, sized
 from broker.sandbox.aws.iam_paging import page
-from broker.sandbox.aws.iam_roles import DOCUMENT_MOST_CHARACTERS, found, modifiable
+from broker.sandbox.aws.iam_roles import DOCUMENT_MAX_CHARACTERS, found, modifiable
 from broker.sandbox.aws.operations import Operation, Signer, signed
-from broker.sandbox.aws.query import AwsError, Result
+from broker.sandbox.aws.query import ApiError, Result
 
 _ATTACHED = 20
 _POLICY_ARN = re.compile(r"arn:[a-z-]+:iam::(?:\d{12}|aws):policy/(?:[!-~]+/)?(?P<name>[^/\s]+)")
 
 
 class RolePolicies:
-    """The operations."""
+    """The operations on policies of roles."""
 
     def __init__(self, accounts: Accounts) -> None:
         self._accounts = accounts
@@ -41,7 +41,7 @@ class RolePolicies:
 
     def _put(self, params: Params, signer: Signer) -> None:
         name = _policy_name(params)
-        text = sized(params, "PolicyDocument", least=1, most=DOCUMENT_MOST_CHARACTERS)
+        text = sized(params, "PolicyDocument", least=1, most=DOCUMENT_MAX_CHARACTERS)
         with self._accounts.lock:
             role = modifiable(self._accounts, params, signer, "iam:PutRolePolicy")
             document = iam_documents.permission_policy(text)
@@ -75,20 +75,20 @@ class RolePolicies:
         with self._accounts.lock:
             role = modifiable(self._accounts, params, signer, "iam:AttachRolePolicy")
             if self._accounts.managed_policy(arn) is None:
-                raise AwsError("NoSuchEntity", f"Policy {arn} does not exist or is not attachable.")
-            wanted = tuple(dict.fromkeys((*role.attached, arn)))
-            if len(wanted) > _ATTACHED:
-                raise AwsError(
+                raise ApiError("NoSuchEntity", f"Policy {arn} does not exist or is not attachable.")
+            attached = tuple(dict.fromkeys((*role.attached, arn)))
+            if len(attached) > _ATTACHED:
+                raise ApiError(
                     "LimitExceeded", f"Cannot exceed quota for PoliciesPerRole: {_ATTACHED}"
                 )
-            self._accounts.put_role(replace(role, attached=wanted))
+            self._accounts.put_role(replace(role, attached=attached))
 
     def _detach(self, params: Params, signer: Signer) -> None:
         arn = _policy_arn(params)
         with self._accounts.lock:
             role = modifiable(self._accounts, params, signer, "iam:DetachRolePolicy")
             if arn not in role.attached:
-                raise AwsError("NoSuchEntity", f"Policy {arn} was not found.")
+                raise ApiError("NoSuchEntity", f"Policy {arn} was not found.")
             left = tuple(one for one in role.attached if one != arn)
             self._accounts.put_role(replace(role, attached=left))
 
@@ -107,9 +107,9 @@ def _policy_name(params: Params) -> str:
 def _policy_arn(params: Params) -> str:
     arn = sized(params, "PolicyArn", least=20, most=2048)
     if not _POLICY_ARN.fullmatch(arn):
-        raise AwsError("InvalidInput", f"ARN {arn} is not valid.")
+        raise ApiError("InvalidInput", f"ARN {arn} is not valid.")
     return arn
 
 
-def _no_such_policy(name: str) -> AwsError:
-    return AwsError("NoSuchEntity", f"The role policy with name {name} cannot be found.")
+def _no_such_policy(name: str) -> ApiError:
+    return ApiError("NoSuchEntity", f"The role policy with name {name} cannot be found.")

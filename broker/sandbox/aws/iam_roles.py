@@ -1,4 +1,4 @@
-"""IAM's roles: made, changed, tagged, taken away. Assumes none.
+"""IAM's operations on roles.
 
 Source: aws-api.md 6.3; IAM API reference.
 """
@@ -15,10 +15,10 @@ from broker.sandbox.aws.constraints import Params, invalid, named, sized
 from broker.sandbox.aws.iam_paging import page, tag_list, wire_time
 from broker.sandbox.aws.iam_records import RoleRecord
 from broker.sandbox.aws.operations import Operation, Signer, signed
-from broker.sandbox.aws.query import AwsError, Result, members
+from broker.sandbox.aws.query import ApiError, Result, members
 
 ROLE_NAME = r"[\w+=,.@-]+"
-DOCUMENT_MOST_CHARACTERS = 131_072
+DOCUMENT_MAX_CHARACTERS = 131_072
 
 _PATH = r"/|/[!-\x7f]+/"
 _PATH_PREFIX = r"/[!-\x7f]*"
@@ -61,7 +61,7 @@ class Roles:
         with self._accounts.lock:
             taken = {one.name.lower() for one in self._accounts.roles(account)}
             if name.lower() in taken:
-                raise AwsError("EntityAlreadyExists", f"Role with name {name} already exists.")
+                raise ApiError("EntityAlreadyExists", f"Role with name {name} already exists.")
             made = replace(
                 made,
                 trust_policy=self._trust_policy(params, "AssumeRolePolicyDocument"),
@@ -70,11 +70,11 @@ class Roles:
                 tags=tags,
             )
             self._accounts.put_role(made)
-        return {"Role": _told(made)}
+        return {"Role": _described(made)}
 
     def _get(self, params: Params, signer: Signer) -> Result:
         role = found(self._accounts, params, signer, "iam:GetRole")
-        return {"Role": _told(role)}
+        return {"Role": _described(role)}
 
     def _list(self, params: Params, signer: Signer) -> Result:
         """List without tags, as IAM does."""
@@ -85,8 +85,10 @@ class Roles:
         below = f"arn:{self._accounts.partition}:iam::{account}:role{prefix}"
         signer.require("iam:ListRoles", resource=below)
         listed = sorted(self._accounts.roles(account), key=lambda role: (role.path, role.name))
-        told = [_told(replace(one, tags={})) for one in listed if one.path.startswith(prefix)]
-        return page(params, "Roles", told)
+        described = [
+            _described(replace(one, tags={})) for one in listed if one.path.startswith(prefix)
+        ]
+        return page(params, "Roles", described)
 
     def _update(self, params: Params, signer: Signer) -> Result:
         """A duration that is not given is set back to its default, as IAM does."""
@@ -112,7 +114,7 @@ class Roles:
             role = modifiable(self._accounts, params, signer, "iam:TagRole")
             together = {**role.tags, **tags}
             if len(together) > _TAGS:
-                raise AwsError("LimitExceeded", f"Cannot exceed quota for TagsPerRole: {_TAGS}")
+                raise ApiError("LimitExceeded", f"Cannot exceed quota for TagsPerRole: {_TAGS}")
             self._accounts.put_role(replace(role, tags=together))
 
     def _untag(self, params: Params, signer: Signer) -> None:
@@ -130,22 +132,22 @@ class Roles:
         with self._accounts.lock:
             role = modifiable(self._accounts, params, signer, "iam:DeleteRole")
             if role.attached:
-                raise AwsError(
+                raise ApiError(
                     "DeleteConflict", "Cannot delete entity, must detach all policies first."
                 )
             if role.policies:
-                raise AwsError(
+                raise ApiError(
                     "DeleteConflict", "Cannot delete entity, must delete policies first."
                 )
             self._accounts.remove_role(role.arn)
 
     def _trust_policy(self, params: Params, name: str) -> Mapping[str, object]:
-        text = sized(params, name, least=1, most=DOCUMENT_MOST_CHARACTERS)
+        text = sized(params, name, least=1, most=DOCUMENT_MAX_CHARACTERS)
         return iam_documents.trust_policy(
-            text, partition=self._accounts.partition, stands=self._stands
+            text, partition=self._accounts.partition, exists=self._exists
         )
 
-    def _stands(self, arn: str) -> bool:
+    def _exists(self, arn: str) -> bool:
         accounts = self._accounts
         session = re.fullmatch(r"arn:[\w-]+:sts::(\d{12}):assumed-role/([^/]+)/.+", arn, re.ASCII)
         if session is not None:
@@ -166,24 +168,26 @@ def found(accounts: Accounts, params: Params, signer: Signer, action: str) -> Ro
     """Return the signer's role of that name, once the signer may do *action* with it.
 
     Raises:
-        AwsError: AccessDenied, NoSuchEntity.
+        ApiError: AccessDenied, NoSuchEntity.
     """
     name, account = role_name(params), signer.identity.account
     role = next((one for one in accounts.roles(account) if one.name == name), None)
     resource = role.arn if role else f"arn:{accounts.partition}:iam::{account}:role/{name}"
     signer.require(action, resource=resource)
     if role is None:
-        raise AwsError("NoSuchEntity", f"The role with name {name} cannot be found.")
+        raise ApiError("NoSuchEntity", f"The role with name {name} cannot be found.")
     return role
 
 
 def modifiable(accounts: Accounts, params: Params, signer: Signer, action: str) -> RoleRecord:
-    """Do the same for a change. Raises:
-    AwsError: UnmodifiableEntity too.
+    """Do the same for a change.
+
+    Raises:
+        ApiError: UnmodifiableEntity too.
     """
     role = found(accounts, params, signer, action)
     if role.is_service_linked:
-        raise AwsError(
+        raise ApiError(
             "UnmodifiableEntity",
             f"Cannot perform the operation on the protected role '{role.name}' - this role is "
             "only modifiable by AWS",
@@ -191,7 +195,7 @@ def modifiable(accounts: Accounts, params: Params, signer: Signer, action: str) 
     return role
 
 
-def _told(role: RoleRecord) -> Result:
+def _described(role: RoleRecord) -> Result:
     return {
         "Path": role.path,
         "RoleName": role.name,
@@ -210,7 +214,7 @@ def _max_session_duration(params: Params) -> int | None:
     if text is None:
         return None
     if not re.fullmatch(r"-?\d{1,9}", text, re.ASCII):
-        raise AwsError("MalformedInput", "MaxSessionDuration is not an integer")
+        raise ApiError("MalformedInput", "MaxSessionDuration is not an integer")
     if int(text) < _DURATION_MIN_S:
         constraint = f"have value greater than or equal to {_DURATION_MIN_S}"
         raise invalid(f"'{text}'", "MaxSessionDuration", constraint)

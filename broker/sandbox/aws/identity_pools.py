@@ -1,4 +1,4 @@
-"""Cognito's identity pools: made, found, tagged, taken away. Issues no token.
+"""Cognito's operations on identity pools.
 
 Source: aws-api.md 7; Cognito API reference.
 """
@@ -11,21 +11,21 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from threading import Lock
 
-from broker.sandbox.aws import cognito_params as given
-from broker.sandbox.aws.cognito_params import Params
+from broker.sandbox.aws import cognito_protocol as protocol
+from broker.sandbox.aws.cognito_protocol import Params
 from broker.sandbox.aws.operations import Signer
-from broker.sandbox.aws.query import AwsError
+from broker.sandbox.aws.query import ApiError
 
 Result = Mapping[str, object]
 
 _DENIED = "AccessDeniedException"
-_POOLS_AT_ONCE = 60
+_PAGE_MAX = 60
 _ROLE_ARN = r"arn:[a-z-]+:iam::\d{12}:role/[!-~]+"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
-    """One identity pool; its developer provider, if any, is for ever."""
+    """One identity pool; its developer provider, if any, never changes."""
 
     pool_id: str
     arn: str
@@ -72,7 +72,7 @@ class IdentityPools:
         allows_classic_flow: bool | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> Pool:
-        """Make a pool; like AWS, another one each time, whatever its name."""
+        """Make a pool; like AWS, a new one each time, whatever its name."""
         pool_id = f"{region}:{uuid.uuid4()}"
         pool = Pool(
             pool_id=pool_id,
@@ -103,25 +103,25 @@ class IdentityPools:
         """Return the signer's pool of that id, once the signer may do *action* with it.
 
         Raises:
-            AwsError: AccessDeniedException, ResourceNotFoundException.
+            ApiError: AccessDeniedException, ResourceNotFoundException.
         """
         account, region = signer.identity.account, signer.region
         arn = self._arn(pool_id, account=account, region=region)
         signer.require(action, resource=arn, code=_DENIED)
         pool = self._pools.get(pool_id)
         if pool is None or (pool.account, pool.region) != (account, region):
-            raise AwsError("ResourceNotFoundException", f"IdentityPool '{pool_id}' not found.")
+            raise ApiError("ResourceNotFoundException", f"IdentityPool '{pool_id}' not found.")
         return pool
 
     def _create(self, params: Params, signer: Signer) -> Result:
-        name = given.text(params, "IdentityPoolName", most=128, pattern=r"[\w\s+=,.@-]+")
+        name = protocol.text(params, "IdentityPoolName", most=128, pattern=r"[\w\s+=,.@-]+")
         allows = params.get("AllowUnauthenticatedIdentities")
         if allows is None:
-            raise given.invalid("null", "AllowUnauthenticatedIdentities", "not be null")
+            raise protocol.invalid("null", "AllowUnauthenticatedIdentities", "not be null")
         provider = None
         if "DeveloperProviderName" in params:
-            provider = given.text(params, "DeveloperProviderName", most=128, pattern=r"[\w._-]+")
-        tags = given.texts(params, "IdentityPoolTags")
+            provider = protocol.text(params, "DeveloperProviderName", most=128, pattern=r"[\w._-]+")
+        tags = protocol.texts(params, "IdentityPoolTags")
         signer.require("cognito-identity:CreateIdentityPool", code=_DENIED)
         if tags:
             signer.require("cognito-identity:TagResource", code=_DENIED)
@@ -138,11 +138,11 @@ class IdentityPools:
         return _described(pool)
 
     def _describe(self, params: Params, signer: Signer) -> Result:
-        return _described(self._asked(params, signer, "cognito-identity:DescribeIdentityPool"))
+        return _described(self._requested(params, signer, "cognito-identity:DescribeIdentityPool"))
 
     def _list(self, params: Params, signer: Signer) -> Result:
-        most = given.whole(params, "MaxResults", most=_POOLS_AT_ONCE)
-        start = given.start_of(params)
+        most = protocol.whole(params, "MaxResults", most=_PAGE_MAX)
+        start = protocol.start_of(params)
         signer.require("cognito-identity:ListIdentityPools", code=_DENIED)
         mine = [
             {"IdentityPoolId": pool.pool_id, "IdentityPoolName": pool.name}
@@ -156,35 +156,35 @@ class IdentityPools:
         }
 
     def _delete(self, params: Params, signer: Signer) -> Result:
-        pool = self._asked(params, signer, "cognito-identity:DeleteIdentityPool")
+        pool = self._requested(params, signer, "cognito-identity:DeleteIdentityPool")
         self.remove(pool.pool_id)
         return {}
 
     def _set_roles(self, params: Params, signer: Signer) -> Result:
-        """Overwrite the roles; who hands a role on has to be allowed to pass it."""
+        """Overwrite the roles; each needs the right to pass it."""
         if params.get("Roles") is None:
-            raise given.invalid("null", "Roles", "not be null")
-        roles = given.texts(params, "Roles")
-        pool = self._asked(params, signer, "cognito-identity:SetIdentityPoolRoles")
+            raise protocol.invalid("null", "Roles", "not be null")
+        roles = protocol.texts(params, "Roles")
+        pool = self._requested(params, signer, "cognito-identity:SetIdentityPoolRoles")
         for kind, arn in roles.items():
             if kind not in ("authenticated", "unauthenticated"):
-                raise given.invalid(
+                raise protocol.invalid(
                     f"'{kind}'", "roles", "satisfy regular expression pattern: (un)?authenticated"
                 )
             if not re.fullmatch(_ROLE_ARN, arn, re.ASCII):
-                raise AwsError("InvalidParameterException", f"{arn} is not a valid role ARN")
+                raise ApiError("InvalidParameterException", f"{arn} is not a valid role ARN")
             signer.require("iam:PassRole", resource=arn, code=_DENIED)
         self._put(replace(pool, roles=roles))
         return {}
 
     def _get_roles(self, params: Params, signer: Signer) -> Result:
-        pool = self._asked(params, signer, "cognito-identity:GetIdentityPoolRoles")
+        pool = self._requested(params, signer, "cognito-identity:GetIdentityPoolRoles")
         return {"IdentityPoolId": pool.pool_id, "Roles": dict(pool.roles)}
 
     def _tag(self, params: Params, signer: Signer) -> Result:
         if params.get("Tags") is None:
-            raise given.invalid("null", "Tags", "not be null")
-        tags = given.texts(params, "Tags")
+            raise protocol.invalid("null", "Tags", "not be null")
+        tags = protocol.texts(params, "Tags")
         pool = self._of_arn(params, signer, "cognito-identity:TagResource")
         self._put(replace(pool, tags={**pool.tags, **tags}))
         return {}
@@ -192,7 +192,7 @@ class IdentityPools:
     def _untag(self, params: Params, signer: Signer) -> Result:
         gone = params.get("TagKeys")
         if not isinstance(gone, list):
-            raise given.invalid("null", "TagKeys", "not be null")
+            raise protocol.invalid("null", "TagKeys", "not be null")
         pool = self._of_arn(params, signer, "cognito-identity:UntagResource")
         left = {key: value for key, value in pool.tags.items() if key not in gone}
         self._put(replace(pool, tags=left))
@@ -202,14 +202,14 @@ class IdentityPools:
         pool = self._of_arn(params, signer, "cognito-identity:ListTagsForResource")
         return {"Tags": dict(pool.tags)}
 
-    def _asked(self, params: Params, signer: Signer, action: str) -> Pool:
-        return self.found(given.pool_id(params), signer, action)
+    def _requested(self, params: Params, signer: Signer, action: str) -> Pool:
+        return self.found(protocol.pool_id(params), signer, action)
 
     def _of_arn(self, params: Params, signer: Signer, action: str) -> Pool:
-        arn = given.text(params, "ResourceArn", most=2048, pattern=r"\S+")
+        arn = protocol.text(params, "ResourceArn", most=2048, pattern=r"\S+")
         pool_id = arn.partition(":identitypool/")[2]
-        if not re.fullmatch(given.ID, pool_id, re.ASCII):
-            raise AwsError("InvalidParameterException", f"{arn} is not the ARN of an identity pool")
+        if not re.fullmatch(protocol.ID, pool_id, re.ASCII):
+            raise ApiError("InvalidParameterException", f"{arn} is not the ARN of an identity pool")
         return self.found(pool_id, signer, action)
 
     def _put(self, pool: Pool) -> None:

@@ -1,4 +1,4 @@
-"""What an operation of AWS's query protocol is, and who asks for it. Holds none."""
+"""Operations of AWS's query protocol, and who signed a request for one."""
 
 from __future__ import annotations
 
@@ -6,24 +6,23 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from broker import policy
-from broker.sandbox.aws.accounts import Identity
+from broker.sandbox.aws.accounts import Principal
 from broker.sandbox.aws.iam_records import Policies
-from broker.sandbox.aws.query import AwsError, Result
+from broker.sandbox.aws.query import ApiError, Result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signer:
-    """Whose signature verified on a request, for which region it was made, and what the
-    signer's policies are now."""
+    """Who signed a request, for which region, and the signer's policies at that moment."""
 
-    identity: Identity
+    identity: Principal
     region: str
     policies: Policies
 
     def refusal(
         self, action: str, *, resource: str = "*", context: Mapping[str, object] | None = None
     ) -> str | None:
-        """Return AWS's words where the signer's own policies do not allow *action*, else None."""
+        """Return AWS's message where the signer's own policies do not allow *action*, else None."""
         verdict = self.verdict(action, resource=resource, context=context)
         if verdict:
             return None
@@ -40,8 +39,8 @@ class Signer:
     def verdict(
         self, action: str, *, resource: str = "*", context: Mapping[str, object] | None = None
     ) -> policy.Verdict:
-        """Judge by the signer's own policies: a principal without any may do nothing. What a
-        session policy takes away is not looked at."""
+        """Judge by the signer's own policies: a principal without any may do nothing. Session
+        policies are not evaluated."""
         keys: dict[str, object] = {
             "aws:PrincipalArn": self.identity.principal_arn,
             "aws:PrincipalAccount": self.identity.account,
@@ -63,17 +62,19 @@ class Signer:
         context: Mapping[str, object] | None = None,
         code: str = "AccessDenied",
     ) -> None:
-        """Raises:
-        AwsError: *code*, where the signer's own policies do not allow *action*.
+        """Check that the signer may do *action*.
+
+        Raises:
+            ApiError: *code*, where the signer's own policies do not allow it.
         """
         if refusal := self.refusal(action, resource=resource, context=context):
-            raise AwsError(code, refusal)
+            raise ApiError(code, refusal)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One operation; a signed one is handed who signed. ``regional`` is one that a service's
-    global endpoint does not have. One that answers None has no result, not even an empty one."""
+    """One operation; a signed one gets its signer. A ``regional`` one is missing at a service's
+    global endpoint. One that answers None has no result, not even an empty one."""
 
     signed: bool
     answer: Callable[[Mapping[str, str], Signer | None], Awaitable[Result | None]]
@@ -81,7 +82,7 @@ class Operation:
 
 
 def signed(answer: Callable[[Mapping[str, str], Signer], Result | None]) -> Operation:
-    """Make an operation of what only looks at memory."""
+    """Make an operation of a function that only reads memory."""
 
     async def answered(params: Mapping[str, str], signer: Signer | None) -> Result | None:
         assert signer is not None

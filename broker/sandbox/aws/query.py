@@ -1,4 +1,4 @@
-"""AWS's query protocol: form parameters in, XML out, and its errors. Knows no operation."""
+"""AWS's query protocol: form parameters in, XML out, and its errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 
 from aiohttp import web
 
-from broker.sandbox.aws.sigv4 import Arrived
+from broker.sandbox.aws.sigv4 import WireRequest
 
 _STATUS_OF: Mapping[str, int] = {
     "AccessDenied": 403,
@@ -35,7 +35,7 @@ _STATUS_OF: Mapping[str, int] = {
     "ServiceFailure": 500,
     "ServiceUnavailable": 503,
 }
-"""What is not 400. Source: aws-api.md 3 to 7."""
+"""Statuses other than 400, by code. Source: aws-api.md 3 to 7."""
 
 _CODE_OF = {
     403: "AccessDenied",
@@ -48,7 +48,7 @@ _CODE_OF = {
 Result = Mapping[str, object]
 
 
-class AwsError(Exception):
+class ApiError(Exception):
     """A refusal, by AWS's own code; *status* is the code's usual one unless given."""
 
     def __init__(self, code: str, message: str, *, status: int | None = None) -> None:
@@ -59,10 +59,10 @@ class AwsError(Exception):
         self.status = status or _STATUS_OF.get(code, 400)
 
 
-def parameters(arrived: Arrived) -> dict[str, str]:
+def parameters(request: WireRequest) -> dict[str, str]:
     """Return the form's fields, or the query's where there is no form."""
-    form = arrived.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
-    text = arrived.body.decode(errors="replace") if form else arrived.query
+    form = request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
+    text = request.body.decode(errors="replace") if form else request.query
     return dict(parse_qsl(text, keep_blank_values=True))
 
 
@@ -100,12 +100,12 @@ def result(operation: str, members: Result | None, *, namespace: str) -> web.Res
     )
 
 
-def error(refusal: AwsError, *, namespace: str) -> web.Response:
+def error(refusal: ApiError, *, namespace: str) -> web.Response:
     kind = "Receiver" if refusal.status >= 500 else "Sender"
-    told = {"Type": kind, "Code": refusal.code, "Message": refusal.message}
+    detail = {"Type": kind, "Code": refusal.code, "Message": refusal.message}
     return _xml(
         refusal.status,
-        f'<ErrorResponse xmlns="{namespace}">{_element("Error", told)}'
+        f'<ErrorResponse xmlns="{namespace}">{_element("Error", detail)}'
         f"<RequestId>{uuid.uuid4()}</RequestId></ErrorResponse>",
     )
 
@@ -115,9 +115,9 @@ def code_for_status(status: int) -> str:
 
 
 def text(value: object) -> str:
-    """Escape for XML; what XML cannot carry at all (control characters) becomes ``?``."""
-    carried = (c if c >= " " or c in "\t\n\r" else "?" for c in str(value))
-    return escape("".join(carried).encode("utf-8", "replace").decode())
+    """Escape for XML; control characters, which XML cannot hold, become ``?``."""
+    allowed = (c if c >= " " or c in "\t\n\r" else "?" for c in str(value))
+    return escape("".join(allowed).encode("utf-8", "replace").decode())
 
 
 def _element(name: str, value: object) -> str:

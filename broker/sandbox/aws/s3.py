@@ -1,4 +1,4 @@
-"""S3 behind the sandbox's signature check: moto's, in a thread of this process."""
+"""S3 behind the sandbox's signature check: moto's server, in a thread of this process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aiohttp import web
 from yarl import URL
 
 from broker.sandbox.aws.query import text
-from broker.sandbox.aws.sigv4 import Arrived
+from broker.sandbox.aws.sigv4 import WireRequest
 
 if TYPE_CHECKING:
     from moto.server import ThreadedMotoServer
@@ -61,7 +61,7 @@ _BY_PARAMETER: Mapping[tuple[str, str], str] = {
 
 
 class MotoS3:
-    """moto's server. Its buckets are the process's: starting one forgets those of another."""
+    """moto's server. Buckets belong to the process: starting another server deletes them."""
 
     def __init__(self) -> None:
         self._server: ThreadedMotoServer | None = None
@@ -69,8 +69,10 @@ class MotoS3:
         self._url = ""
 
     async def start(self) -> None:
-        """Import and start moto, about a second. Raises:
-        ModuleNotFoundError: moto is not installed.
+        """Import and start moto, which takes about a second.
+
+        Raises:
+            ModuleNotFoundError: moto is not installed.
         """
         self._server = await asyncio.to_thread(_start_moto)
         host, port = self._server.get_host_and_port()
@@ -85,21 +87,21 @@ class MotoS3:
         if self._server is not None:
             await asyncio.to_thread(self._server.stop)
 
-    async def forward(self, arrived: Arrived, *, account: str) -> web.Response:
-        """Hand a verified request on, as it came, to that account's S3."""
+    async def forward(self, request: WireRequest, *, account: str) -> web.Response:
+        """Forward a verified request unchanged to that account's S3."""
         assert self._http is not None
-        headers = {k: v for k, v in arrived.headers.items() if k not in _HOP_BY_HOP}
+        headers = {k: v for k, v in request.headers.items() if k not in _HOP_BY_HOP}
         async with self._http.request(
-            arrived.method,
-            URL(self._url + arrived.target, encoded=True),
+            request.method,
+            URL(self._url + request.target, encoded=True),
             headers=headers | {"x-moto-account-id": account},
-            data=io.BytesIO(arrived.body),
+            data=io.BytesIO(request.body),
             skip_auto_headers=("Content-Type", "Accept", "Accept-Encoding", "User-Agent"),
             allow_redirects=False,
         ) as response:
             body = await response.read()
             kept = [(k, v) for k, v in response.headers.items() if k.lower() not in _HOP_BY_HOP]
-        if arrived.method != "HEAD":
+        if request.method != "HEAD":
             kept = [(k, v) for k, v in kept if k.lower() != "content-length"]
         answer = web.Response(status=response.status, body=body or None)
         answer.headers.popall("Content-Type", None)
@@ -107,25 +109,25 @@ class MotoS3:
         return answer
 
 
-def operation_name(arrived: Arrived) -> str:
+def operation_name(request: WireRequest) -> str:
     """Name the operation as the API reference does, from method, path and query."""
-    parameters = {pair.partition("=")[0] for pair in arrived.query.split("&")}
+    parameters = {pair.partition("=")[0] for pair in request.query.split("&")}
     for (method, parameter), name in _BY_PARAMETER.items():
-        if method == arrived.method and parameter in parameters:
+        if method == request.method and parameter in parameters:
             return name
-    bucket, _, key = arrived.path.strip("/").partition("/")
+    bucket, _, key = request.path.strip("/").partition("/")
     if not bucket:
         return "ListBuckets"
     if key:
-        copies = arrived.method == "PUT" and "x-amz-copy-source" in arrived.headers
-        return "CopyObject" if copies else _OBJECT_OPERATIONS.get(arrived.method, "PostObject")
-    if arrived.method == "GET" and "list-type" in parameters:
+        copies = request.method == "PUT" and "x-amz-copy-source" in request.headers
+        return "CopyObject" if copies else _OBJECT_OPERATIONS.get(request.method, "PostObject")
+    if request.method == "GET" and "list-type" in parameters:
         return "ListObjectsV2"
-    return _BUCKET_OPERATIONS.get(arrived.method, arrived.method)
+    return _BUCKET_OPERATIONS.get(request.method, request.method)
 
 
 def error(code: str, message: str, *, method: str, status: int | None = None) -> web.Response:
-    """Answer as S3 refuses; HEAD answers have no body."""
+    """Return S3's error; answers to HEAD have no body."""
     document = (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         f"<Error><Code>{text(code)}</Code><Message>{text(message)}</Message>"
@@ -145,7 +147,7 @@ def code_for_status(status: int) -> str:
 def _start_moto() -> ThreadedMotoServer:
     from moto.server import ThreadedMotoServer  # a second, and only in the demo extra
 
-    # Its server writes a line per request; what arrived is in the sandbox's own record.
+    # Its server writes a line per request; the sandbox has its own record.
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()

@@ -27,15 +27,18 @@ from datetime import datetime
 
 from aiohttp import web
 
-from broker.sandbox.aws import cognito, iam, s3, sts
+from broker.sandbox.aws import cognito, s3, sts
 from broker.sandbox.aws.accounts import ADMINISTRATOR, Accounts, IssuedKeys
 from broker.sandbox.aws.http import AwsHttp
-from broker.sandbox.aws.iam_records import Policies, Provider, RoleRecord
+from broker.sandbox.aws.iam_providers import OidcProviders
+from broker.sandbox.aws.iam_records import Policies, ProviderRecord, RoleRecord
+from broker.sandbox.aws.iam_role_policies import RolePolicies
+from broker.sandbox.aws.iam_roles import Roles
 from broker.sandbox.aws.identity_pools import IdentityPools, Pool
-from broker.sandbox.aws.web_identity_issuer import Outbound
+from broker.sandbox.aws.web_identity_issuer import WebIdentityIssuer
 from broker.sandbox.calls import Call, VerifiedIdentity
 from broker.sandbox.faults import Faults
-from broker.sandbox.issuers import Issuers, Place
+from broker.sandbox.issuers import IssuerLocation, Issuers
 
 DEFAULT_ACCOUNT = "123456789012"
 DEFAULT_REGION = "us-east-1"
@@ -77,21 +80,25 @@ class Aws:
             self._accounts,
             now=now,
             jwks_timeout_s=jwks_timeout_s,
-            place_of=self._issuers.place_of,
+            location_of=self._issuers.location_of,
         )
-        self.outbound = Outbound(self._issuers, now=now)
+        self.web_identity_issuer = WebIdentityIssuer(self._issuers, now=now)
         self._pools = IdentityPools(partition=partition)
         self._administrators: dict[str, IssuedKeys] = {}
         self._s3 = s3.MotoS3() if with_s3 else None
         self._http = AwsHttp(
             accounts=self._accounts,
             token_service=self.sts,
-            federation=self.outbound,
-            iam_operations=iam.operations(
-                self._accounts,
-                now=now,
-                reachable=lambda issuer: self._issuers.place_of(issuer) is not None,
-            ),
+            federation=self.web_identity_issuer,
+            iam_operations={
+                **OidcProviders(
+                    self._accounts,
+                    now=now,
+                    reachable=lambda issuer: self._issuers.location_of(issuer) is not None,
+                ).operations,
+                **Roles(self._accounts).operations,
+                **RolePolicies(self._accounts).operations,
+            },
             pools=cognito.Cognito(self._issuers, self._pools, now=now),
             issuers=self._issuers,
             moto_s3=self._s3,
@@ -139,15 +146,13 @@ class Aws:
 
     @property
     def verified_identities(self) -> tuple[VerifiedIdentity, ...]:
-        """Who signed each request whose signature, session token and life were good."""
+        """Who signed each request that had a valid signature and session token."""
         return tuple(self._http.verified)
 
     @property
     def issued(self) -> tuple[IssuedKeys, ...]:
         """Every temporary credential given out, oldest first."""
         return self._accounts.issued()
-
-    # What stands in the accounts.
 
     def add_provider(
         self,
@@ -163,7 +168,7 @@ class Aws:
         where `add_issuer` says."""
         arn = self._accounts.provider_arn(issuer, account=account)
         self._accounts.put_provider(
-            Provider(
+            ProviderRecord(
                 arn=arn,
                 issuer=issuer,
                 account=account,
@@ -176,15 +181,15 @@ class Aws:
         return arn
 
     def add_issuer(self, issuer: str, *, resolve_at: str, thumbprint: str | None = None) -> None:
-        """Let a foreign issuer's discovery document be read below *resolve_at*, by providers
-        that the API makes too. Its certificate is of a public authority unless it has a
-        *thumbprint*, which a provider then has to list."""
-        self._issuers.add_foreign(issuer, Place(resolve_at, thumbprint))
+        """Read a foreign issuer's discovery document below *resolve_at*, also for providers made
+        through the API. Its certificate is a public authority's unless it has a *thumbprint*,
+        which a provider then has to list."""
+        self._issuers.add_foreign(issuer, IssuerLocation(resolve_at, thumbprint))
 
-    def provider(self, arn: str) -> Provider | None:
+    def provider(self, arn: str) -> ProviderRecord | None:
         return self._accounts.provider(arn)
 
-    def providers(self, account: str = DEFAULT_ACCOUNT) -> tuple[Provider, ...]:
+    def providers(self, account: str = DEFAULT_ACCOUNT) -> tuple[ProviderRecord, ...]:
         return self._accounts.providers(account)
 
     def remove_provider(self, arn: str) -> None:
@@ -192,7 +197,7 @@ class Aws:
 
     @property
     def propagation_s(self) -> float:
-        """How many seconds after it was made STS sees a change of a provider or a role."""
+        """Seconds after which STS sees a change of a provider or a role."""
         return self._accounts.propagation_s
 
     @propagation_s.setter
@@ -213,7 +218,7 @@ class Aws:
         """Make or replace a role and return its ARN; *max_session_duration* is in seconds.
 
         *policies* are inline ones by name. They decide what sessions of the role may do at IAM,
-        STS and Cognito: nothing that none of them allows. S3 does not ask.
+        STS and Cognito. S3 does not check them.
         """
         made = self._accounts.new_role(name, account=account, path=path, trust_policy=trust_policy)
         made = replace(
@@ -248,15 +253,17 @@ class Aws:
             self._accounts.put_role(replace(role, max_session_duration_s=seconds))
 
     def trust_of(self, arn: str) -> Mapping[str, object]:
-        """Return the trust policy that stands. Raises:
-        KeyError: There is no such role.
+        """Return the role's trust policy.
+
+        Raises:
+            KeyError: There is no such role.
         """
         return self._accounts.required_role(arn).trust_policy
 
     def add_user(
         self, name: str, *, account: str = DEFAULT_ACCOUNT, policies: Policies | None = None
     ) -> IssuedKeys:
-        """Make a user with a long-lived key (``AKIA…``); *policies* as with a role."""
+        """Make a user with a long-lived key (``AKIA…``); *policies* as in `add_role`."""
         return self._accounts.add_user(name, account=account, policies=policies or {})
 
     def administrator(self, account: str = DEFAULT_ACCOUNT) -> IssuedKeys:
@@ -271,18 +278,16 @@ class Aws:
     def add_managed_policy(
         self, name: str, document: Mapping[str, object], *, account: str = DEFAULT_ACCOUNT
     ) -> str:
-        """Make a managed policy and return its ARN; of AWS's own a few are there."""
+        """Make a managed policy and return its ARN; a few of AWS's own exist."""
         return self._accounts.add_managed_policy(name, document, account=account)
 
     def role_session(
         self, arn: str, *, session_name: str = "test", lifetime_s: float = 3600
     ) -> IssuedKeys:
-        """Issue credentials of a role without the exchange; any lifetime, ended ones too."""
+        """Issue credentials of a role without an exchange; of any lifetime, expired ones too."""
         role = self._accounts.required_role(arn)
         opened = self._accounts.open_session(role, session_name=session_name, lifetime_s=lifetime_s)
         return opened.keys
-
-    # Inline policies: *arn* is a role's or a user's.
 
     def set_policy(self, arn: str, name: str, document: Mapping[str, object]) -> None:
         self._accounts.put_policy(arn, name, document)
@@ -294,11 +299,11 @@ class Aws:
         return self._accounts.policies_of(arn)
 
     def allow_web_identity_tokens(self, arn: str) -> None:
-        """Put the guide's policy there, under the guide's name."""
+        """Add the guide's policy, under the guide's name."""
         self.set_policy(arn, WEB_IDENTITY_POLICY_NAME, WEB_IDENTITY_POLICY)
 
     def allow_developer_tokens(self, arn: str, pool_id: str) -> None:
-        """Put a policy there that allows tokens of that one pool."""
+        """Add a policy that allows tokens of that one pool."""
         pool = self._pools.pool(pool_id)
         if pool is None:
             raise KeyError(pool_id)
@@ -307,19 +312,17 @@ class Aws:
         document = {"Version": "2012-10-17", "Statement": [statement]}
         self.set_policy(arn, f"allow-developer-tokens-{pool_id.partition(':')[2]}", document)
 
-    # Issuing identity tokens.
-
     def enable_outbound_federation(self, account: str = DEFAULT_ACCOUNT) -> str:
-        """Switch it on, if it is not, and return the account's issuer."""
-        issuer = self.outbound.switch(account, enabled=True)
+        """Switch it on, and return the account's issuer."""
+        issuer = self.web_identity_issuer.switch(account, enabled=True)
         assert issuer is not None
         return issuer
 
     def disable_outbound_federation(self, account: str = DEFAULT_ACCOUNT) -> None:
-        self.outbound.switch(account, enabled=False)
+        self.web_identity_issuer.switch(account, enabled=False)
 
     def resolve_at(self, issuer: str) -> str | None:
-        """Return below which URL the discovery document of one of AWS's issuers is read."""
+        """Return the URL below which the discovery document of one of AWS's issuers is read."""
         return self._issuers.resolve_at(issuer)
 
     def add_identity_pool(

@@ -1,6 +1,7 @@
-"""Verify AWS Signature Version 4 on a request as it arrived. Knows no service's errors.
+"""Verify AWS Signature Version 4 on a request as it arrived.
 
-Source: IAM user guide, "Create a signed AWS API request"; for S3's payload forms,
+The canonical request, the string to sign and the signature are botocore's; what AWS checks around
+them is here. Source: IAM user guide, "Create a signed AWS API request"; for S3's payload forms,
 "Authenticating Requests: Using the Authorization Header".
 """
 
@@ -12,7 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 from urllib.parse import quote, unquote, unquote_plus
 
 Reason = Literal[
@@ -27,8 +28,7 @@ Reason = Literal[
     "unsigned-header",
 ]
 
-_MOST_SKEW = timedelta(minutes=15)
-_ALGORITHM = "AWS4-HMAC-SHA256"
+_MAX_SKEW = timedelta(minutes=15)
 _UNHASHED_PAYLOADS = re.compile(
     r"UNSIGNED-PAYLOAD|STREAMING-UNSIGNED-PAYLOAD-TRAILER"
     r"|STREAMING-AWS4-HMAC-SHA256-PAYLOAD(?:-TRAILER)?"
@@ -57,7 +57,7 @@ class Scope(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Arrived:
+class WireRequest:
     """A request as it was on the wire; ``target`` is path and query, still encoded."""
 
     method: str
@@ -80,26 +80,28 @@ class Arrived:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signature:
-    """What the Authorization header says."""
+    """The content of the Authorization header."""
 
     scope: Scope
     signed_headers: tuple[str, ...]
     signature: str
 
 
-def scope_of(arrived: Arrived) -> Scope | None:
+def scope_of(request: WireRequest) -> Scope | None:
     """Return the credential scope, to route by, when there is a readable one."""
     try:
-        return read(arrived).scope
+        return read(request).scope
     except SignatureError:
         return None
 
 
-def read(arrived: Arrived) -> Signature:
-    """Raises:
-    SignatureError: ``missing``, or ``incomplete`` when it is no such header.
+def read(request: WireRequest) -> Signature:
+    """Parse the Authorization header.
+
+    Raises:
+        SignatureError: ``missing``, or ``incomplete`` when it is no such header.
     """
-    authorization = arrived.headers.get("authorization")
+    authorization = request.headers.get("authorization")
     if authorization is None:
         raise SignatureError("missing", "Request is missing Authentication Token")
     parts = _AUTHORIZATION.fullmatch(authorization)
@@ -114,7 +116,7 @@ def read(arrived: Arrived) -> Signature:
 
 
 def verify(
-    arrived: Arrived, signature: Signature, *, secret: str, region: str | None, now: datetime
+    request: WireRequest, signature: Signature, *, secret: str, region: str | None, now: datetime
 ) -> None:
     """Recompute the signature as AWS does.
 
@@ -124,24 +126,13 @@ def verify(
             one that was hashed.
     """
     scope = signature.scope
-    stamp = _stamp(arrived, scope, now)
+    stamp = _stamp(request, scope, now)
     if region is not None and scope.region != region:
         raise SignatureError("scope", f"the region '{scope.region}' is wrong; expecting '{region}'")
-    _check_signed_headers(arrived, signature)
-    payload_hash = _payload_hash(arrived, scope.service)
-    canonical = _canonical_request(arrived, signature, payload_hash)
-    to_sign = "\n".join(
-        (
-            _ALGORITHM,
-            stamp,
-            f"{scope.date}/{scope.region}/{scope.service}/aws4_request",
-            hashlib.sha256(canonical.encode()).hexdigest(),
-        )
-    )
-    key = f"AWS4{secret}".encode()
-    for part in (scope.date, scope.region, scope.service, "aws4_request", to_sign):
-        key = hmac.digest(key, part.encode(), "sha256")
-    if not hmac.compare_digest(key.hex(), signature.signature):
+    _check_signed_headers(request, signature)
+    _check_payload_hash(request, scope.service)
+    recomputed = _recomputed(request, signature, stamp=stamp, secret=secret)
+    if not hmac.compare_digest(recomputed, signature.signature):
         raise SignatureError(
             "mismatch",
             "The request signature we calculated does not match the signature you provided. "
@@ -149,21 +140,54 @@ def verify(
         )
 
 
-def _stamp(arrived: Arrived, scope: Scope, now: datetime) -> str:
-    stamp = arrived.headers.get("x-amz-date", "")
+def _recomputed(request: WireRequest, signature: Signature, *, stamp: str, secret: str) -> str:
+    # Slow to import, and a sandbox without signed requests needs none of it.
+    from botocore.auth import S3SigV4Auth, SigV4Auth
+    from botocore.awsrequest import AWSRequest
+    from botocore.credentials import Credentials
+
+    scope, names = signature.scope, signature.signed_headers
+    signed = AWSRequest(
+        method=request.method,
+        url=f"http://signed{_canonical_target(request)}",
+        headers={name: request.headers.get(name, "") for name in names},
+        data=request.body,
+    )
+    signed.context["timestamp"] = stamp
+    # S3 encodes its paths once, every other service twice.
+    kind = S3SigV4Auth if scope.service == "s3" else SigV4Auth
+    auth: Any = kind(Credentials(scope.access_key_id, secret), scope.service, scope.region)
+    auth.headers_to_sign = lambda one: one.headers  # those that the client chose, and no others
+    to_sign = auth.string_to_sign(signed, auth.canonical_request(signed))
+    return str(auth.signature(to_sign, signed))
+
+
+def _canonical_target(request: WireRequest) -> str:
+    """Return path and query in the one encoding that is signed, whatever was on the wire."""
+    pairs = (pair.partition("=") for pair in request.query.split("&") if pair)
+    query = "&".join(f"{_encoded(name)}={_encoded(value)}" for name, _, value in pairs)
+    return f"{quote(unquote(request.path), safe='/~')}?{query}"
+
+
+def _encoded(text: str) -> str:
+    return quote(unquote_plus(text), safe="~")
+
+
+def _stamp(request: WireRequest, scope: Scope, now: datetime) -> str:
+    stamp = request.headers.get("x-amz-date", "")
     try:
         signed_at = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     except ValueError:
         raise SignatureError("incomplete", "X-Amz-Date is missing or malformed") from None
     if stamp[:8] != scope.date:
         raise SignatureError("mismatch", "Date in Credential scope does not match YYYYMMDD")
-    if abs(now - signed_at) > _MOST_SKEW:
+    if abs(now - signed_at) > _MAX_SKEW:
         raise SignatureError("skewed", f"Signature expired: {stamp} is too far from {now:%FT%TZ}")
     return stamp
 
 
-def _check_signed_headers(arrived: Arrived, signature: Signature) -> None:
-    must = {name for name in arrived.headers if name.startswith("x-amz-")}
+def _check_signed_headers(request: WireRequest, signature: Signature) -> None:
+    must = {name for name in request.headers if name.startswith("x-amz-")}
     if signature.scope.service != "s3":
         must &= {"x-amz-date", "x-amz-security-token"}
     unsigned = sorted((must | {"host"}) - set(signature.signed_headers))
@@ -174,33 +198,11 @@ def _check_signed_headers(arrived: Arrived, signature: Signature) -> None:
         )
 
 
-def _payload_hash(arrived: Arrived, service: str) -> str:
-    """Return what the client signed for the body; S3 says so itself and may leave it open."""
-    actual = hashlib.sha256(arrived.body).hexdigest()
-    if service != "s3":
-        return actual
-    told = arrived.headers.get("x-amz-content-sha256", "")
-    if told != actual and not _UNHASHED_PAYLOADS.fullmatch(told):
+def _check_payload_hash(request: WireRequest, service: str) -> None:
+    """Check the hash that the client sent of the body: S3 needs one, and takes none instead."""
+    is_s3 = service == "s3"
+    sent = request.headers.get("x-amz-content-sha256", "" if is_s3 else None)
+    if sent is None or (is_s3 and _UNHASHED_PAYLOADS.fullmatch(sent)):
+        return
+    if sent != hashlib.sha256(request.body).hexdigest():
         raise SignatureError("body", "The provided 'x-amz-content-sha256' does not match the body")
-    return told
-
-
-def _canonical_request(arrived: Arrived, signature: Signature, payload_hash: str) -> str:
-    path = quote(unquote(arrived.path), safe="/~")
-    if signature.scope.service != "s3":
-        path = quote(path, safe="/~")
-    pairs = (pair.partition("=") for pair in arrived.query.split("&") if pair)
-    query = "&".join(
-        f"{name}={value}"
-        for name, value in sorted((_encoded(name), _encoded(value)) for name, _, value in pairs)
-    )
-    headers = "".join(
-        f"{name}:{' '.join(arrived.headers.get(name, '').split())}\n"
-        for name in signature.signed_headers
-    )
-    names = ";".join(signature.signed_headers)
-    return "\n".join((arrived.method, path, query, headers, names, payload_hash))
-
-
-def _encoded(text: str) -> str:
-    return quote(unquote_plus(text), safe="~")

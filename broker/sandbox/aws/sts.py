@@ -1,4 +1,4 @@
-"""STS as AWS has it: what each operation checks, issues and refuses. Knows no HTTP server.
+"""STS: what each operation checks, issues and refuses.
 
 Source: aws-api.md 3 and 4.
 """
@@ -16,12 +16,12 @@ import aiohttp
 from broker import policy
 from broker.sandbox import oidc_verifier
 from broker.sandbox.aws import constraints
-from broker.sandbox.aws.accounts import Accounts, Identity
+from broker.sandbox.aws.accounts import Accounts, Principal
 from broker.sandbox.aws.constraints import Params, invalid, named, sized
-from broker.sandbox.aws.iam_records import Provider, RoleRecord
+from broker.sandbox.aws.iam_records import ProviderRecord, RoleRecord
 from broker.sandbox.aws.operations import Operation, Signer
-from broker.sandbox.aws.query import AwsError, Result, members, structures
-from broker.sandbox.issuers import Place
+from broker.sandbox.aws.query import ApiError, Result, members, structures
+from broker.sandbox.issuers import IssuerLocation
 
 XML_NAMESPACE = "https://sts.amazonaws.com/doc/2011-06-15/"
 VERSION = "2011-06-15"
@@ -43,12 +43,12 @@ class Sts:
         *,
         now: Callable[[], datetime],
         jwks_timeout_s: float,
-        place_of: Callable[[str], Place | None],
+        location_of: Callable[[str], IssuerLocation | None],
     ) -> None:
-        """*place_of* tells where an issuer is found, and by what certificate."""
+        """*location_of* returns where an issuer is found, and its certificate."""
         self.max_token_age_s = 24 * 3600
         self._accounts = accounts
-        self._place_of = place_of
+        self._location_of = location_of
         self._now = now
         self._jwks_timeout_s = jwks_timeout_s
         self._http: aiohttp.ClientSession | None = None
@@ -70,8 +70,6 @@ class Sts:
         caller = signer.identity
         return {"Arn": caller.arn, "UserId": caller.user_id, "Account": caller.account}
 
-    # AssumeRoleWithWebIdentity.
-
     async def _with_web_identity(self, params: Params, _: Signer | None) -> Result:
         role_arn = _role_arn(params)
         session_name = named(params, "RoleSessionName", least=2, most=64)
@@ -88,7 +86,7 @@ class Sts:
             context=context,
             context_is_whole=True,
         ):
-            raise AwsError(
+            raise ApiError(
                 "AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity"
             )
         _check_role_maximum(role, duration_s)
@@ -99,17 +97,17 @@ class Sts:
             "Provider": provider.issuer,
         }
 
-    async def _vouched(self, token: str, *, account: str) -> tuple[Provider, dict[str, Any]]:
-        """Return the claims, once the account's provider for their issuer vouches for them."""
+    async def _vouched(self, token: str, *, account: str) -> tuple[ProviderRecord, dict[str, Any]]:
+        """Return the claims, verified by the account's provider for their issuer."""
         try:
             issuer = oidc_verifier.unverified_claims(token).get("iss")
         except oidc_verifier.NotAToken as error:
-            raise AwsError(
+            raise ApiError(
                 "InvalidIdentityToken", f"The ID Token provided is not a valid JWT: {error}"
             ) from error
         provider = self._accounts.seen_provider(str(issuer), account=account)
         if provider is None or provider.issuer != issuer:
-            raise AwsError(
+            raise ApiError(
                 "InvalidIdentityToken",
                 f"No OpenIDConnect provider found in your account for {issuer}",
             )
@@ -123,34 +121,34 @@ class Sts:
                 timeout_s=self._jwks_timeout_s,
             )
         except oidc_verifier.KeyUnavailable as error:
-            raise AwsError(
+            raise ApiError(
                 "InvalidIdentityToken",
                 "Couldn't retrieve verification key from your identity provider, please "
                 "reference AssumeRoleWithWebIdentity documentation for requirements",
             ) from error
         except oidc_verifier.BadSignature as error:
-            raise AwsError("InvalidIdentityToken", "Token signature is not valid") from error
+            raise ApiError("InvalidIdentityToken", "Token signature is not valid") from error
         self._check_times(claims)
         if not isinstance(claims.get("sub"), str):
-            raise AwsError("InvalidIdentityToken", "Missing a required claim: sub")
+            raise ApiError("InvalidIdentityToken", "Missing a required claim: sub")
         if not set(_audiences(claims)) & set(provider.client_ids):
-            raise AwsError("InvalidIdentityToken", "Incorrect token audience")
+            raise ApiError("InvalidIdentityToken", "Incorrect token audience")
         return provider, claims
 
-    def _address_of(self, provider: Provider) -> str:
+    def _address_of(self, provider: ProviderRecord) -> str:
         """Return where the issuer's keys are read.
 
         A thumbprint counts only where the certificate is not one of a public authority.
         Source: aws-api.md 6.2.
         """
-        place = self._place_of(provider.issuer)
-        own = place.thumbprint if place else None
+        location = self._location_of(provider.issuer)
+        own = location.thumbprint if location else None
         if own is not None and own not in {one.lower() for one in provider.thumbprints}:
-            raise AwsError(
+            raise ApiError(
                 "InvalidIdentityToken",
                 "OpenIDConnect provider's HTTPS certificate doesn't match configured thumbprint",
             )
-        address = provider.resolve_at or (place.resolve_at if place else None)
+        address = provider.resolve_at or (location.resolve_at if location else None)
         if address is None:
             raise oidc_verifier.KeyUnavailable(f"nobody knows where {provider.issuer} is")
         return address
@@ -163,26 +161,24 @@ class Sts:
         now = int(self._now().timestamp())
         for claim in ("exp", "iat"):
             if claim not in claims:
-                raise AwsError("InvalidIdentityToken", f"Missing a required claim: {claim}")
+                raise ApiError("InvalidIdentityToken", f"Missing a required claim: {claim}")
         for claim in ("exp", "iat", "nbf"):
             if type(claims.get(claim, 0)) is not int:
-                raise AwsError("InvalidIdentityToken", f"Claim {claim} must be an integer")
+                raise ApiError("InvalidIdentityToken", f"Claim {claim} must be an integer")
         if claims["exp"] <= now:
-            raise AwsError(
+            raise ApiError(
                 "ExpiredTokenException",
                 f"Token expired: current date/time {now} must be before the expiration "
                 f"date/time {claims['exp']}",
             )
         if now - claims["iat"] > self.max_token_age_s:
-            raise AwsError("ExpiredTokenException", f"Token too old: {now - claims['iat']} seconds")
+            raise ApiError("ExpiredTokenException", f"Token too old: {now - claims['iat']} seconds")
         if max(claims["iat"], claims.get("nbf", 0)) > now + _CLOCK_SKEW_S:
-            raise AwsError("InvalidIdentityToken", "Token is not yet valid")
-
-    # AssumeRole.
+            raise ApiError("InvalidIdentityToken", "Token is not yet valid")
 
     async def _assume_role(self, params: Params, signer: Signer | None) -> Result:
-        """Check what AWS checks of a hop: both sides of it have to allow it, but that a role of
-        the same account that names its caller asks nothing of the caller's own policies.
+        """Assume a role from another identity: both sides have to allow it, except that a role of
+        the same account that names its caller needs nothing of the caller's own policies.
 
         Source: IAM user guide, "Policy evaluation logic"; aws-api.md 4.
         """
@@ -195,21 +191,21 @@ class Sts:
         tags, transitive = _tags(params)
         source_identity = self._source_identity(params, caller)
         role = self._accounts.seen_role(role_arn)
-        context = _hop_context(params, caller, session_name, tags, source_identity)
+        context = _assume_context(params, caller, session_name, tags, source_identity)
         context |= self._time_context()
         actions = ["sts:AssumeRole"]
         actions += ["sts:TagSession"] if tags or caller.transitive_tags else []
         actions += ["sts:SetSourceIdentity"] if source_identity else []
         for action in actions:
-            if role is None or not _may_hop(role, signer, action, context):
-                raise AwsError(
+            if role is None or not _may_assume(role, signer, action, context):
+                raise ApiError(
                     "AccessDenied",
                     f"User: {caller.arn} is not authorized to perform: {action} "
                     f"on resource: {role_arn}",
                 )
         assert role is not None
         if caller.is_role_session and duration_s > _CHAINED_MAX_S:
-            raise AwsError(
+            raise ApiError(
                 "ValidationError",
                 "The requested DurationSeconds exceeds the 1 hour session limit for roles "
                 "assumed by role chaining",
@@ -224,19 +220,21 @@ class Sts:
         )
         return _session_result(opened, packed)
 
-    def _source_identity(self, params: Params, caller: Identity) -> str | None:
-        """A source identity stays: a later hop may repeat it, not change it."""
+    def _source_identity(self, params: Params, caller: Principal) -> str | None:
+        """Return the source identity: a later session may repeat it, not change it."""
         if "SourceIdentity" not in params:
             return caller.source_identity
-        wanted = named(params, "SourceIdentity", least=2, most=64)
-        if caller.source_identity not in (None, wanted):
-            raise AwsError(
+        requested = named(params, "SourceIdentity", least=2, most=64)
+        if caller.source_identity not in (None, requested):
+            raise ApiError(
                 "AccessDenied", "SourceIdentity is set by an earlier session and cannot be changed"
             )
-        return wanted
+        return requested
 
 
-def _may_hop(role: RoleRecord, signer: Signer, action: str, context: Mapping[str, object]) -> bool:
+def _may_assume(
+    role: RoleRecord, signer: Signer, action: str, context: Mapping[str, object]
+) -> bool:
     caller = signer.identity
     verdict = policy.role_admits_principal(
         role.trust_policy,
@@ -255,9 +253,9 @@ def _may_hop(role: RoleRecord, signer: Signer, action: str, context: Mapping[str
     return bool(verdict) and (bool(own) or (names_the_caller and not own.denied))
 
 
-def _hop_context(
+def _assume_context(
     params: Params,
-    caller: Identity,
+    caller: Principal,
     session_name: str,
     tags: Mapping[str, str],
     source_identity: str | None,
@@ -277,7 +275,7 @@ def _hop_context(
     }
 
 
-def _session_result(opened: Identity, packed_percent: int | None) -> dict[str, object]:
+def _session_result(opened: Principal, packed_percent: int | None) -> dict[str, object]:
     keys = opened.keys
     assert keys.expires_at is not None
     return {
@@ -294,18 +292,15 @@ def _session_result(opened: Identity, packed_percent: int | None) -> dict[str, o
 
 
 def _audiences(claims: Mapping[str, Any]) -> list[str]:
-    """Return whom the token is for; ``azp`` stands over ``aud`` where both are there."""
-    wanted = claims.get("azp", claims.get("aud"))
-    return [str(one) for one in (wanted if isinstance(wanted, list) else [wanted])] or [""]
-
-
-# Parameters.
+    """Return the token's audiences; ``azp`` wins over ``aud`` where both are there."""
+    audiences = claims.get("azp", claims.get("aud"))
+    return [str(one) for one in (audiences if isinstance(audiences, list) else [audiences])] or [""]
 
 
 def _role_arn(params: Params) -> str:
     arn = sized(params, "RoleArn", least=20, most=2048)
     if not _ROLE_ARN.fullmatch(arn):
-        raise AwsError("ValidationError", "Request ARN is invalid")
+        raise ApiError("ValidationError", "Request ARN is invalid")
     return arn
 
 
@@ -317,7 +312,7 @@ def _duration_s(params: Params) -> int:
 
 def _check_role_maximum(role: RoleRecord, duration_s: int) -> None:
     if duration_s > role.max_session_duration_s:
-        raise AwsError(
+        raise ApiError(
             "ValidationError",
             "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.",
         )
@@ -333,7 +328,7 @@ def _session_policy(params: Params) -> int | None:
     if len(arns) > _POLICY_ARNS:
         raise invalid("'[…]'", "PolicyArns", f"have length less than or equal to {_POLICY_ARNS}")
     if any(not _POLICY_ARN.fullmatch(arn) for arn in arns):
-        raise AwsError("ValidationError", "ARN in PolicyArns is invalid")
+        raise ApiError("ValidationError", "ARN in PolicyArns is invalid")
     policy = ""
     if "Policy" in params:
         policy = sized(params, "Policy", least=1, most=_POLICY_CHARACTERS)
@@ -344,7 +339,7 @@ def _session_policy(params: Params) -> int | None:
         return None
     percent = max(1, sum(map(len, parts)) * 100 // _POLICY_CHARACTERS)
     if percent > 100:
-        raise AwsError(
+        raise ApiError(
             "PackedPolicyTooLarge",
             f"Packed size of session tags and policies consumes {percent}% of allotted space",
         )
@@ -359,7 +354,7 @@ def _check_policy_document(text: str) -> None:
     statements = document.get("Statement") if isinstance(document, dict) else None
     listed = statements if isinstance(statements, list) else [statements]
     if not listed or not all(_is_statement(one) for one in listed):
-        raise AwsError("MalformedPolicyDocument", "Syntax errors in policy.")
+        raise ApiError("MalformedPolicyDocument", "Syntax errors in policy.")
 
 
 def _is_statement(value: object) -> bool:
@@ -372,9 +367,9 @@ def _is_statement(value: object) -> bool:
 
 
 def _tags(params: Params) -> tuple[dict[str, str], list[str]]:
-    """Return the session tags, and the keys of those that are to pass on to later hops."""
+    """Return the session tags, and the keys of those that later sessions inherit."""
     tags = constraints.tags(params)
     transitive = members(params, "TransitiveTagKeys")
     if not set(transitive) <= set(tags):
-        raise AwsError("ValidationError", "TransitiveTagKeys names a tag that is not in Tags")
+        raise ApiError("ValidationError", "TransitiveTagKeys names a tag that is not in Tags")
     return tags, transitive

@@ -1,4 +1,4 @@
-"""An AWS account as an issuer of tokens: the switch in IAM, and STS's GetWebIdentityToken.
+"""Web identity tokens of an AWS account: the switch in IAM, and STS's GetWebIdentityToken.
 
 Source: aws-api.md 5 and 6.1.
 """
@@ -15,7 +15,7 @@ from threading import Lock
 from broker.sandbox.aws import constraints
 from broker.sandbox.aws.constraints import Params, check_length, invalid
 from broker.sandbox.aws.operations import Operation, Signer, signed
-from broker.sandbox.aws.query import AwsError, Result, members
+from broker.sandbox.aws.query import ApiError, Result, members
 from broker.sandbox.issuers import Issuers
 from broker.sandbox.keys import SigningKey, compact_json
 
@@ -35,11 +35,11 @@ class _AccountIssuer:
     enabled: bool = True
 
 
-class Outbound:
+class WebIdentityIssuer:
     """Outbound web identity federation of every account."""
 
     def __init__(self, issuers: Issuers, *, now: Callable[[], datetime]) -> None:
-        self.payload_max_bytes = 16_384  # AWS does not say how much it takes
+        self.payload_max_bytes = 16_384  # AWS does not document its limit
         self._issuers = issuers
         self._now = now
         self._lock = Lock()
@@ -49,14 +49,12 @@ class Outbound:
         }
         self.iam_operations: Mapping[str, Operation] = {
             "EnableOutboundWebIdentityFederation": signed(self._enable),
-            "GetOutboundWebIdentityFederationInfo": signed(self._tell),
+            "GetOutboundWebIdentityFederationInfo": signed(self._info),
             "DisableOutboundWebIdentityFederation": signed(self._disable),
         }
 
-    # The switch.
-
     def switch(self, account: str, *, enabled: bool) -> str | None:
-        """Switch an account's issuer and return its name; None for one that never was on."""
+        """Switch an account's issuer and return its name; None for one that was never on."""
         with self._lock:
             issuer = self._by_account.get(account)
             if issuer is None and enabled:
@@ -77,10 +75,10 @@ class Outbound:
         signer.require("iam:EnableOutboundWebIdentityFederation")
         account = signer.identity.account
         if self._enabled(account) is not None:
-            raise AwsError("FeatureEnabled", "Outbound web identity federation is already enabled")
+            raise ApiError("FeatureEnabled", "Outbound web identity federation is already enabled")
         return {"IssuerIdentifier": self.switch(account, enabled=True)}
 
-    def _tell(self, _: Params, signer: Signer) -> Result:
+    def _info(self, _: Params, signer: Signer) -> Result:
         signer.require("iam:GetOutboundWebIdentityFederationInfo")
         return {"IssuerIdentifier": self._required(signer).name, "JwtVendingEnabled": True}
 
@@ -91,10 +89,8 @@ class Outbound:
     def _required(self, signer: Signer) -> _AccountIssuer:
         issuer = self._enabled(signer.identity.account)
         if issuer is None:
-            raise AwsError("FeatureDisabled", "Outbound web identity federation is not enabled")
+            raise ApiError("FeatureDisabled", "Outbound web identity federation is not enabled")
         return issuer
-
-    # GetWebIdentityToken.
 
     async def _get_token(self, params: Params, signer: Signer | None) -> Result:
         assert signer is not None
@@ -113,10 +109,10 @@ class Outbound:
         }
         for action in ("sts:GetWebIdentityToken", *(["sts:TagGetWebIdentityToken"] * bool(tags))):
             if refusal := signer.refusal(action, context=context):
-                raise AwsError("AccessDenied", refusal)
+                raise ApiError("AccessDenied", refusal)
         issuer = self._enabled(signer.identity.account)
         if issuer is None:
-            raise AwsError(
+            raise ApiError(
                 "OutboundWebIdentityFederationDisabledException",
                 "Outbound web identity federation is not enabled for this account",
             )
@@ -133,7 +129,7 @@ class Outbound:
             "https://sts.amazonaws.com/": _aws_claims(signer, tags),
         }
         if len(compact_json(claims)) > self.payload_max_bytes:
-            raise AwsError(
+            raise ApiError(
                 "JWTPayloadSizeExceededException",
                 "The requested token payload size exceeds the maximum allowed size",
             )
@@ -168,7 +164,7 @@ def _algorithm(params: Params) -> str:
 def _check_session_end(signer: Signer, ends_at: datetime) -> None:
     session_ends_at = signer.identity.keys.expires_at
     if session_ends_at is not None and ends_at > session_ends_at:
-        raise AwsError(
+        raise ApiError(
             "SessionDurationEscalationException",
             "The requested token duration would extend the session beyond its original "
             "expiration time",
