@@ -4,6 +4,7 @@ import json
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pwd import getpwnam
 from typing import Any
 
 from tests.root.imds_server import ADDRESS
@@ -103,8 +104,10 @@ def test_a_user_in_a_namespace_of_its_own_is_who_it_is_outside() -> None:
     assert key == DEPLOY
 
 
-def test_everybody_on_this_host_is_nobody_from_elsewhere() -> None:
+def test_a_user_of_this_host_is_a_local_caller_here_and_none_from_elsewhere() -> None:
+    a_user, without_a_name = f"--uid={getpwnam('daemon').pw_uid}", "--uid=4242"
     with imds(({"any_local": True}, ["deploy"])) as (here, there):
-        keys = [key_of(way, *AS_4242) for way in (here, there)]
+        asked = ((here, a_user), (there, a_user), (here, without_a_name))
+        keys = [key_of(*each) for each in asked]
 
-    assert keys == [DEPLOY, None]
+    assert keys == [DEPLOY, None, None]
