@@ -108,6 +108,11 @@ class FileNotWritten(FileEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FileRecovered(FileEvent):
+    """The file is written again, or kept no longer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TokenTooShortLived(FileEvent):
     """The source's tokens live too short to have 20 minutes left at all times. Reported once.
 
@@ -232,7 +237,7 @@ class TokenFileWriter(Generic[T]):
             )
             self._report_not_written(error, retry_in_s=retry_in_s)
             return retry_in_s
-        self._failures = 0
+        self._report_recovery()
         return NAP_S
 
     def _write(self, lease: Lease[T] | None) -> None:
@@ -286,7 +291,13 @@ class TokenFileWriter(Generic[T]):
         except OSError as error:
             self._report_not_written(error, retry_in_s=None)
         finally:
+            self._report_recovery()
             self.close()
+
+    def _report_recovery(self) -> None:
+        failures, self._failures = self._failures, 0
+        if failures:
+            self.on_event(FileRecovered(file=self.path))
 
     def _report_not_written(self, error: OSError | ValueError, *, retry_in_s: float | None) -> None:
         reason = f"{self.path}: {error.strerror}" if isinstance(error, OSError) else str(error)

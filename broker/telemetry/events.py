@@ -9,7 +9,7 @@ from typing import Any
 from broker.clock import Clock
 from broker.http.message import Exchange
 from broker.keeper import Event, Expired, Obtained, RenewalFailed, RenewalRefused, Renewed
-from broker.surfaces.token_file import FileEvent, FileNotWritten, TokenTooShortLived
+from broker.surfaces.token_file import FileEvent, FileNotWritten, FileRecovered, TokenTooShortLived
 from broker.telemetry.audit import AuditEvent, Dropped, Failing, Restored
 from broker.telemetry.log import Log
 from broker.telemetry.metrics import Metrics
@@ -116,7 +116,12 @@ class Telemetry:
     def on_file(self, event: FileEvent) -> None:
         """Log trouble with a token file."""
         match event:
+            case FileRecovered():
+                self.problems.pop(str(event.file), None)
+                self.log.info("file.recovered", file=str(event.file))
             case FileNotWritten():
+                if event.retry_in_s is not None:
+                    self.problems[str(event.file)] = event.reason
                 self.log.error(
                     "file.not_written",
                     file=str(event.file),

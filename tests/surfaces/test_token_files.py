@@ -26,6 +26,7 @@ from broker.surfaces.token_file import (
     BareJwt,
     FileEvent,
     FileNotWritten,
+    FileRecovered,
     TokenFileWriter,
     TokenJson,
     TokenTooShortLived,
@@ -376,6 +377,7 @@ async def test_what_cannot_be_written_is_told_and_tried_again_until_it_can(
         place.rmdir()
         await clock.advance(minutes=1)
         assert world.is_equal
+        assert world.told[-1] == FileRecovered(file=place)
         assert names_in(place.parent) == ["token.json"]
 
 

@@ -15,6 +15,7 @@ from broker.access.caller import Caller
 from broker.http.message import Answer, Exchange, Request
 from broker.keeper import Keeper
 from broker.lease import Refused, Unavailable
+from broker.surfaces.token_file import FileNotWritten, FileRecovered
 from broker.telemetry.audit import Dropped, Failing, Restored
 from broker.telemetry.events import Telemetry
 from broker.telemetry.line_writer import MAX_WAITING
@@ -257,6 +258,25 @@ def test_an_audit_that_cannot_be_written_is_a_problem_until_it_can(
         "audit.failing",
         "audit.dropped",
         "audit.restored",
+    ]
+
+
+def test_a_token_file_that_cannot_be_written_is_a_problem_until_it_can(
+    out: io.StringIO, telemetry: Telemetry
+) -> None:
+    file = Path("/run/nsc/token.json")
+
+    telemetry.on_file(FileNotWritten(file=file, reason="no space", retry_in_s=1.0))
+    problems = dict(telemetry.problems)
+    telemetry.on_file(FileRecovered(file=file))
+    telemetry.on_file(FileNotWritten(file=file, reason="we leave", retry_in_s=None))
+
+    assert problems == {"/run/nsc/token.json": "no space"}
+    assert telemetry.problems == {}
+    assert [line["event"] for line in lines(out)] == [
+        "file.not_written",
+        "file.recovered",
+        "file.not_written",
     ]
 
 
