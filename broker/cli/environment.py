@@ -33,8 +33,15 @@ PREFERRED_TO_OURS = (
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
+    "AWS_SECURITY_TOKEN",
+    "AWS_ACCESS_KEY",
+    "AWS_SECRET_KEY",
     "AWS_PROFILE",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_ROLE_ARN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
 )
+"""Every client uses one of these before an endpoint (C-86)."""
 CONTAINER_URIS = ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
 CONTAINER_TOKENS = (
     "AWS_CONTAINER_AUTHORIZATION_TOKEN",
@@ -192,6 +199,7 @@ def static_variables(credentials: Mapping[str, Any], *, region: str | None) -> V
             "AWS_ACCESS_KEY_ID": str(credentials["AccessKeyId"]),
             "AWS_SECRET_ACCESS_KEY": str(credentials["SecretAccessKey"]),
             "AWS_SESSION_TOKEN": str(credentials["Token"]),
+            "AWS_CREDENTIAL_EXPIRATION": str(credentials["Expiration"]),
             **region_variables(region),
         },
         must_go=("AWS_PROFILE",),

@@ -72,13 +72,17 @@ def _other(reason: str, leases: set[str]) -> str | None:
 
 
 def rendered(variables: Variables, how: str, environ: Mapping[str, str]) -> str:
-    """Return the variables as text for ``shell``, ``github``, ``docker`` or ``json``.
+    """Return the variables as text for a reader: see ``env --for``.
 
     Raises:
         Failure: A value cannot be written that way.
     """
     if how == "shell":
         return shell(variables)
+    if how == "fish":
+        return fish(variables)
+    if how == "credentials-file":
+        return credentials_file(variables)
     if how == "github":
         return github(variables, environ)
     if how == "docker":
@@ -97,6 +101,31 @@ def shell(variables: Variables) -> str:
 
 def shell_quoted(value: str) -> str:
     return "'" + value.replace("'", "'\\''") + "'"
+
+
+def fish(variables: Variables) -> str:
+    """Return the text for ``source`` in fish."""
+    gone = [f"set -e {name}" for name in variables.gone]
+    exports = [f"set -gx {name} {fish_quoted(value)}" for name, value in variables.set.items()]
+    return lines([*comment(variables.note), *gone, *exports])
+
+
+def fish_quoted(value: str) -> str:
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def credentials_file(variables: Variables) -> str:
+    """Return the keys as a shared credentials file, for ``~/.aws/credentials``."""
+    names = {
+        "aws_access_key_id": "AWS_ACCESS_KEY_ID",
+        "aws_secret_access_key": "AWS_SECRET_ACCESS_KEY",
+        "aws_session_token": "AWS_SESSION_TOKEN",
+        "region": "AWS_REGION",
+    }
+    keys = [
+        f"{key} = {variables.set[name]}" for key, name in names.items() if name in variables.set
+    ]
+    return lines([*comment(variables.note), "[default]", *keys])
 
 
 def github(variables: Variables, environ: Mapping[str, str]) -> str:

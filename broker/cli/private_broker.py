@@ -3,16 +3,20 @@
 import asyncio
 import os
 import signal
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from broker.cli.commands.exec import not_started
+from broker.cli.commands.exec import environment_of, no_lease, not_started
 from broker.cli.environment import TOKEN_FILE, container_variables
 from broker.cli.offline import configured, explained, one_off_flags, role_in, warn
 from broker.cli.parser import Options
 from broker.config import Config, load_roles
+from broker.files import locations
 from broker.files.private import write_private
+
+if TYPE_CHECKING:
+    from broker.daemon.lifecycle import Broker
 
 PASSED_ON = (
     signal.SIGHUP,
@@ -38,7 +42,7 @@ def run_with_it(options: Options) -> int:
         role = role_in(config, role)
     warn(config.warnings)
     with explained("exec"):
-        return asyncio.run(served(config, role, options.words))
+        return asyncio.run(served(config, role, options))
 
 
 class Signals:
@@ -64,6 +68,17 @@ class Signals:
             self.hear(number)
         return self._process
 
+    def reap(self) -> None:
+        """Reap processes whose parents have ended; as process 1, they are ours."""
+        while self._process is not None:
+            try:
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if ended is None or ended.si_pid == self._process.pid:
+                return  # asyncio reaps the program itself
+            os.waitpid(ended.si_pid, os.WNOHANG)
+
     def hear(self, number: signal.Signals) -> None:
         if self._process is not None:
             by_keyboard = number in FROM_THE_KEYBOARD and in_foreground()
@@ -85,17 +100,20 @@ def passing_on() -> Iterator[Signals]:
     signals = Signals(task)
     for number in PASSED_ON:
         loop.add_signal_handler(number, signals.hear, number)
+    if os.getpid() == 1:
+        loop.add_signal_handler(signal.SIGCHLD, signals.reap)
     try:
         yield signals
     finally:
+        loop.remove_signal_handler(signal.SIGCHLD)
         for number in PASSED_ON:
             loop.remove_signal_handler(number)
 
 
-async def served(config: Config, role: str | None, words: tuple[str, ...]) -> int:
+async def served(config: Config, role: str | None, options: Options) -> int:
     with passing_on() as signals:
         try:
-            return await served_until_it_ends(config, role, words, signals)
+            return await served_until_it_ends(config, role, options, signals)
         except asyncio.CancelledError:
             if signals.ended_by is None:
                 raise
@@ -103,21 +121,33 @@ async def served(config: Config, role: str | None, words: tuple[str, ...]) -> in
 
 
 async def served_until_it_ends(
-    config: Config, role: str | None, words: tuple[str, ...], signals: Signals
+    config: Config, role: str | None, options: Options, signals: Signals
 ) -> int:
     from broker.daemon.main import private
     from broker.daemon.runtime import Runtime
     from broker.telemetry.log import logger
 
     runtime = Runtime(log=logger(form="auto", level="warning"))
-    with tempfile.TemporaryDirectory(prefix="namespace-broker-exec-") as directory:
+    with locations.short_temporary_directory("namespace-broker-exec-") as directory:
         async with private(config, runtime) as broker:
+            if not options.switch("anyway"):
+                require_lease(broker, role_in(config, role))
             token_file = os.path.join(directory, TOKEN_FILE)
             write_private(token_file, str(broker.client["container_token"]), durable=False)
             variables = container_variables(
                 broker.client, role=role, token_file=token_file, environ=os.environ
             )
-            return await child(words, variables.over(os.environ), signals)
+            return await child(options.words, environment_of(variables, os.environ), signals)
+
+
+def require_lease(broker: "Broker", role: str) -> None:
+    """Raise `Failure` where the role has no lease yet: the start-up limit is over."""
+    from broker.lease import NotReady
+
+    try:
+        broker.pipelines.roles[role].current()
+    except NotReady as error:
+        raise no_lease(str(error)) from error
 
 
 async def child(words: tuple[str, ...], environ: Mapping[str, str], signals: Signals) -> int:

@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import sys
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -23,6 +22,7 @@ from broker.daemon.process import (
 )
 from broker.daemon.reload import Load, SetLog, reload_on
 from broker.daemon.runtime import Runtime
+from broker.files import locations
 from broker.systemd import Inherited, Notifier, NotServable, take_inherited
 from broker.telemetry.log import LogOutput
 
@@ -149,7 +149,7 @@ async def private(config: Config, runtime: Runtime) -> AsyncIterator[Broker]:
 
     It uses none of the files of the host's broker. *config* has nothing but roles.
     """
-    with tempfile.TemporaryDirectory(prefix="namespace-broker-") as directory:
+    with locations.short_temporary_directory("namespace-broker-") as directory:
         free_port, runtime_dir = (Address(host="127.0.0.1", port=0),), Path(directory)
         own = replace(
             config,

@@ -11,9 +11,12 @@ import stat
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from tempfile import TemporaryDirectory
 
 SYSTEM_RUNTIME_DIR = "/run/namespace-broker"
 ENDPOINTS_FILE = "endpoints.json"
+TEMPORARY_PATH_MAX = 60
+"""The path of a socket has at most 107 characters, and ours are below a directory of our own."""
 
 
 class UntrustedDirectory(Exception):
@@ -44,6 +47,14 @@ def _is_foreign(path: str, uid: int) -> bool:
 
 def temporary_dir(environ: Mapping[str, str], uid: int) -> str:
     return os.path.join(environ.get("TMPDIR") or "/tmp", f"namespace-broker-{uid}")  # noqa: S108
+
+
+def short_temporary_directory(prefix: str) -> TemporaryDirectory[str]:
+    """Return a new temporary directory, with a path short enough for a socket in it."""
+    import tempfile
+
+    is_short = len(tempfile.gettempdir()) <= TEMPORARY_PATH_MAX
+    return tempfile.TemporaryDirectory(prefix=prefix, dir=None if is_short else "/tmp")  # noqa: S108
 
 
 def runtime_dir(environ: Mapping[str, str], uid: int) -> str:

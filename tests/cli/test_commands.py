@@ -321,7 +321,11 @@ class TestStatic:
         done = cli.run("env", "--static", flag, str(file))
         seen = variables_in(shell, f". {file}", {"AWS_PROFILE": "other"})
 
-        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        assert (done.returncode, done.stdout) == (0, "")
+        assert done.stderr == (
+            f"namespace-broker: {file}: keys of arn:aws:iam::123456789012:role/deploy,"
+            " which expire at 2030-01-02T03:04:05Z\n"
+        )
         assert seen["AWS_ACCESS_KEY_ID"] == CREDENTIALS["AccessKeyId"]
         assert seen["AWS_SECRET_ACCESS_KEY"] == CREDENTIALS["SecretAccessKey"]
         assert seen["AWS_SESSION_TOKEN"] == CREDENTIALS["Token"]
@@ -632,6 +636,8 @@ class TestExec:
         told = json.loads(cli.run("env", "--for", "json").stdout)
 
         seen = cli.run("exec", "--", "env").stdout.splitlines()
+        if os.getuid() == 0:  # the program may become another user, who could not read the file
+            del told["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"]
 
         assert {line for line in seen if line.partition("=")[0] in told} == {
             f"{name}={value}" for name, value in told.items()

@@ -8,6 +8,7 @@ import sys
 from broker.cli.control_client import client_of, credentials_for
 from broker.cli.environment import static_variables, variables_for
 from broker.cli.errors import Failure, Misuse
+from broker.cli.isolation import isolated, standing_before
 from broker.cli.output import masks, rendered
 from broker.cli.parser import CONFIG, REGION, ROLE, ROLE_ARN, RUNTIME_DIR, SWITCH, Flag
 from broker.files.private import write_output
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 DESCRIPTION = """Print the environment that lets AWS clients use the running broker.
 
 It has no keys, only where to get them: programs started with it have fresh credentials as long as
-the broker runs.
+the broker runs. With --isolate, what clients would use before the broker is set aside too:
+variables and profiles in ~/.aws that name another identity. Their settings, such as the region,
+stay.
 
 In a shell:               eval "$(namespace-broker env)"
 In a GitHub workflow:     namespace-broker env --for github >> "$GITHUB_ENV"
@@ -37,8 +40,9 @@ expiry is in a comment. They come from the running broker; where none runs, they
 FLAGS = (
     Flag(
         "for",
-        "The reader: a shell's eval, $GITHUB_ENV, docker's --env-file, or a program.",
-        choices=("shell", "github", "docker", "json"),
+        "The reader: eval of sh, bash or zsh; source of fish; $GITHUB_ENV; docker's --env-file; a"
+        " program; with --static also ~/.aws/credentials.",
+        choices=("shell", "fish", "github", "docker", "json", "credentials-file"),
         default="shell",
     ),
     Flag(
@@ -48,6 +52,7 @@ FLAGS = (
         default="container",
     ),
     ROLE,
+    Flag("isolate", "Also set aside what clients would use before the broker.", kind=SWITCH),
     Flag("static", "Write the keys themselves, which expire.", kind=SWITCH),
     Flag(
         "output",
@@ -76,14 +81,34 @@ def run(options: Options) -> int:
             "needs --static: the running broker serves its own roles",
             "add --static, name a role of the broker with --role, or use exec",
         )
+    if how(options) == "credentials-file":
+        raise Misuse("--for", "credentials-file needs --static", "add --static --output FILE")
     role = options.text("role")
     variables = variables_for(
         client_of(options), options.text("surface"), role=role, environ=os.environ
     )
+    # A container has no files of this host, and inherits no variables.
+    if how(options) != "docker" and has_role(variables):
+        variables = over_files(variables, options)
     text = rendered(variables, how(options), os.environ)
     mask(variables, options)
     sys.stdout.write(text)
     return 0
+
+
+def has_role(variables: Variables) -> bool:
+    return any(name.startswith("AWS_") for name in variables.set)
+
+
+def over_files(variables: Variables, options: Options) -> Variables:
+    """Return *variables* with what hides another identity in ``~/.aws``, or warn of that."""
+    aside = standing_before(os.environ)
+    if options.switch("isolate"):
+        return variables.also(isolated(aside, os.environ))
+    if aside.places:
+        line = f"AWS clients use {', '.join(aside.places)} before the broker; add --isolate"
+        print(f"namespace-broker: warning: {line}", file=sys.stderr)
+    return variables
 
 
 def mask(variables: Variables, options: Options) -> None:
@@ -107,13 +132,16 @@ def write_static(options: Options) -> int:
     text = rendered(variables, how(options), os.environ)
     mask(variables, options)
     write(output, text)
+    if output not in STDOUT:
+        expiry = f"keys of {credentials['RoleArn']}, which expire at {credentials['Expiration']}"
+        print(f"namespace-broker: {output}: {expiry}", file=sys.stderr)
     return 0
 
 
 def region_of(options: Options) -> str | None:
     """Return the region of the flag or of the running broker, where there is one."""
-    if said := options.text("region"):
-        return said
+    if region := options.text("region"):
+        return region
     try:
         return client_of(options).get("region")
     except Failure:
