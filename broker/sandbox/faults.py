@@ -15,8 +15,10 @@ EVERY_OPERATION = "*"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One scripted answer. With neither status, code, body, reset nor truncated it only
-    delays the true answer, by ``delay_s`` real seconds.
+    """One scripted answer.
+
+    With neither status, code, body, reset nor truncated it only delays the true answer, by
+    ``delay_s`` real seconds.
 
     ``count`` is how often it still happens; None: always. ``truncated`` announces the
     whole body (the true one when none is scripted), sends half of it and hangs up.

@@ -24,16 +24,20 @@ def discovery(issuer: str, *, jwks_uri: str, algorithms: Iterable[str]) -> dict[
 
 @dataclass(frozen=True, slots=True)
 class IssuerLocation:
-    """Where an issuer is found: the URL below which its discovery document is read, and the
-    thumbprint of its certificate where no public authority signed that."""
+    """Where an issuer is found.
+
+    Its discovery document is read below ``resolve_at``; ``thumbprint`` is its certificate's, where
+    no public authority signed that.
+    """
 
     resolve_at: str
     thumbprint: str | None = None
 
 
 class Issuers:
-    """AWS's issuers, served below ``url`` (known once the server listens), and foreign ones'
-    locations.
+    """AWS's issuers, served below ``url``, and the locations of foreign ones.
+
+    ``url`` is known once the server listens.
 
     The real ones have hosts of their own: `resolve_at` maps an issuer to its address here.
     """

@@ -174,8 +174,10 @@ class Sandbox:
         )
 
     def guide_by_sts(self, role: str = "builder", *, path: str = "/") -> str:
-        """Set up a role that uses Namespace by STS web identity as the guide does, and return its
-        ARN. Source: guide-flows.md, second table."""
+        """Set up a role that uses Namespace by STS web identity, and return its ARN.
+
+        Source: guide-flows.md, second table.
+        """
         arn = self._workload_role(role, path=path)
         self.aws.allow_web_identity_tokens(arn)
         issuer = self.aws.enable_outbound_federation(self._account)
@@ -186,7 +188,9 @@ class Sandbox:
         self, role: str = "builder", *, path: str = "/", region: str | None = None
     ) -> tuple[str, str]:
         """Do the same for Cognito, and return the role's ARN and the pool's id.
-        Source: guide-flows.md, first table."""
+
+        Source: guide-flows.md, first table.
+        """
         arn = self._workload_role(role, path=path)
         pool_id = self.aws.add_identity_pool(account=self._account, region=region)
         self.aws.allow_developer_tokens(arn, pool_id)
@@ -251,8 +255,10 @@ class Sandbox:
     def aws_environment(
         self, arn: str | None = None, *, session_name: str = "test", lifetime_s: float = 3600
     ) -> dict[str, str]:
-        """Return what gives a program the role *arn* (``role_arn`` unless given) here: keys of
-        a new session, region and endpoints."""
+        """Return what makes a program the role *arn*, ``role_arn`` unless given.
+
+        It holds the keys of a new session, region and endpoints.
+        """
         keys = self.aws.role_session(
             arn or self.role_arn, session_name=session_name, lifetime_s=lifetime_s
         )
@@ -291,7 +297,7 @@ class Sandbox:
 
 @contextmanager
 def sandbox_in_thread(**options: Any) -> Iterator[Sandbox]:
-    """A sandbox on an event loop and thread of its own; *options* are those of `Sandbox`."""
+    """Run a sandbox on an event loop and thread of its own; *options* are `Sandbox`'s."""
     started: Future[tuple[Sandbox, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     async def serve() -> None:

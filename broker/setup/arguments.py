@@ -28,8 +28,11 @@ INLINE_POLICY_CHARACTERS = 10_240
 
 
 def role_name(text: str, *, place: str) -> str:
-    """Return the name of a role. An ARN is refused: the guide prints a provider's where a role's
-    is meant. Source: aws-api 6.3; guide-flows.md, third table."""
+    """Return the name of a role.
+
+    An ARN is refused: the guide prints a provider's where a role's is meant. Source: aws-api 6.3;
+    guide-flows.md, third table.
+    """
     if ROLE_NAME.fullmatch(text):
         return text
     parts = text.split(":", 5)
@@ -60,8 +63,11 @@ def workspace(text: str, *, place: str) -> str:
 
 
 def subject(text: str, *, workspace: str, place: str) -> str:
-    """Return the pattern for an identity's ``sub``. It must begin with the workspace, or identities
-    of others would be admitted. Source: interface, ``--subject``."""
+    """Return the pattern for an identity's ``sub``.
+
+    It must begin with the workspace, or identities of others would be admitted. Source: interface,
+    ``--subject``.
+    """
     beginning = f"{workspace}/"
     if text == beginning:
         raise ConfigError(
@@ -265,8 +271,10 @@ def region_in(identity_pool: str | None) -> str | None:
 
 
 def subject_match(text: str) -> str:
-    """Return a pattern for the ``sub`` of STS's tokens: a principal's ARN, in which ``*`` is any
-    text. Source: aws-api.md 5."""
+    """Return a pattern for the ``sub`` of STS's tokens: a principal's ARN, with wildcards.
+
+    ``*`` is any text. Source: aws-api.md 5.
+    """
     if _SUBJECT.fullmatch(text):
         return text
     place = "--subject-match"

@@ -41,8 +41,10 @@ NO_REGION: Final = "us-east-1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """The account and the workspace that trust each other. ``workspace`` is an id, ``account``
-    twelve digits."""
+    """The account and the workspace that trust each other.
+
+    ``workspace`` is an id, ``account`` twelve digits.
+    """
 
     account: str
     partition: str
@@ -106,8 +108,9 @@ class AwsApi:
     async def call(
         self, service: str, operation: str, *, attempts: int = ATTEMPTS, **parameters: Any
     ) -> Mapping[str, Any]:
-        """Call *operation* ("CreateRole") and return its answer; *attempts* is 1 for one that may
-        not be repeated when its answer is lost.
+        """Call *operation* ("CreateRole") and return its answer.
+
+        *attempts* is 1 for one that may not be repeated when its answer is lost.
 
         Raises:
             AwsRefused: A proper no, by its code.
@@ -250,8 +253,10 @@ async def aws_api(
 
 @cache
 def models() -> Any:
-    """Return botocore's loader of service models, one for this process: a command opens AWS
-    several times, and loading them takes most of its time."""
+    """Return botocore's loader of service models, one for this process.
+
+    A command opens AWS several times, and loading them takes most of its time.
+    """
     from botocore.loaders import create_loader
 
     return create_loader(os.environ.get("AWS_DATA_PATH"))
@@ -259,8 +264,11 @@ def models() -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AwsSettings:
-    """How to reach AWS. ``region`` None: the profile's, else us-east-1; ``account``: the one that
-    the identity must belong to, None: any."""
+    """How to reach AWS.
+
+    ``region`` None: the profile's, else us-east-1; ``account``: the one that the identity must
+    belong to, None: any.
+    """
 
     profile: str | None = None
     region: str | None = None
@@ -336,8 +344,11 @@ class AwsRefused(Refused):
 def sorted_setup_fault(
     fault: AwsError, of: str, *, action: str, endpoint_named_by: str
 ) -> SourceError:
-    """Return the error for a refused call, to be raised. *of* names the call ("CreateRole (IAM)"),
-    *action* the permission that it takes ("iam:CreateRole")."""
+    """Return the error for a refused call, to be raised.
+
+    *of* names the call ("CreateRole (IAM)"), *action* the permission that it takes
+    ("iam:CreateRole").
+    """
     what, code = describe(fault, upstream=of), fault.plain_code
     passing = transient_error(fault, what, upstream=of, variable=endpoint_named_by)
     if passing is not None:
@@ -356,8 +367,10 @@ def sorted_setup_fault(
 
 
 def _denied(fault: AwsError) -> str:
-    """Return the permission that AWS names, "" where it names none: creating something with tags
-    takes two."""
+    """Return the permission that AWS names, "" where it names none.
+
+    Creating something with tags takes two.
+    """
     named = re.search(r"not authorized to perform: ([\w-]+:\w+)", fault.message)
     return named[1] if named else ""
 

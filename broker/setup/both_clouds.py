@@ -45,8 +45,11 @@ from broker.sources.namespace.identity import identity_source
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToNamespaceTask:
-    """What is asked for, and where. ``workspace`` None: that of this machine's Namespace identity,
-    which ``identity`` and ``environ`` lead to."""
+    """What is asked for, and where.
+
+    ``workspace`` None: that of this machine's Namespace identity, which ``identity`` and
+    ``environ`` lead to.
+    """
 
     request: StsRequest | CognitoRequest
     aws: AwsSettings
@@ -105,8 +108,9 @@ class BothClouds:
             raise ConfigError("--issuer", f"is {issuer}, and the account {has}", "leave it out")
 
     async def sign_in(self, *, pool_id: str | None, on_wait: OnWait) -> str | None:
-        """Sign in to Namespace as the workload's role and return the workspace, as a person knows
-        it; None where this machine is not that role, and may not become it.
+        """Sign in to Namespace as the workload's role and return the workspace's name and id.
+
+        None where this machine is not that role, and may not become it.
 
         Raises as `sign_in.sign_in`.
         """

@@ -58,7 +58,7 @@ def _lines(document: Document | None) -> list[str]:
 
 
 def admits_as_much(statement: object, desired: Document) -> bool:
-    """Does *statement* allow everything that the trust statement *desired* does?
+    """Return whether *statement* allows everything that *desired* does.
 
     One that is not understood does not: then *desired* is added, which does no harm.
     """
@@ -96,7 +96,7 @@ def _covers_principal(statement: Mapping[str, object], desired: Document) -> boo
 
 
 def _asks_no_more(actual: object, desired: object) -> bool:
-    """Does every condition of *actual* hold for whatever fulfils those of *desired*?"""
+    """Return whether each condition of *actual* holds for whatever fulfils *desired*'s."""
     if actual is None:
         return True
     if not isinstance(actual, Mapping):
@@ -138,7 +138,7 @@ def texts(value: object) -> tuple[str, ...]:
 
 
 def contains(wide: str, narrow: str) -> bool:
-    """Does the pattern *wide* match every text that the pattern *narrow* does?
+    """Return whether the pattern *wide* matches every text that *narrow* does.
 
     Says no where it is unsure, as of ``a?*`` and ``a*?``. Takes the product of their lengths.
     """

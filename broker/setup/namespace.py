@@ -34,8 +34,10 @@ Changes = Callable[[Sequence[Entry]], tuple[Entry, ...]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustRelationships:
-    """A workspace's trust relationships as received, and the generation of the list: opaque, and
-    empty while there is none."""
+    """A workspace's trust relationships as received, and the generation of the list.
+
+    The generation is opaque, and empty while there is no list.
+    """
 
     generation: str
     entries: tuple[Entry, ...]

@@ -69,8 +69,10 @@ async def until_effective(
 
 
 async def sign_in(exchange: TokenExchange, *, clock: Clock, on_wait: OnWait) -> ExchangedToken:
-    """Sign in to Namespace, waiting up to 5 min for what was just made. Raises as
-    `until_effective`."""
+    """Sign in to Namespace, waiting up to 5 min for what was just made.
+
+    Raises as `until_effective`.
+    """
 
     async def attempt() -> ExchangedToken:
         try:
@@ -123,8 +125,10 @@ def is_role(caller: CallerIdentity, role_arn: str) -> bool:
 async def as_role(
     account: AwsAccount, role_arn: str, *, clock: Clock, ca_bundle: str | None
 ) -> AsyncIterator[CredentialChain | None]:
-    """Have the workload's identity for the block: this machine's own where that is it, else by
-    AssumeRole; None where the role does not admit this machine's identity."""
+    """Have the workload's identity for the block, None where its role does not admit us.
+
+    It is this machine's own where that is the role, else AssumeRole gives it.
+    """
     if is_role(account.caller, role_arn):
         yield account.chain
         return

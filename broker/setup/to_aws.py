@@ -77,7 +77,7 @@ def trust_statement(request: ToAwsRequest, target: Target) -> Document:
 
 
 def is_meant_for(request: ToAwsRequest, target: Target, token: IdToken) -> bool:
-    """Is the identity of *token* one of those to admit?"""
+    """Return whether the identity of *token* is one of those to admit."""
     pattern = request.subject or f"{target.workspace}/*"
     return token.issuer == request.issuer and documents.contains(pattern, token.subject)
 

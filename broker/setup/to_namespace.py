@@ -1,5 +1,6 @@
-"""What AWS workloads need to use Namespace, by STS or by Cognito: the request, its resources in
-both clouds, and the configuration.
+"""What AWS workloads need to use Namespace, by STS or by Cognito.
+
+The request, its resources in both clouds, and the configuration.
 
 Source: guide-flows.md, first two tables; aws-api.md 5 and 7.
 """
@@ -37,9 +38,11 @@ GET_DEVELOPER_TOKEN = "cognito-identity:GetOpenIdTokenForDeveloperIdentity"  # n
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StsRequest:
-    """What the flags ask for. ``issuer`` None is the account's own, ``subject_match`` None the
-    role itself; ``duration_s`` is the longest life of a token of STS, ``token_duration_s`` the
-    life of Namespace's."""
+    """What the flags ask for.
+
+    ``issuer`` None is the account's own, ``subject_match`` None the role itself; ``duration_s`` is
+    the longest life of a token of STS, ``token_duration_s`` the life of Namespace's.
+    """
 
     role_name: str
     issuer: str | None = None
@@ -54,8 +57,11 @@ class StsRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CognitoRequest:
-    """What the flags ask for. ``pool_id`` is ``region:guid``; without one a pool is looked up by
-    its name and provider, and made where there is none."""
+    """What the flags ask for.
+
+    ``pool_id`` is ``region:guid``; without one a pool is looked up by its name and provider, and
+    made where there is none.
+    """
 
     role_name: str
     pool_id: str | None = None
@@ -116,8 +122,11 @@ def desired_by_cognito(request: CognitoRequest, target: Target) -> tuple[Desired
 
 
 def web_identity_statement(request: StsRequest) -> Document:
-    """Return the statement that lets a role have the tokens that we ask for and, unless
-    *unconditional*, no others: for no other audience, and no longer. Source: aws-api.md 5."""
+    """Return the statement that lets a role have the tokens that we ask for.
+
+    Unless *unconditional*, it allows no others: for no other audience, and no longer. Source: aws-
+    api.md 5.
+    """
     statement: dict[str, object] = {
         "Effect": "Allow",
         "Action": GET_WEB_IDENTITY_TOKEN,
@@ -146,8 +155,10 @@ def _context(audience: str, algorithm: str, duration_s: int) -> Mapping[str, obj
 
 
 def _required_permissions(request: StsRequest) -> tuple[RequiredPermission, ...]:
-    """Return what another policy has to allow to be as good as ours: the daemon's call; if
-    *unconditional*, also calls that differ from it in everything."""
+    """Return what another policy has to allow to be as good as ours: the daemon's call.
+
+    If *unconditional*, also calls that differ from it in everything.
+    """
     contexts = [context_of(request)]
     if request.unconditional:
         other = "RS256" if request.algorithm == "ES384" else "ES384"
@@ -174,8 +185,10 @@ def check_matches(subject_match: str, *, role_arn: str) -> None:
 def snippet(
     request: StsRequest | CognitoRequest, target: Target, *, pool_id: str | None = None
 ) -> str:
-    """Return the lines for the configuration file of a broker that runs as the workload.
-    *pool_id* is Cognito's."""
+    """Return the configuration of a broker that runs as the workload.
+
+    *pool_id* is Cognito's.
+    """
     keys: dict[str, object] = {
         "source": "cognito" if isinstance(request, CognitoRequest) else "sts",
         "workspace": target.workspace,

@@ -57,8 +57,11 @@ def _no(reason: str) -> Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requirement:
-    """One thing that has to hold. ``holds`` None: it is not known. ``verdict`` has every check,
-    where there was something to check."""
+    """One thing that has to hold.
+
+    ``holds`` None: it is not known. ``verdict`` has every check, where there was something to
+    check.
+    """
 
     what: str
     holds: bool | None
@@ -77,8 +80,10 @@ class Requirement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolePermissions:
-    """A role's policies as far as they are read: its own by name, and the ARNs of managed ones,
-    whose text is not read."""
+    """A role's policies as far as they are read.
+
+    Its own by name, and the ARNs of managed ones, whose text is not read.
+    """
 
     inline: Mapping[str, Document] = field(default_factory=dict)
     managed: tuple[str, ...] = ()
@@ -96,8 +101,10 @@ async def permissions_of(aws: AwsApi, role_name: str) -> RolePermissions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustList:
-    """A workspace's trust relationships, or why they could not be read. ``proven``: a token was
-    exchanged all the same."""
+    """A workspace's trust relationships, or why they could not be read.
+
+    ``proven``: a token was exchanged all the same.
+    """
 
     entries: Sequence[Entry] = ()
     unreadable: str = ""

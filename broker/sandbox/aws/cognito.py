@@ -95,8 +95,10 @@ class Cognito:
             return self._keys[region]
 
     def _identity(self, pool: Pool, login: str, *, requested: str | None) -> str:
-        """Return the identity of *login*, the same each time; *requested* links a new login to an
-        existing identity."""
+        """Return the identity of *login*, the same each time.
+
+        *requested* links a new login to an existing identity.
+        """
         with self._lock:
             known = self._identities.get((pool.pool_id, login))
             if requested is None:

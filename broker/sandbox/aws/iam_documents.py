@@ -40,8 +40,10 @@ _AWS_ARN = re.compile(
 
 
 def on_the_wire(document: Policy) -> str:
-    """Return it as IAM answers it: JSON, percent-encoded. Source: RFC 3986, as IAM's API
-    reference says of GetRole."""
+    """Return it as IAM answers it: JSON, percent-encoded.
+
+    Source: RFC 3986, as IAM's API reference says of GetRole.
+    """
     return quote(compact_json(document), safe="")
 
 
@@ -160,13 +162,7 @@ def _check_principal(principal: object, exists: Callable[[str], bool]) -> None:
     if not isinstance(principal, dict) or not principal or not principal.keys() <= kinds:
         raise _malformed("Syntax errors in policy.")
     for federated in _texts(principal, "Federated"):
-        found = _FEDERATED_ARN.fullmatch(federated)
-        if found is None and not _DOMAIN.fullmatch(federated):
-            raise _malformed(
-                "Federated principals must be valid domain names or SAML metadata ARNs"
-            )
-        if found and found["kind"] == "oidc" and not exists(federated):
-            raise _malformed(f'Invalid principal in policy: "FEDERATED":"{federated}"')
+        _check_federated(federated, exists)
     for named in _texts(principal, "AWS"):
         if named == "*" or re.fullmatch(r"\d{12}", named, re.ASCII):
             continue
@@ -175,6 +171,14 @@ def _check_principal(principal: object, exists: Callable[[str], bool]) -> None:
     for service in _texts(principal, "Service"):
         if not _DOMAIN.fullmatch(service):
             raise _malformed(f'Invalid principal in policy: "SERVICE":"{service}"')
+
+
+def _check_federated(federated: str, exists: Callable[[str], bool]) -> None:
+    arn = _FEDERATED_ARN.fullmatch(federated)
+    if arn is None and not _DOMAIN.fullmatch(federated):
+        raise _malformed("Federated principals must be valid domain names or SAML metadata ARNs")
+    if arn and arn["kind"] == "oidc" and not exists(federated):
+        raise _malformed(f'Invalid principal in policy: "FEDERATED":"{federated}"')
 
 
 def _check_size(document: Policy, most: int, message: str) -> None:

@@ -13,8 +13,11 @@ Policies = Mapping[str, Policy]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderRecord:
-    """One OIDC provider. Its issuer's discovery document is read below *resolve_at*, or at the
-    issuer's known location when that is None."""
+    """One OIDC provider.
+
+    Its issuer's discovery document is read below *resolve_at*, or at the issuer's known location
+    when that is None.
+    """
 
     arn: str
     issuer: str

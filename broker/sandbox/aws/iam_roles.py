@@ -91,7 +91,7 @@ class Roles:
         return page(params, "Roles", described)
 
     def _update(self, params: Params, signer: Signer) -> Result:
-        """A duration that is not given is set back to its default, as IAM does."""
+        """Change a role; a duration that is not given is set to its default, as IAM does."""
         duration_s, description = _max_session_duration(params), _description(params)
         with self._accounts.lock:
             role = modifiable(self._accounts, params, signer, "iam:UpdateRole")

@@ -39,8 +39,10 @@ class Signer:
     def verdict(
         self, action: str, *, resource: str = "*", context: Mapping[str, object] | None = None
     ) -> policy.Verdict:
-        """Judge by the signer's own policies: a principal without any may do nothing. Session
-        policies are not evaluated."""
+        """Judge by the signer's own policies: a principal without any may do nothing.
+
+        Session policies are not evaluated.
+        """
         keys: dict[str, object] = {
             "aws:PrincipalArn": self.identity.principal_arn,
             "aws:PrincipalAccount": self.identity.account,
@@ -73,8 +75,11 @@ class Signer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One operation; a signed one gets its signer. A ``regional`` one is missing at a service's
-    global endpoint. One that answers None has no result, not even an empty one."""
+    """One operation; a signed one gets its signer.
+
+    A ``regional`` one is missing at a service's global endpoint. One that answers None has no
+    result, not even an empty one.
+    """
 
     signed: bool
     answer: Callable[[Mapping[str, str], Signer | None], Awaitable[Result | None]]

@@ -67,7 +67,7 @@ def parameters(request: WireRequest) -> dict[str, str]:
 
 
 def members(params: Mapping[str, str], name: str) -> list[str]:
-    """Return the list parameter ``name.member.1``, ``name.member.2``, …"""
+    """Return the list parameter ``name.member.1``, ``name.member.2`` and so on."""
     values: list[str] = []
     while (value := params.get(f"{name}.member.{len(values) + 1}")) is not None:
         values.append(value)
@@ -75,7 +75,7 @@ def members(params: Mapping[str, str], name: str) -> list[str]:
 
 
 def structures(params: Mapping[str, str], name: str) -> list[dict[str, str]]:
-    """Return the list-of-structures parameter ``name.member.1.Key``, …"""
+    """Return the list of structures ``name.member.1.Key`` and so on."""
     found: list[dict[str, str]] = []
     while True:
         prefix = f"{name}.member.{len(found) + 1}."

@@ -57,8 +57,11 @@ def default_region(partition: str) -> str:
 
 
 class Aws:
-    """All accounts. ``url`` serves every service; ``global_hosts`` are the names by which a
-    request has come to STS's global endpoint, which has no GetWebIdentityToken."""
+    """All accounts.
+
+    ``url`` serves every service; ``global_hosts`` are the names by which a request has come to
+    STS's global endpoint, which has no GetWebIdentityToken.
+    """
 
     def __init__(
         self,
@@ -163,9 +166,11 @@ class Aws:
         thumbprints: tuple[str, ...] = (),
         account: str = DEFAULT_ACCOUNT,
     ) -> str:
-        """Trust an OIDC issuer and return the provider's ARN. *issuer* is the ``iss`` of its
-        tokens; its discovery document and JWKS are read under the URL *resolve_at*, or
-        where `add_issuer` says."""
+        """Trust an OIDC issuer and return the provider's ARN.
+
+        *issuer* is the ``iss`` of its tokens; its discovery document and JWKS are read under the
+        URL *resolve_at*, or where `add_issuer` says.
+        """
         arn = self._accounts.provider_arn(issuer, account=account)
         self._accounts.put_provider(
             ProviderRecord(
@@ -181,9 +186,11 @@ class Aws:
         return arn
 
     def add_issuer(self, issuer: str, *, resolve_at: str, thumbprint: str | None = None) -> None:
-        """Read a foreign issuer's discovery document below *resolve_at*, also for providers made
-        through the API. Its certificate is a public authority's unless it has a *thumbprint*,
-        which a provider then has to list."""
+        """Read a foreign issuer's discovery document below *resolve_at*.
+
+        Also for providers made through the API. Its certificate is a public authority's unless it
+        has a *thumbprint*, which a provider then has to list.
+        """
         self._issuers.add_foreign(issuer, IssuerLocation(resolve_at, thumbprint))
 
     def provider(self, arn: str) -> ProviderRecord | None:

@@ -177,8 +177,9 @@ class Sts:
             raise ApiError("InvalidIdentityToken", "Token is not yet valid")
 
     async def _assume_role(self, params: Params, signer: Signer | None) -> Result:
-        """Assume a role from another identity: both sides have to allow it, except that a role of
-        the same account that names its caller needs nothing of the caller's own policies.
+        """Assume a role from another identity: both sides have to allow it.
+
+        A role of the same account that names its caller needs nothing of the caller's own policies.
 
         Source: IAM user guide, "Policy evaluation logic"; aws-api.md 4.
         """

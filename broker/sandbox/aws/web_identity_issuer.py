@@ -27,8 +27,11 @@ _DURATION_MIN_S, _DURATION_MAX_S, _DURATION_DEFAULT_S = 60, 3600, 300
 
 @dataclass(slots=True)
 class _AccountIssuer:
-    """One account's issuer. It keeps its name and keys when it is switched off, so that
-    tokens from before can still be verified."""
+    """One account's issuer.
+
+    It keeps its name and keys when it is switched off, so that tokens from before can still be
+    verified.
+    """
 
     name: str
     keys: Mapping[str, SigningKey] = field(repr=False)

@@ -76,16 +76,20 @@ def document(value: Mapping[str, object], fills: Fills, *, indent: int = 2) -> E
 
 
 def block(words: Sequence[str], arguments: Mapping[str, object], fills: Fills) -> str:
-    """Return a block: *words* before its brace, the first bare; arguments that are None left
-    out."""
+    """Return a block: *words* before its brace, the first bare.
+
+    Arguments that are None are left out.
+    """
     head = " ".join([words[0], *(text(word, {}) for word in words[1:])])
     present = {name: value for name, value in arguments.items() if value is not None}
     return f"{head} {{\n{_members(present, fills, indent=2)}}}\n"
 
 
 def _members(members: Mapping[str, object], fills: Fills, *, indent: int) -> str:
-    """Return one line or more for each, laid out as `terraform fmt` does: the equals signs of
-    neighbouring single lines are aligned."""
+    """Return one line or more for each, laid out as `terraform fmt` does.
+
+    The equals signs of neighbouring single lines are aligned.
+    """
     written = [(name, expression(one, fills, indent=indent)) for name, one in members.items()]
     lines = []
     for takes_more, neighbours in groupby(written, key=lambda member: "\n" in member[1]):

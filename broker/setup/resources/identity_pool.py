@@ -37,8 +37,11 @@ NO_ROLE_NEEDED = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActualPool:
-    """A pool with the desired developer provider. ``pool_id`` is ``region:guid``; ``is_ours``: it
-    has our tag. ``used_by`` are the roles that have our policy for it; none unless read deep."""
+    """A pool with the desired developer provider.
+
+    ``pool_id`` is ``region:guid``; ``is_ours``: it has our tag. ``used_by`` are the roles that have
+    our policy for it; none unless read deep.
+    """
 
     pool_id: str
     name: str
@@ -49,8 +52,10 @@ class ActualPool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdentityPool(Resource[ActualPool]):
-    """A pool with a developer provider: the one with *pool_id* where that is given, else one of
-    that name, which is not unique."""
+    """A pool with a developer provider.
+
+    It is the one with *pool_id* where that is given, else one of that name, which is not unique.
+    """
 
     name: str
     region: str
@@ -65,8 +70,9 @@ class IdentityPool(Resource[ActualPool]):
         return f"identity pool {name} in {self.region}"
 
     async def read(self, clouds: CloudAccess, *, deep: bool = False) -> ActualPool | None:
-        """Return the pool with the id; else the one with the developer provider and the name;
-        where the name is the default one, also the only pool with the provider.
+        """Return the pool with the id, else the one with the developer provider and the name.
+
+        Where the name is the default one, the only pool with the provider will do.
 
         Raises:
             Refused: The pool with the id does not exist (irrelevant for a removal), or has
@@ -160,8 +166,11 @@ class IdentityPool(Resource[ActualPool]):
         return Outputs(pool_id=actual.pool_id)
 
     async def create(self, clouds: CloudAccess) -> Outputs:
-        """Make one. Where the answer is lost it is looked for, never made again: there would be
-        two of that name."""
+        """Make one.
+
+        Where the answer is lost it is looked for, never made again: there would be two of that
+        name.
+        """
         try:
             response = await clouds.aws.call(
                 "cognito-identity",

@@ -19,8 +19,11 @@ from broker.setup.resources.role import IamRole
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActualProvider:
-    """A provider that exists. ``is_ours``: it has our tag. ``trusted_by`` are the trust policies
-    of the roles that name it, by role; None unless it was read deep."""
+    """A provider that exists.
+
+    ``is_ours``: it has our tag. ``trusted_by`` are the trust policies of the roles that name it, by
+    role; None unless it was read deep.
+    """
 
     audiences: tuple[str, ...]
     is_ours: bool = False
@@ -131,7 +134,7 @@ async def _trusting_roles(aws: AwsApi, arn: str) -> Mapping[str, Document]:
 
 
 def names(policy: Document, provider_arn: str) -> bool:
-    """Does any statement of a trust policy name the provider?"""
+    """Return whether any statement of a trust policy names the provider."""
     for statement in statements_of(policy):
         principal = statement.get("Principal") if isinstance(statement, Mapping) else None
         if isinstance(principal, Mapping) and provider_arn in texts(principal.get("Federated")):

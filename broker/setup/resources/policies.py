@@ -152,8 +152,11 @@ class InlinePolicy(Resource[ActualInlinePolicy]):
         )
 
     def merged_with(self, actual: ActualInlinePolicy) -> Document:
-        """Return the existing document with our statements in it: each in the place of one that
-        we made with other values, else after all others, which stay as they are and in order."""
+        """Return the existing document with our statements in it.
+
+        Each replaces one that we made with other values, or else follows all others, which stay as
+        they are and in order.
+        """
         merged = actual.document
         for statement in self._statements():
             existing = statements_of(merged)
@@ -168,8 +171,10 @@ class InlinePolicy(Resource[ActualInlinePolicy]):
         return merged
 
     def _is_earlier(self, one: object, statement: Document) -> bool:
-        """Is it *statement* with other values in its conditions, as other flags make it? In a
-        user's own policy (nothing is required of it) that cannot be told."""
+        """Return whether it is *statement* with other values, as other flags make it.
+
+        In a user's own policy (nothing is required of it) that cannot be told.
+        """
         if not self.required or not isinstance(one, Mapping):
             return False
         shape = _shape_of(statement.get("Condition"))

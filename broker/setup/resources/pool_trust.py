@@ -30,8 +30,11 @@ CANNOT_BE_READ = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActualPoolTrust:
-    """What could be found out. ``proven``: a token of the pool was exchanged. ``unreadable`` says
-    why this machine's identity may not add the pool."""
+    """What could be found out.
+
+    ``proven``: a token of the pool was exchanged. ``unreadable`` says why this machine's identity
+    may not add the pool.
+    """
 
     proven: bool = False
     unreadable: str = ""

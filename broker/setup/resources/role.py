@@ -39,8 +39,11 @@ from broker.setup.resources.policies import AttachedPolicy, InlinePolicy
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActualRole:
-    """A role that exists. ``is_ours``: it has our tag. ``attached`` (ARNs) and ``inline`` (names)
-    are its policies, None unless it was read deep."""
+    """A role that exists.
+
+    ``is_ours``: it has our tag. ``attached`` (ARNs) and ``inline`` (names) are its policies, None
+    unless it was read deep.
+    """
 
     arn: str
     trust_policy: Document = field(repr=False)
@@ -209,8 +212,10 @@ class IamRole(Resource[ActualRole]):
         return self.trust_without_us(actual) if self._why_it_stays(actual, others) else None
 
     def trust_without_us(self, actual: ActualRole) -> Document:
-        """Return the trust policy of a role that stays. Our statement is left where it is the
-        only one: IAM takes no policy without any."""
+        """Return the trust policy of a role that stays.
+
+        Our statement is left where it is the only one: IAM takes no policy without any.
+        """
         remaining = without_statement(actual.trust_policy, self.trust_statement)
         return remaining if statements_of(remaining) else actual.trust_policy
 

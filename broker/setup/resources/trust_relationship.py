@@ -53,8 +53,10 @@ class ActualRelationship:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustRelationship(Resource[ActualRelationship]):
-    """The workspace trusts an issuer's subjects. Without *grants* (JSON objects) it gives full
-    access."""
+    """The workspace trusts an issuer's subjects.
+
+    Without *grants* (JSON objects) it gives full access.
+    """
 
     workspace: str
     issuer: str
@@ -82,8 +84,9 @@ class TrustRelationship(Resource[ActualRelationship]):
         return ActualRelationship(entry=self.matching(entries), ours=ours)
 
     def matching(self, entries: Sequence[Entry]) -> Entry | None:
-        """Return the entry that does what is desired: one that fits as it is, else the one for the
-        same issuer and subject, to be changed; None where one has to be added.
+        """Return the entry that does what is desired, or is to be changed; None: add one.
+
+        One that fits as it is comes first, then the one for the same issuer and subject.
 
         Grants and duration that were not given fit whatever they are. An entry without an audience
         is the guide's, and fits any.
@@ -108,7 +111,7 @@ class TrustRelationship(Resource[ActualRelationship]):
         return tuple(entry for entry in entries if not self.is_ours(entry))
 
     def is_ours(self, entry: Entry) -> bool:
-        """Does the entry equal what we would have added, whatever the server has added to it?"""
+        """Return whether it equals what we would add, whatever the server has added to it."""
         made = self.as_entry()
         return (
             all(_text(entry, key) == made.get(key, "") for key in ("issuer", "subject_match"))
@@ -226,7 +229,7 @@ def in_our_spelling(entry: Entry) -> Entry:
 
 
 def _is_for(entry: Entry, desired: TrustRelationship) -> bool:
-    """Is it for the same issuer and subject, and for the same audience or any?"""
+    """Return whether it is for the same issuer and subject, and the same audience or any."""
     same = (_text(entry, "issuer"), _text(entry, "subject_match"))
     return same == (desired.issuer, desired.subject_match) and _text(entry, "audience") in (
         "",
@@ -235,7 +238,7 @@ def _is_for(entry: Entry, desired: TrustRelationship) -> bool:
 
 
 def _admits(entry: Entry, desired: TrustRelationship) -> bool:
-    """Does it admit the desired subject? A pattern has to be there literally."""
+    """Return whether it admits the desired subject; a pattern has to be there literally."""
     if "*" in desired.subject_match:
         return False
     claims = {"iss": desired.issuer, "sub": desired.subject_match, "aud": desired.audience or ""}
@@ -275,8 +278,10 @@ def _has_duration(entry: Entry, desired: TrustRelationship) -> bool:
 
 
 def _seconds(entry: Entry) -> Decimal | None:
-    """Return the duration in seconds; None where there is none, NaN (equal to nothing) where it
-    cannot be parsed."""
+    """Return the duration in seconds, None where there is none.
+
+    NaN (equal to nothing) where it cannot be parsed.
+    """
     text = _text(entry, "default_token_duration")
     if not text:
         return None

@@ -136,7 +136,7 @@ async def observe_and_check(task: ToNamespaceTask) -> tuple[Observed, tuple[Requ
 
 
 def would_be_admitted(requirements: Sequence[Requirement], plan: Plan) -> bool:
-    """Does everything hold? What is not known does where everything is as we would make it."""
+    """Return whether everything holds; unknown counts where all is as we would make it."""
     if any(one.holds is False for one in requirements):
         return False
     return all(one.holds for one in requirements) or not plan.pending

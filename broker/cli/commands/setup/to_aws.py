@@ -243,8 +243,9 @@ def named_arn(request: ToAwsRequest, role_arn: str) -> str:
 
 
 def proof_of(options: Options, task: ToAwsTask, observed: Observed) -> str:
-    """Obtain credentials the way the daemon will, and return what to say of them; where this
-    machine cannot, which command does it elsewhere.
+    """Obtain credentials the way the daemon will, and return a sentence about them.
+
+    Where this machine cannot, the sentence names the command that does it elsewhere.
 
     Raises:
         Failure: They are refused.

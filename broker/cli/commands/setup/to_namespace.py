@@ -248,8 +248,9 @@ def report(work: PlanRun, task: ToNamespaceTask, observed: Observed) -> int:
 
 
 async def proof_of(task: ToNamespaceTask, observed: Observed) -> str:
-    """Sign in as the workload, and return what to say of it; where this machine cannot, check what
-    exists.
+    """Sign in as the workload, and return a sentence about it.
+
+    Where this machine cannot, check what exists instead.
 
     Raises:
         Failure: The workload would not be admitted.

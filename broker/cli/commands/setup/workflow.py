@@ -260,8 +260,10 @@ class PlanRun:
         return SOMETHING_TO_DO if self.plan.pending else 0
 
     def report(self, *, role_arn: str, proof: Callable[[], str], config: str, command: str) -> bool:
-        """Obtain the proof unless it is not asked for, and print everything; return whether as
-        text, to which the caller adds what comes next."""
+        """Obtain the proof, unless ``--no-verify`` is given, and print everything.
+
+        Return whether it is printed as text, to which the caller adds what comes next.
+        """
         result = None
         if not self.options.switch("no-verify"):
             try:
