@@ -77,7 +77,7 @@ class CallerLookup:
         return {
             "uid": caller.uid,
             "user": None if caller.uid is None else self.user_of(caller.uid),
-            "subordinate_to": list(caller.delegated_by),
+            "subordinate_to": list(caller.delegated_by) or None,
             "groups": None if groups is None else sorted(groups),
             "unit": caller.unit,
             "user_unit": caller.user_unit,

@@ -13,28 +13,42 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
-from broker.access.caller import Caller, known_id
+from broker.access.caller import Caller, known_id, unmapped_id
 from broker.access.cgroup import UNKNOWN_LOCATION, CgroupLocation, Cgroups
+from broker.access.netlink import (
+    ATTRIBUTE,
+    MESSAGE,
+    NETLINK_ROUTE,
+    NETLINK_SOCK_DIAG,
+    Netlink,
+    Refused,
+    open_netlink,
+)
 from broker.access.process import location_of_process
 from broker.access.users import SubordinateUids
 
 SO_PEERPIDFD = 77
 """Gives a handle to the process that connected. Source: asm-generic/socket.h, since Linux 6.5."""
 
-# Source: linux/netlink.h, linux/sock_diag.h, linux/inet_diag.h.
-NETLINK_SOCK_DIAG = 4
+# Source: linux/sock_diag.h, linux/inet_diag.h, linux/rtnetlink.h.
 SOCK_DIAG_BY_FAMILY = 20
-NLM_F_REQUEST = 1
 INET_DIAG_CGROUP_ID = 21
+RTM_GETROUTE, RTA_DST, RTA_OIF, RTN_LOCAL = 26, 1, 4, 2
+
+SO_ORIGINAL_DST = 80
+"""The address that a client connected to before the host redirected it.
+
+Source: linux/netfilter_ipv4.h, linux/netfilter_ipv6/ip6_tables.h."""
+
 ALL_STATES = 0xFFFFFFFF
 NO_COOKIE = (0xFFFFFFFF, 0xFFFFFFFF)
 
-MESSAGE = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 REQUEST = struct.Struct("=BBBxI")  # family, protocol, extensions, states
 SOCKET_PORTS = struct.Struct("!HH16s16s")  # source and destination: ports, addresses
 SOCKET_REST = struct.Struct("=III")  # interface, cookie
 ANSWER_IDS = struct.Struct("=II")  # uid, inode
-ATTRIBUTE = struct.Struct("=HH")  # length, type
+ROUTE = struct.Struct("=8BI")  # family, lengths, tos, table, protocol, scope, type, flags
+NUMBER_ATTRIBUTE = struct.Struct("=HHI")
 
 STATE_AT = MESSAGE.size + 1
 PORTS_AT = MESSAGE.size + 4
@@ -57,9 +71,6 @@ SERVED_STATES = frozenset({ESTABLISHED, CLOSE_WAIT})
 CALLERS_S, MAX_CALLERS = 1.0, 4096
 """How long what was found of a uid and cgroup is taken as it was, and of how many."""
 
-STALE_ANSWERS = 8
-"""How many answers to older requests are skipped before we give up."""
-
 
 @dataclass(frozen=True, slots=True)
 class Owner:
@@ -71,9 +82,9 @@ class Owner:
 
 
 class Peers:
-    """Ask the kernel who opened a connection, over one netlink socket, opened when first needed.
+    """Ask the kernel who opened a connection: about 15 us each, unprivileged.
 
-    The kernel answers within the call, so nothing waits: about 15 us each, unprivileged. What
+    What
     follows from uid and cgroup is found once a second for each; a cgroup that *cgroups* has not
     seen costs a walk of the tree, once.
     """
@@ -85,8 +96,8 @@ class Peers:
         self._subordinates = subordinates or SubordinateUids()
         self.complete: Callable[[Caller], Caller] = lambda caller: caller
         """Adds what rules say of a caller, whatever it will ask for."""
-        self._netlink: socket.socket | None = None
-        self._sequence = 0
+        self._diagnostics = Netlink(NETLINK_SOCK_DIAG)
+        self._routes = Netlink(NETLINK_ROUTE)
         self._callers: dict[tuple[int, int | None, str], Caller] = {}
         self._callers_until = 0.0
 
@@ -102,9 +113,8 @@ class Peers:
         self.close()
 
     def close(self) -> None:
-        if self._netlink is not None:
-            self._netlink.close()
-            self._netlink = None
+        self._diagnostics.close()
+        self._routes.close()
 
     def caller_of(self, sock: socket.socket, peer: Any) -> Caller | None:
         """Return who is at the other end of *sock*, accepted from *peer*; None if it is dead.
@@ -119,6 +129,10 @@ class Peers:
         if not peer or not is_alive(sock):
             return None
         caller = self.tcp_caller(local=sock.getsockname(), peer=peer)
+        if caller.uid is None and not caller.is_remote:
+            # A local client that the host redirected to us connected to another address.
+            redirected = original_destination(sock)
+            caller = self.tcp_caller(local=redirected, peer=peer) if redirected else caller
         return caller if is_alive(sock) else None
 
     def tcp_caller(self, *, local: tuple[Any, ...], peer: tuple[Any, ...]) -> Caller:
@@ -130,7 +144,7 @@ class Peers:
         here, there = _address(local), _address(peer)
         owner = self._owner_of(there, here, _scope(peer))
         if owner is None:
-            is_remote = not may_be_local(there[0], _scope(peer))
+            is_remote = not may_be_local(there[0], _scope(peer), routes=self._routes)
             return self.complete(Caller(address=str(there[0]), is_remote=is_remote))
         key = (owner.uid, owner.cgroup_id, str(there[0]))
         now = time.monotonic()
@@ -151,33 +165,34 @@ class Peers:
     def _owner_of(self, client: "_Address", server: "_Address", scope: int) -> Owner | None:
         """Return the owner of the socket at *client* that is connected to *server*."""
         family = socket.AF_INET if client[0].version == 4 else socket.AF_INET6
-        self._sequence = (self._sequence + 1) & 0xFFFFFFFF
         request = (
             REQUEST.pack(family, socket.IPPROTO_TCP, 0, ALL_STATES)
             + SOCKET_PORTS.pack(client[1], server[1], client[0].packed, server[0].packed)
             + SOCKET_REST.pack(scope or LOOPBACK_INTERFACE, *NO_COOKIE)
         )
-        header = MESSAGE.pack(
-            MESSAGE.size + len(request), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, self._sequence, 0
-        )
         try:
-            answer = self._exchange(header + request)
-        except OSError:
-            # No memory, permission or netlink: the caller is unknown, and the next one tries again.
-            self.close()
+            answer = self._diagnostics.ask(SOCK_DIAG_BY_FAMILY, request)
+        except OSError:  # no such socket, no memory, no permission: the caller is unknown
             return None
-        return None if answer is None else owner_in(answer, client=client, server=server)
+        return owner_in(answer, client=client, server=server)
 
-    def _exchange(self, request: bytes) -> bytes | None:
-        if self._netlink is None:
-            self._netlink = open_netlink()
-        self._netlink.send(request)
-        for _ in range(STALE_ANSWERS):
-            answer, sender = self._netlink.recvfrom(8192)
-            _, kind, _, sequence, _ = MESSAGE.unpack_from(answer)
-            if sender[0] == 0 and sequence == self._sequence:
-                return answer if kind == SOCK_DIAG_BY_FAMILY else None
-        return None
+
+def original_destination(sock: socket.socket) -> tuple[Any, ...] | None:
+    """Return where the client of *sock* connected to, if the host redirected it to us.
+
+    By ``REDIRECT`` or ``DNAT``, as connection tracking remembers it.
+    """
+    for level, family, layout in (
+        (socket.IPPROTO_IP, socket.AF_INET, struct.Struct("!2xH4s8x")),
+        (socket.IPPROTO_IPV6, socket.AF_INET6, struct.Struct("!2xH4x16s4x")),
+    ):
+        try:
+            port, packed = layout.unpack(sock.getsockopt(level, SO_ORIGINAL_DST, layout.size))
+        except (OSError, struct.error):  # not of that family, or nothing is redirected here
+            continue
+        destination = socket.inet_ntop(family, packed), port
+        return None if _address(destination) == _address(sock.getsockname()) else destination
+    return None
 
 
 def is_alive(sock: socket.socket) -> bool:
@@ -203,11 +218,39 @@ def _scope(name: tuple[Any, ...]) -> int:
     return int(name[3]) if len(name) == 4 else 0
 
 
-def may_be_local(address: ipaddress.IPv4Address | ipaddress.IPv6Address, scope: int) -> bool:
+def may_be_local(
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address,
+    scope: int = 0,
+    *,
+    routes: Netlink | None = None,
+) -> bool:
     """Return whether a program of this host could connect from *address*.
 
     Where it could, an unknown caller may be such a program, so the address identifies nobody. It
-    could where we could ourselves; with ``ip_nonlocal_bind`` set, that is from anywhere.
+    could if the host delivers packets for the address to itself, as its routing table says.
+    """
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    request = ROUTE.pack(family, address.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
+    request += ATTRIBUTE.pack(ATTRIBUTE.size + len(address.packed), RTA_DST) + address.packed
+    if scope:
+        request += NUMBER_ATTRIBUTE.pack(NUMBER_ATTRIBUTE.size, RTA_OIF, scope)
+    netlink = routes or Netlink(NETLINK_ROUTE)
+    try:
+        answer = netlink.ask(RTM_GETROUTE, request)
+    except Refused:  # no route leads there
+        return False
+    except OSError:
+        return _may_bind(address, scope)
+    finally:
+        if routes is None:
+            netlink.close()
+    return bool(ROUTE.unpack_from(answer, MESSAGE.size)[7] == RTN_LOCAL)
+
+
+def _may_bind(address: ipaddress.IPv4Address | ipaddress.IPv6Address, scope: int) -> bool:
+    """Return whether we could connect from *address*, where the routing table cannot be read.
+
+    With ``ip_nonlocal_bind`` set, that is from anywhere.
     """
     family, name = (
         (socket.AF_INET, (str(address), 0))
@@ -222,29 +265,34 @@ def may_be_local(address: ipaddress.IPv4Address | ipaddress.IPv6Address, scope: 
     return True
 
 
-def open_netlink() -> socket.socket:
-    """Open a netlink socket for socket diagnostics.
-
-    Raises:
-        OSError: It is not permitted (``RestrictAddressFamilies=`` without ``AF_NETLINK``).
-    """
-    netlink = socket.socket(
-        socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_SOCK_DIAG
-    )
-    netlink.setblocking(False)
-    return netlink
-
-
 def netlink_problem() -> str | None:
     """Return, for the operator, why the kernel cannot be asked who is calling; None if it can."""
     try:
-        open_netlink().close()
+        open_netlink(NETLINK_SOCK_DIAG).close()
     except OSError as error:
         return (
             f"the kernel cannot be asked who is calling ({os.strerror(error.errno or 0)}), so "
             "every caller over TCP is unknown; allow AF_NETLINK sockets to the broker"
         )
     return None
+
+
+def identity_problems() -> Iterator[str]:
+    """Yield, for the operator, which callers this host cannot tell apart."""
+    if problem := netlink_problem():
+        yield problem
+    unmapped = unmapped_id()
+    if unmapped is None:
+        return
+    yield (
+        "the broker runs in a user namespace that maps only some users, so every other caller is "
+        "unknown; run it outside, or give such callers a token"
+    )
+    if os.geteuid() == unmapped:
+        yield (
+            f"the broker's own uid {unmapped} stands for every user that is not mapped here, so "
+            "its owner is unknown too; run it as another uid"
+        )
 
 
 def owner_in(answer: bytes, *, client: _Address, server: _Address) -> Owner | None:

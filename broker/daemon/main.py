@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from broker import __version__
-from broker.access.peer import netlink_problem
+from broker.access.peer import identity_problems
 from broker.config import Address, Config, replace_keys
 from broker.config.model import LogConfig
 from broker.daemon.errors import CannotStart, Misconfigured
@@ -47,8 +47,8 @@ async def run(
     Raises:
         CannotStart: A port is taken, or a file or directory cannot be used.
     """
-    warnings = (*runtime.inherited.warnings, *config.warnings, netlink_problem())
-    for warning in filter(None, warnings):
+    warnings = (*runtime.inherited.warnings, *config.warnings, *identity_problems())
+    for warning in warnings:
         runtime.log.warning("config.warning", reason=warning)
     raise_open_files_limit()
     async with run_broker(config, runtime, stop=stop) as broker, asyncio.TaskGroup() as tasks:

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs
 from broker import __version__
 from broker.access.caller import Caller, Grant
 from broker.access.caller_lookup import CallerLookup
+from broker.access.peer import identity_problems
 from broker.access.rules import ExplainedRules, RuleResult
 from broker.access.usage import Usage
 from broker.credentials import AwsCredentials, IdToken, NamespaceToken
@@ -294,6 +295,7 @@ class Control:
             "default_role": grant.default_role,
             "namespace_tokens": sorted(grant.namespace_tokens),
             "id_token_audiences": sorted(grant.id_token_audiences),
+            "warnings": list(identity_problems()),
             "rules": [
                 {
                     "name": result.rule,

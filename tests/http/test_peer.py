@@ -13,7 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.access.caller import INVALID_ID, Caller
-from broker.access.peer import ESTABLISHED, Owner, Peers, netlink_problem, owner_in, unix_caller
+from broker.access.peer import (
+    ESTABLISHED,
+    Owner,
+    Peers,
+    identity_problems,
+    netlink_problem,
+    owner_in,
+    unix_caller,
+)
 
 HERE, THERE = (ip_address("127.0.0.1"), 80), (ip_address("127.0.0.1"), 40000)
 
@@ -178,6 +186,7 @@ def test_the_client_of_a_unix_socket_has_pid_uid_and_gid() -> None:
 
 def test_the_kernel_can_be_asked_here() -> None:
     assert netlink_problem() is None
+    assert list(identity_problems()) == []
 
 
 def answer(

@@ -16,7 +16,7 @@ def main() -> None:
     parser.add_argument("--hang-up", action="store_true")
     parser.add_argument("--socket-first", action="store_true")
     chosen = parser.parse_args()
-    family = socket.AF_UNIX if chosen.address.startswith("/") else socket.AF_INET
+    family = family_of(chosen.address)
     if chosen.socket_first:
         with socket.socket(family) as sock:
             become(chosen)
@@ -25,6 +25,12 @@ def main() -> None:
         become(chosen)
         with socket.socket(family) as sock:
             converse(sock, chosen)
+
+
+def family_of(address: str) -> int:
+    if address.startswith("/"):
+        return socket.AF_UNIX
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
 def converse(sock: socket.socket, chosen: Namespace) -> None:

@@ -1,12 +1,14 @@
 """Callers that only root can play: other users, other networks. Run by CI, by name."""
 
 import subprocess
+import sys
 
 import pytest
 
 from tests.root.stage import (
     AS_4242,
     IN_USER_NAMESPACE,
+    ROOT,
     RUN,
     caller_seen,
     go,
@@ -41,6 +43,21 @@ def test_who_is_unknown_is_not_from_elsewhere_for_that() -> None:
     seen = caller_seen(probe=IN_USER_NAMESPACE, client=AS_4242)
 
     assert (seen["address"], seen["is_remote"]) == ("127.0.0.1", False)
+
+
+def test_the_operator_is_told_that_a_user_namespace_hides_callers() -> None:
+    asking = (
+        "from tests.root.becoming import become, options;"
+        "import broker.access.peer as peer;"
+        "become(options().parse_args(['--uid=4242', '--user-namespace']));"
+        "print(*peer.identity_problems())"
+    )
+
+    shown = subprocess.run(
+        [sys.executable, "-c", asking], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    assert "maps only some users, so every other caller is unknown" in shown.stdout
 
 
 def test_a_uid_with_a_place_in_our_user_namespace_is_known_by_its_name_there() -> None:

@@ -102,6 +102,7 @@ def described(answer: Mapping[str, Any]) -> str:
     tables = [paragraph(caller), paragraph(grant)]
     if rows:
         tables.append(columns(["RULE", "MATCHES", "BECAUSE"], rows))
+    tables += [f"warning: {printable(warning)}\n" for warning in answer.get("warnings", [])]
     return "\n".join(tables)
 
 
