@@ -57,6 +57,14 @@ def test_every_metric_of_the_page_is_one_that_the_broker_has(metrics: set[str]) 
     assert missing == []
 
 
+def test_every_metric_of_the_broker_is_on_the_page(metrics: set[str]) -> None:
+    section = OPERATIONS.partition("\n## Metrics\n")[2]
+    own = {name.removeprefix("namespace_broker_") for name in metrics if name[:10] == "namespace_"}
+    families = {re.sub(r"_(bucket|count|sum|created)$", "", name) for name in own}
+
+    assert [name for name in sorted(families) if f"`{name}" not in section] == []
+
+
 @pytest.mark.parametrize("alert", [alert["alert"] for alert in alerts()])
 def test_an_alert_links_to_its_own_section(alert: str) -> None:
     (rule,) = (each for each in alerts() if each["alert"] == alert)

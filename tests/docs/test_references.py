@@ -14,10 +14,10 @@ NUMBERED = (CONTRACT, "namespace-api", "aws-api")
 
 PUBLIC = re.compile(
     r"""
-    RFC\ \d+ | PEP\ \d+ | [\w.]+\(\d\)                    # standards, manual pages
-    | (linux|asm|asm-generic|sys)/\w+\.h                  # Linux headers
+    RFC\ \d+ | PEP\ \d+ | [\w.-]+\(\d\)                    # standards, manual pages
+    | (linux|asm|asm-generic|net|sys)/\w+\.h                  # Linux headers
     | IAM\ (user\ guide|reference|API\ reference|quotas) | Cognito\ API\ reference
-    | systemd,\ "[^"]+" | HCL\ native\ syntax,\ "[^"]+"
+    | (systemd|Prometheus|HCL\ native\ syntax),\ "[^"]+" | LXC,\ [\w.]+\(\d\)
     """,
     re.VERBOSE,
 )

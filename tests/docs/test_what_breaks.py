@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -158,6 +159,16 @@ def reload_was_refused(sandbox: Sandbox, folder: Path) -> Iterator[BrokerProcess
         yield broker
 
 
+@contextmanager
+def clock_is_wrong(_: Sandbox, folder: Path) -> Iterator[BrokerProcess]:
+    ahead = timedelta(minutes=10)
+    with (
+        sandbox_in_thread(now=lambda: datetime.now(UTC) + ahead) as clouds,
+        broker_process(clouds, folder) as broker,
+    ):
+        yield broker
+
+
 SCENARIOS: dict[str, Scenario] = {
     "STS does not answer": sts_does_not_answer,
     "Namespace does not answer": namespace_does_not_answer,
@@ -168,6 +179,7 @@ SCENARIOS: dict[str, Scenario] = {
     "the token in the file has ended": token_in_the_file_has_ended,
     "the audit cannot be written": audit_cannot_be_written,
     "a reload was refused": reload_was_refused,
+    "this host's clock is wrong": clock_is_wrong,
 }
 
 
@@ -221,13 +233,17 @@ def test_a_port_that_is_taken_ends_the_start_and_who_has_it_is_named(
     assert "python" in line
 
 
-def test_the_events_that_the_page_names_are_spelled_as_in_the_code() -> None:
+def test_the_page_names_the_events_of_the_code_and_no_others() -> None:
     section = PAGE.partition("\n## Log events\n")[2].partition("\n## ")[0]
     code = "".join(
         path.read_text() for path in (Path(__file__).parents[2] / "broker").rglob("*.py")
     )
+    logged = set(re.findall(r'\blog\.(?:info|warning|error)\(\s*"([a-z_.]+)"', code))
 
-    named = re.findall(r"`([a-z]+\.[a-z_]+)`", section)
+    named = set(re.findall(r"`([a-z]+\.[a-z_]+)`", section)) | set(
+        re.findall(r"`(bug|warning)`", section)
+    )
 
-    assert len(named) > 12
-    assert [name for name in named if json.dumps(name) not in code] == []
+    assert len(logged) > 12
+    assert logged - named == set()
+    assert [name for name in sorted(named) if json.dumps(name) not in code] == []
