@@ -1,10 +1,14 @@
 """Read AWS's XML without letting it use up memory: no document type, few elements, no depth."""
 
+import re
 from collections.abc import Mapping
 from xml.parsers import expat
 
 MAX_ELEMENTS, MAX_DEPTH = 20_000, 30
 """More than any answer has that we ask for."""
+
+_LONG_TAG = re.compile(rb"<[^<>]{4096}")
+"""With very many attributes, which are all in memory before the first is reported."""
 
 
 class HostileXml(Exception):
@@ -39,7 +43,10 @@ def parse_xml(body: bytes) -> Mapping[str, str]:
     def refuse(*_: object) -> None:
         raise HostileXml
 
-    parser = expat.ParserCreate()
+    if _LONG_TAG.search(body):
+        raise HostileXml
+    # The document's own declaration does not count: AWS answers in UTF-8.
+    parser = expat.ParserCreate("utf-8")
     parser.buffer_text = True
     parser.StartElementHandler = start
     parser.EndElementHandler = end
