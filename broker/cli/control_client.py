@@ -75,7 +75,7 @@ def ask(
             status, document = exchange(connection, target, time.monotonic() + limit_s)
             return Reply(status, document, tuple(map(str, endpoints["roles"])))
     raise NotRunning(
-        "--runtime-dir",
+        "" if runtime_dir is None else "--runtime-dir",
         f"no broker is running: looked in {', '.join(looked)}",
         "start one: namespace-broker run --role-arn ARN",
     )
@@ -296,10 +296,25 @@ def denied(reply: Reply, role: str | None) -> Failure:
     """Return the broker's refusal as an error of the command."""
     if role is not None and role not in reply.roles:
         return unknown_role(role, reply)
+    if reply.status == 403:
+        return no_access("" if role is None else f" to role {role}")
     place = "--role" if role is not None else "credentials"
-    if reply.status == 404:
-        return Failure(place, reply.message, "see namespace-broker status")
-    return Failure(place, reply.message, "the owner of the broker may grant it")
+    return Failure(place, reply.message, "see namespace-broker status")
+
+
+def no_access(to: str = "") -> Failure:
+    """Return the refusal of this user, and how an administrator lifts it."""
+    import pwd
+
+    uid = os.getuid()
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        admit = f"an administrator can add a rule with who = {{ uid = {uid} }}"
+        return Failure("", f"uid {uid} has no access{to}", admit)
+    command = f"namespace-broker install --allow user:{name} --role-arn ARN"
+    what = f"{name} (uid {uid}) has no access{to}"
+    return Failure("", what, f"an administrator can run: {command}")
 
 
 def no_roles() -> Failure:

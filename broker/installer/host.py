@@ -23,11 +23,14 @@ HIDDEN = (Path("/home"), Path("/root"), Path("/run/user"), Path("/tmp"), Path("/
 class Refusal(Exception):
     """The installation is refused: *place* is the flag or path at fault.
 
-    *misuse* means that the request is wrong; otherwise the host is.
+    *misuse* means that the request is wrong; otherwise the host is. *detail* is text to show first.
     """
 
-    def __init__(self, place: str, what: str, next_step: str, *, misuse: bool = False) -> None:
+    def __init__(
+        self, place: str, what: str, next_step: str, *, misuse: bool = False, detail: str = ""
+    ) -> None:
         super().__init__(f"{place}: {what}; {next_step}")
+        self.detail = detail
         self.place = place
         self.what = what
         self.next_step = next_step

@@ -171,23 +171,17 @@ def _config(desired: Desired | None, host: Host) -> tuple[str, bool]:
         return there, True
     raise Refusal(
         str(units.CONFIG),
-        f"was edited, so it is not replaced; these flags want {_difference(there, text)}",
+        "was edited, so it is not replaced",
         "edit it and `systemctl reload namespace-broker`, or move it away and install again",
+        detail=_difference(there, text),
     )
 
 
 def _difference(there: str, text: str) -> str:
-    """Return in one line what *text* has that is not *there*, and what it lacks."""
-    said = [
-        line
-        for line in difflib.ndiff(_lines(there), _lines(text))
-        if line.startswith(("+ ", "- ")) and line[2:].strip()
-    ]
-    return ", ".join(said) or "the same in another order"
-
-
-def _lines(text: str) -> list[str]:
-    return [line for line in text.splitlines() if not line.startswith("#")]
+    """Return the diff from what is *there* to *text*."""
+    names = (str(units.CONFIG), "what these flags would write")
+    before, after = there.splitlines(keepends=True), text.splitlines(keepends=True)
+    return "".join(difflib.unified_diff(before, after, *names))
 
 
 def _checked(text: str) -> Config:

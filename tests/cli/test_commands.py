@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import signal
 import socket
 import subprocess
@@ -25,6 +26,7 @@ from tests.support.fake_broker import (
     variables_in,
 )
 
+USER = pwd.getpwuid(os.getuid()).pw_name
 STARTING = (503, {"ready": False, "leases": [{"name": "role/deploy", "state": "starting"}]})
 
 
@@ -33,7 +35,7 @@ class TestFinding:
         line = cli.error("status", code=1)
 
         assert line == (
-            f"--runtime-dir: no broker is running: looked in {cli.runtime_dir} (nothing there),"
+            f"no broker is running: looked in {cli.runtime_dir} (nothing there),"
             " /run/namespace-broker (nothing there); start one: namespace-broker run --role-arn ARN"
         )
 
@@ -147,7 +149,8 @@ class TestCredentialProcess:
         unknown = cli.error("credential-process", "--role", "nope", code=2)
 
         assert refused == (
-            "--role: uid 7 may not have that here; the owner of the broker may grant it"
+            f"{USER} (uid {os.getuid()}) has no access to role audit; an administrator can run:"
+            f" namespace-broker install --allow user:{USER} --role-arn ARN"
         )
         assert unknown == "--role: the broker has no role nope; its roles are deploy, audit"
 

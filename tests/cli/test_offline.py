@@ -84,7 +84,7 @@ def test_the_configuration_names_roles_too(cloud: Cli, sandbox: Sandbox) -> None
 def test_without_broker_and_role_the_broker_is_what_is_missed(
     cloud: Cli, command: list[str]
 ) -> None:
-    assert cloud.error(*command, code=1).startswith("--runtime-dir: no broker is running: looked")
+    assert cloud.error(*command, code=1).startswith("no broker is running: looked")
 
 
 def test_a_refusal_is_one_line_and_says_what_was_presented(cloud: Cli, sandbox: Sandbox) -> None:
@@ -245,7 +245,7 @@ def test_a_configuration_without_roles_is_none_for_who_wants_credentials(
 
     line = cloud.error(*command, code=1, environ={"NAMESPACE_BROKER_CONFIG": str(file)})
 
-    assert line.startswith("--runtime-dir: no broker is running: looked")
+    assert line.startswith("no broker is running: looked")
 
 
 def test_check_live_obtains_every_lease_and_shows_them(cloud: Cli, sandbox: Sandbox) -> None:

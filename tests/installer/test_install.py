@@ -124,10 +124,13 @@ def test_an_edited_configuration_is_not_replaced_and_what_differs_is_said(host: 
     edited = host.on_disk(CONFIG).read_text() + "# mine\n"
     host.on_disk(CONFIG).write_text(edited)
 
-    with pytest.raises(Refusal, match=r"was edited.*\+ who = \{ user = \"root\" \}") as refused:
+    with pytest.raises(Refusal, match="was edited, so it is not replaced") as refused:
         planned(wanted("root"), host)
 
     assert not refused.value.misuse
+    lines = refused.value.detail.splitlines()
+    assert lines[:2] == [f"--- {CONFIG}", "+++ what these flags would write"]
+    assert {"-# mine", "-who = { any_local = true }", '+who = { user = "root" }'} <= set(lines)
     assert host.on_disk(CONFIG).read_text() == edited
 
 

@@ -104,6 +104,7 @@ def run(options: Options) -> int:
 
 
 def failure_of(refusal: Refusal) -> Failure:
+    sys.stderr.write(refusal.detail)
     kind = Misuse if refusal.misuse else Failure
     return kind(refusal.place, refusal.what, refusal.next_step)
 

@@ -101,7 +101,7 @@ def denied(reply: Reply, **query: str | None) -> Failure:
         return Failure(flag, reply.message, "see namespace-broker status")
     if "audience" in query:
         return Failure(flag, reply.message, "name it under id_tokens in the broker's configuration")
-    return Failure(flag, reply.message, "the owner of the broker may grant it")
+    return control_client.no_access(" to the Namespace token")
 
 
 def shown(token: Mapping[str, Any]) -> str:
