@@ -27,7 +27,7 @@ lint: $(VENV)/.test ## ruff, and the import contracts
 types: $(VENV)/.test ## mypy --strict
 	@$(VENV)/bin/mypy
 
-coverage: $(VENV)/.test ## the same suite, with branch coverage printed
+coverage: $(VENV)/.test ## the same suite, with branch coverage of broker/ printed; fails below its floor
 	@$(PYTEST) -n $(WORKERS) --cov --cov-report=term $(ARGS)
 
 bench: $(VENV)/.test ## our own numbers, beside a bare server in the same run
