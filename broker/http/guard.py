@@ -1,10 +1,11 @@
 """Refuse requests that come from a browser or a proxy, or are meant for another host."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Literal
 
+from broker.access.peer import may_be_local
 from broker.aws import METADATA_HOSTS
 from broker.http.message import Request
 
@@ -20,6 +21,8 @@ MAX_KNOWN_HOSTS = 256
 class Guard:
     """Knows the names of this host: every loopback and metadata address, ``localhost``, and
     *allowed_hosts* (configured ones and the addresses we listen on; port and brackets optional).
+    A wildcard among them stands for every address that this host has, by *is_local*, whenever it
+    got it: a probe or a scraper names the one that it knows.
 
     A page of another site that resolves its own name to our address (DNS rebinding) sends that name
     as ``Host``. Only the host part is compared, as CRT leaves out port and brackets.
@@ -27,12 +30,19 @@ class Guard:
     Source: sdk-client-contract C-6, C-26.
     """
 
-    def __init__(self, *, allowed_hosts: Iterable[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        *,
+        allowed_hosts: Iterable[str] = frozenset(),
+        is_local: Callable[[IPv4Address | IPv6Address], bool] = may_be_local,
+    ) -> None:
         hosts = {host for allowed in allowed_hosts for host in host_parts(allowed)}
         self._names = {"localhost"} | {host.lower() for host in hosts}
         self._addresses = METADATA_ADDRESSES | {
             address for host in hosts if (address := _address(host)) is not None
         }
+        self._every_address = any(address.is_unspecified for address in self._addresses)
+        self._is_local = is_local
         self._known: dict[str, bool] = {}
 
     def objection(self, request: Request) -> Objection | None:
@@ -54,16 +64,19 @@ class Guard:
         if (known := self._known.get(host)) is not None:
             return known
         ours = any(self._names_us(part) for part in host_parts(host))
-        if len(self._known) >= MAX_KNOWN_HOSTS:
-            self._known.clear()
-        self._known[host] = ours
+        if ours or not self._every_address:  # an address may be added, and then be ours
+            if len(self._known) >= MAX_KNOWN_HOSTS:
+                self._known.clear()
+            self._known[host] = ours
         return ours
 
     def _names_us(self, host: str) -> bool:
         address = _address(host)
         if address is None:
             return host.lower() in self._names
-        return address.is_loopback or address in self._addresses
+        if address.is_loopback or address in self._addresses:
+            return True
+        return self._every_address and self._is_local(address)
 
 
 def host_parts(host: str) -> Iterator[str]:

@@ -187,6 +187,7 @@ class Telemetry:
             route=exchange.answer.route,
             uid=exchange.caller.uid,
             address=exchange.caller.address,
+            **(host_advice(exchange) if reason == "host" else {}),
             **({"not_told_before": folded} if folded else {}),
         )
 
@@ -230,3 +231,9 @@ class Telemetry:
 
     def _seconds_until(self, at: datetime | None) -> int | None:
         return None if at is None else int((at - self._clock.now()).total_seconds())
+
+
+def host_advice(exchange: Exchange) -> dict[str, str]:
+    """Return the Host that a refused request came with, and the key that admits it."""
+    hosts = [value[:100] for name, value in exchange.request.headers if name == "host"]
+    return {"host": ", ".join(hosts[:2]), "next_step": "add it to [guard] allowed_hosts"}

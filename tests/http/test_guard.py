@@ -136,3 +136,28 @@ def test_an_absolute_target_is_judged_by_its_host_as_well(
     request = Request(method="GET", path="/", headers=(("host", host),), authority=authority)
 
     assert Guard().objection(request) == objection
+
+
+def test_a_wildcard_stands_for_every_address_that_this_host_has() -> None:
+    guard = Guard(allowed_hosts=["0.0.0.0:8171"], is_local=lambda a: str(a) == "192.0.2.7")
+
+    assert guard.objection(asked(("host", "192.0.2.7:8171"))) is None
+    assert guard.objection(asked(("host", "192.0.2.8:8171"))) == "host"
+    assert guard.objection(asked(("host", "rebound.example:8171"))) == "host"
+
+
+def test_an_address_that_this_host_gets_later_is_ours_from_then_on() -> None:
+    addresses: set[str] = set()
+    guard = Guard(allowed_hosts=["[::]"], is_local=lambda a: str(a) in addresses)
+    refused = guard.objection(asked(("host", "[2001:db8::7]:8171")))
+
+    addresses.add("2001:db8::7")
+
+    assert refused == "host"
+    assert guard.objection(asked(("host", "[2001:db8::7]:8171"))) is None
+
+
+def test_without_a_wildcard_another_address_of_this_host_is_not_ours() -> None:
+    guard = Guard(allowed_hosts=["127.0.0.1:8171"], is_local=lambda _: True)
+
+    assert guard.objection(asked(("host", "192.0.2.7"))) == "host"

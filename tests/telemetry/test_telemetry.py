@@ -127,6 +127,27 @@ def test_a_refused_caller_is_told_and_counted(out: io.StringIO, telemetry: Telem
     )
 
 
+def test_a_host_that_is_not_ours_is_named_with_the_key_that_admits_it(
+    out: io.StringIO, telemetry: Telemetry
+) -> None:
+    headers = (("host", "node-7.example:8171"),)
+
+    telemetry.on_exchange(
+        Exchange(
+            surface="ops",
+            request=Request(method="GET", path="/metrics", headers=headers),
+            caller=Caller(address="10.0.0.9"),
+            answer=Answer(status=403, refusal="host"),
+            at=START,
+            took_s=0.001,
+        )
+    )
+
+    (line,) = lines(out)
+    assert line["host"] == "node-7.example:8171"
+    assert "[guard] allowed_hosts" in line["next_step"]
+
+
 def test_an_ordinary_answer_writes_no_line(out: io.StringIO, telemetry: Telemetry) -> None:
     answer = Answer(status=200, route="token")
 
