@@ -88,7 +88,8 @@ def main(config: Config, load: Load | None = None) -> int:
         # Before the environment is copied: systemd's variables are for this process alone.
         inherited, supervisor = from_systemd()
         runtime = Runtime(log=output.log, inherited=inherited, supervisor=supervisor)
-        asyncio.run(_run_until_signalled(config, runtime, load=load, output=output))
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            runner.run(_run_until_signalled(config, runtime, load=load, output=output))
     except CannotStart as error:
         output.close()
         print(f"namespace-broker: {error}", file=sys.stderr)  # noqa: T201 - an error is one line
@@ -96,6 +97,15 @@ def main(config: Config, load: Load | None = None) -> int:
     finally:
         output.close()
     return 0
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """Return uvloop's event loop where it is installed: it halves what a request costs."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
 
 
 def from_systemd() -> tuple[Inherited, Notifier]:
