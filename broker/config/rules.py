@@ -22,7 +22,7 @@ from broker.config.model import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grantable:
-    """What rules may name: roles, identities whose token is exported over HTTP, and audiences."""
+    """What rules may name: roles, identities whose token is exported, and audiences."""
 
     roles: dict[str, RoleConfig]
     namespace_tokens: tuple[str, ...]
@@ -37,7 +37,7 @@ class Grantable:
     ) -> "Grantable":
         return cls(
             roles={role.role.name: role for role in roles},
-            namespace_tokens=tuple(token.identity for token in namespace_tokens if token.http),
+            namespace_tokens=tuple(token.identity for token in namespace_tokens),
             id_token_audiences=tuple(token.audience for token in id_tokens),
         )
 
@@ -160,9 +160,9 @@ def _tokens_named(keys: RuleTable, grantable: Grantable, *, place: str) -> froze
         _require_known(
             name,
             grantable.namespace_tokens,
-            "no identity whose token is exported over HTTP",
+            "no identity whose token is exported",
             place=place,
-            next_step=f"set {below('namespace_tokens', name)}.http = true, or leave it out",
+            next_step=f"add [{below('namespace_tokens', name)}] with file or http, or leave it out",
         )
     return frozenset(_once_each(keys.namespace_tokens, place=place))
 

@@ -63,18 +63,22 @@ class Generation:
         config, pipelines, access = self.config, self.pipelines, self.access
         metrics = shared.telemetry.metrics
         return {
-            "ops": ops_surface(pipelines, access, metrics),
+            "ops": ops_surface(pipelines, access, metrics, files_written=self._files_written),
             "control": control_surface(
                 config,
                 pipelines,
                 access,
                 self.endpoints,
                 is_open=shared.has_started,
+                files_written=self._files_written,
                 problems=shared.telemetry.problems,
             ),
             "imds": imds_surface(config, pipelines, access, shared.runtime),
             "container": container_surface(config, pipelines, access),
         }
+
+    def _files_written(self) -> bool:
+        return all(file.is_written for file in self.files.values())
 
 
 async def build(

@@ -136,7 +136,7 @@ class Broker:
         """The answer of ``/v1/client`` for the owner, with the container token."""
         current, uid = self.current, os.geteuid()
         grant = current.access.rules.grant_for(Caller(uid=uid))
-        exports = handing_on(current.config, current.access)
+        exports = handing_on(current.config, current.pipelines, current.access)
         return client_facts(
             current.endpoints,
             grant,

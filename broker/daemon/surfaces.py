@@ -11,7 +11,7 @@ from broker.access.caller import PLAIN_TOKEN
 from broker.access.caller_lookup import CallerLookup
 from broker.clock import Clock
 from broker.config import Config
-from broker.credentials import IdToken
+from broker.credentials import IdToken, NamespaceToken
 from broker.daemon import host
 from broker.daemon.access import Access
 from broker.daemon.errors import Misconfigured
@@ -33,8 +33,15 @@ from broker.telemetry.events import Telemetry
 from broker.telemetry.metrics import Metrics
 
 
-def ops_surface(pipelines: Pipelines, access: Access, metrics: Metrics) -> Surface:
-    return Ops(keepers=pipelines.keepers, guard=access.guard, metrics=metrics.text)
+def ops_surface(
+    pipelines: Pipelines, access: Access, metrics: Metrics, *, files_written: Callable[[], bool]
+) -> Surface:
+    return Ops(
+        keepers=pipelines.keepers,
+        guard=access.guard,
+        metrics=metrics.text,
+        files_written=files_written,
+    )
 
 
 def control_surface(
@@ -44,6 +51,7 @@ def control_surface(
     endpoints: BrokerEndpoints,
     *,
     is_open: Callable[[], bool],
+    files_written: Callable[[], bool],
     problems: Mapping[str, str],
 ) -> Surface:
     return Control(
@@ -57,9 +65,10 @@ def control_surface(
         usage=access.usage,
         owner_uid=os.geteuid(),
         container_token=lambda: access.tokens.newest(PLAIN_TOKEN),
-        exports=handing_on(config, access),
+        exports=handing_on(config, pipelines, access),
         endpoints=endpoints,
         is_open=is_open,
+        files_written=files_written,
         problems=problems,
     )
 
@@ -82,7 +91,7 @@ def container_surface(config: Config, pipelines: Pipelines, access: Access) -> S
     if not config.id_tokens and not any(each.http for each in config.namespace_tokens):
         return container
     namespace = NamespaceTokens(
-        pipelines.identities,
+        served_identities(config, pipelines),
         id_tokens=by_audience(config, pipelines),
         rules=access.rules,
         guard=access.guard,
@@ -97,11 +106,21 @@ def by_audience(config: Config, pipelines: Pipelines) -> Mapping[str, Keeper[IdT
     return {each.audience: pipelines.id_tokens[each.name] for each in reversed(config.id_tokens)}
 
 
-def handing_on(config: Config, access: Access) -> NamespaceExports:
+def served_identities(config: Config, pipelines: Pipelines) -> dict[str, Keeper[NamespaceToken]]:
+    """Return the identities whose token is served over HTTP."""
+    return {
+        each.identity: pipelines.identities[each.identity]
+        for each in config.namespace_tokens
+        if each.http
+    }
+
+
+def handing_on(config: Config, pipelines: Pipelines, access: Access) -> NamespaceExports:
     """Return the ways to a Namespace token, for a caller who may have one."""
     files = {each.identity: each.file for each in config.namespace_tokens if each.file}
     return NamespaceExports(
         files={identity: str(file) for identity, file in files.items()},
+        http=served_identities(config, pipelines),
         token_spec_signer=access.token_spec_signer,
     )
 

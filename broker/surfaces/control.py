@@ -18,7 +18,13 @@ from broker.credentials import AwsCredentials, IdToken, NamespaceToken
 from broker.http.message import Answer, Request
 from broker.keeper import Keeper, Status
 from broker.lease import NotReady
-from broker.surfaces.documents import credentials_document, issued, json_answer, rfc3339_or_none
+from broker.surfaces.documents import (
+    LeaseHolder,
+    credentials_document,
+    issued,
+    json_answer,
+    rfc3339_or_none,
+)
 from broker.surfaces.namespace import TokenSpecSigner, token_spec
 from broker.surfaces.ops import lease_facts, lease_named, readiness
 
@@ -50,9 +56,12 @@ def reason_of(result: RuleResult) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamespaceExports:
-    """How Namespace tokens are exported: the file of each identity, and token specs."""
+    """How Namespace tokens are exported: by files, and over HTTP by token specs."""
 
     files: Mapping[str, str]
+    """The file of each identity that has one."""
+    http: Mapping[str, LeaseHolder[NamespaceToken]]
+    """The identities whose token is served over HTTP."""
     token_spec_signer: TokenSpecSigner = field(repr=False)
 
     def facts_for(
@@ -61,13 +70,28 @@ class NamespaceExports:
         """Return the settings for nsc and the Namespace SDKs: ``{"token_file", "token_spec"}``.
 
         Whoever may read the file may use it; the spec holds a secret, so only a caller that is
-        granted the token gets one.
+        granted the token gets one. nsc prefers the spec and refuses a revocable token there, so
+        there is none for such a token.
+
+        Source: namespace-api 4, 5.
         """
-        file = next(iter(self.files.values()), None)
+        granted = [name for name in self.files if name in grant.namespace_tokens]
+        file = next((self.files[name] for name in (*granted, *self.files)), None)
         spec = None
-        if grant.namespace_tokens and endpoints.container and uid is not None:
+        served = next(
+            (self.http[name] for name in self.http if name in grant.namespace_tokens), None
+        )
+        if served and endpoints.container and uid is not None and not is_revocable(served):
             spec = token_spec(endpoints.container[0], self.token_spec_signer.segment_for(uid))
         return {"token_file": file, "token_spec": spec}
+
+
+def is_revocable(holder: LeaseHolder[NamespaceToken]) -> bool:
+    """Return whether the newest token is opaque and valid until revoked."""
+    try:
+        return holder.current().value.bearer.startswith("nsrt_")
+    except NotReady:
+        return False
 
 
 class Control:
@@ -95,11 +119,13 @@ class Control:
         exports: NamespaceExports,
         endpoints: BrokerEndpoints,
         is_open: Callable[[], bool],
+        files_written: Callable[[], bool] = lambda: True,
         problems: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Serve *leases*, by lease key, and *id_tokens*, by audience.
 
-        *is_open* returns whether the credential surfaces answer yet; *problems* are what
+        *is_open* returns whether the credential surfaces answer yet, *files_written* whether every
+        token file is written; *problems* are what
         is wrong at present beside leases, by name.
         """
         self._keepers = list(keepers)
@@ -115,6 +141,7 @@ class Control:
         self._container_token = container_token
         self._endpoints = endpoints
         self._is_open = is_open
+        self._files_written = files_written
         self._problems = problems
         self._routes = {
             "/v1/ready": self._ready,
@@ -152,7 +179,8 @@ class Control:
             if status is None:
                 return failure(404, "no-such-role", f"no role is named {role}")
             statuses = [status]
-        ready, document = readiness(statuses)
+        files_written = role is not None or self._files_written()
+        ready, document = readiness(statuses, files_written=files_written)
         # Leases may be there before the surfaces answer; a client must not start in between.
         ready = ready and self._is_open()
         return json_answer(200 if ready else 503, {**document, "ready": ready}, route="ready")
@@ -162,7 +190,7 @@ class Control:
         if caller.uid not in self._owners and not grant.any:
             return self._refused(caller)
         statuses = [keeper.status(now=now) for keeper in self._keepers]
-        ready = readiness(statuses)[0]
+        ready = readiness(statuses, files_written=self._files_written())[0]
         if caller.uid not in self._owners:
             return self._status_for(grant, statuses, ready=ready)
         document = {

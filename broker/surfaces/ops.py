@@ -20,14 +20,16 @@ def lease_named(name: str, statuses: Iterable[Status]) -> Status | None:
     return next((status for status in statuses if status.name == full_name), None)
 
 
-def readiness(statuses: Iterable[Status]) -> tuple[bool, dict[str, Any]]:
-    """Return whether every lease is ready to serve, and the document that lists them.
+def readiness(
+    statuses: Iterable[Status], *, files_written: bool = True
+) -> tuple[bool, dict[str, Any]]:
+    """Return whether every lease and file is there, and the document that lists the leases.
 
     Shape: ``{"ready": bool, "leases": [{"name", "state", "expires_at", "renews_at", "error"}]}``,
     times as RFC 3339; no text from upstream, ARN or secret.
     """
     leases = list(statuses)
-    ready = all(status.state in READY_STATES for status in leases)
+    ready = files_written and all(status.state in READY_STATES for status in leases)
     return ready, {"ready": ready, "leases": [lease_facts(status) for status in leases]}
 
 
@@ -51,11 +53,18 @@ class Ops:
     name = "ops"
 
     def __init__(
-        self, *, keepers: Iterable[Keeper[Any]], guard: Guard, metrics: Callable[[], bytes]
+        self,
+        *,
+        keepers: Iterable[Keeper[Any]],
+        guard: Guard,
+        metrics: Callable[[], bytes],
+        files_written: Callable[[], bool] = lambda: True,
     ) -> None:
+        """*files_written* returns whether every configured token file is written."""
         self._keepers = list(keepers)
         self._guard = guard
         self._metrics = metrics
+        self._files_written = files_written
         self._metrics_text = b""
         self._metrics_at: datetime | None = None
 
@@ -98,5 +107,5 @@ class Ops:
             if status is None:
                 return json_answer(404, {"error": "no such lease"}, route="readyz")
             statuses = [status]
-        ready, document = readiness(statuses)
+        ready, document = readiness(statuses, files_written=bool(name) or self._files_written())
         return json_answer(200 if ready else 503, document, route="readyz")

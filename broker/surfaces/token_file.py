@@ -174,6 +174,11 @@ class TokenFileWriter(Generic[T]):
         """Leave the file in place at the end: another writer keeps it from then on."""
         self._stays = True
 
+    @property
+    def is_written(self) -> bool:
+        """Whether a token is in the file; not after a failed attempt to replace it."""
+        return self._last is not None and not self._failures
+
     def close(self) -> None:
         """Close the directory if `keep` was never called."""
         self._file.close()

@@ -214,7 +214,7 @@ def test_somebody_who_cannot_be_meant_is_said_with_the_rules_place(
         (
             'who = { uid = 7 }\nnamespace_tokens = ["default"]',
             "rules[1].namespace_tokens: has 'default', which is no identity whose token is"
-            " exported over HTTP; set namespace_tokens.default.http = true, or leave it out",
+            " exported; add [namespace_tokens.default] with file or http, or leave it out",
         ),
         (
             'who = { uid = 7 }\nid_token_audiences = ["sts.amazonaws.com"]',
@@ -345,3 +345,13 @@ class TestContainerTokens:
         )
 
         assert error.startswith("container.tokens.ci: is /x/a, as container.token_file is; give")
+
+
+def test_a_rule_may_grant_a_token_that_is_exported_as_a_file_alone(given: Given) -> None:
+    config = given.load(
+        granted("uid = 7").replace('roles = ["deploy"]', 'namespace_tokens = ["default"]')
+        + '[namespace_tokens.default]\nfile = "/run/nsc/token.json"\n'
+    )
+
+    (rule,) = config.rules
+    assert rule.grant.namespace_tokens == {"default"}

@@ -29,8 +29,15 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
-async def control_of(clock: FakeClock, *, is_open: bool = True, hands_on: bool = False) -> Control:
-    token = NamespaceToken(bearer="nsct_secret", tenant_id="ws_1")
+async def control_of(
+    clock: FakeClock,
+    *,
+    is_open: bool = True,
+    hands_on: bool = False,
+    files_written: bool = True,
+    bearer: str = "nsct_secret",
+) -> Control:
+    token = NamespaceToken(bearer=bearer, tenant_id="ws_1")
     identities = {
         "default": await holding("identity/default", lease_of(token, clock, hours=1), clock)
     }
@@ -52,7 +59,11 @@ async def control_of(clock: FakeClock, *, is_open: bool = True, hands_on: bool =
             default_role="deploy",
             namespace_tokens=["default"] if hands_on else [],
         ),
-        exports=NamespaceExports(files={}, token_spec_signer=TokenSpecSigner(b"m" * 32)),
+        exports=NamespaceExports(
+            files={"default": "/run/nsc/token.json"},
+            http=identities,
+            token_spec_signer=TokenSpecSigner(b"m" * 32),
+        ),
         owner_uid=1000,
         container_token=lambda: "t" * 43,
         problems={"audit": "/var/log/audit.jsonl: No space left on device"},
@@ -64,6 +75,7 @@ async def control_of(clock: FakeClock, *, is_open: bool = True, hands_on: bool =
             region="eu-central-1",
         ),
         is_open=lambda: is_open,
+        files_written=lambda: files_written,
     )
 
 
@@ -120,6 +132,28 @@ async def test_who_may_have_the_token_is_told_a_spec_of_its_own(clock: FakeClock
 
     assert without["namespace"]["token_spec"] is None
     assert owners["namespace"]["token_spec"] != roots["namespace"]["token_spec"]
+
+
+async def test_a_revocable_token_has_no_spec_which_nsc_would_refuse(clock: FakeClock) -> None:
+    control = await control_of(clock, hands_on=True, bearer="nsrt_secret")
+
+    answer = control.answer(Request(method="GET", path="/v1/client"), OWNER, now=clock.now())
+
+    assert json.loads(answer.body)["namespace"] == {
+        "token_file": "/run/nsc/token.json",
+        "token_spec": None,
+    }
+
+
+async def test_a_broker_is_not_ready_while_a_token_file_is_not_written(clock: FakeClock) -> None:
+    control = await control_of(clock, files_written=False)
+
+    answers = [
+        control.answer(Request(method="GET", path="/v1/ready", query=query), OWNER, now=clock.now())
+        for query in ("", "role=deploy")
+    ]
+
+    assert [answer.status for answer in answers] == [503, 200]
 
 
 async def test_whether_it_is_ready_is_told_to_everybody(clock: FakeClock) -> None:

@@ -55,6 +55,21 @@ async def test_a_broker_is_ready_when_every_lease_is_live(clock: FakeClock) -> N
     assert (lease["name"], lease["state"], lease["error"]) == ("role/deploy", "live", None)
 
 
+async def test_it_is_not_ready_while_a_token_file_is_not_written(clock: FakeClock) -> None:
+    keeper, written = await deploy(clock), False
+    ops = Ops(
+        keepers=[keeper],
+        guard=Guard(),
+        metrics=Metrics([keeper], clock=clock).text,
+        files_written=lambda: written,
+    )
+
+    assert ask(ops, "/readyz", clock).status == 503
+    assert ask(ops, "/readyz/deploy", clock).status == 200
+    written = True
+    assert ask(ops, "/readyz", clock).status == 200
+
+
 async def test_it_stays_ready_through_an_outage_while_the_old_lease_lives(
     clock: FakeClock,
 ) -> None:

@@ -83,7 +83,8 @@ class Kept:
     clock: FakeClock
     keeper: Keeper[NamespaceToken]
     path: Path
-    told: list[FileEvent] = field(default_factory=list)
+    file: TokenFileWriter[NamespaceToken]
+    told: list[FileEvent]
 
     def holds(self, bearer: str) -> bool:
         return self.path.exists() and load_local_token(self.path) == bearer
@@ -107,15 +108,16 @@ async def kept(
     if not threads:
         asyncio.get_running_loop().set_default_executor(AtOnce())
     keeper = Keeper("identity/default", source, clock=clock, jitter=lambda: 0.0)
-    world = Kept(clock, keeper, path)
+    told: list[FileEvent] = []
     file = TokenFileWriter(
         path,
         keeper=keeper,
         file_format=TokenJson(),
         clock=clock,
         group=group,
-        on_event=world.told.append,
+        on_event=told.append,
     )
+    world = Kept(clock, keeper, path, file, told)
     async with running(keeper):
         keeping = asyncio.create_task(file.keep())
         if not threads:
@@ -317,12 +319,14 @@ async def test_a_person_who_logs_in_meanwhile_keeps_the_login_also_when_we_leave
 ) -> None:
     async with kept(place, hourly(clock), clock) as world:
         assert world.is_equal
+        assert world.file.is_written
         login = write_json(place, session_token="st_x").read_bytes()
 
         await clock.advance(minutes=40)
         event = world.told[0]
         assert isinstance(event, FileNotWritten)
         assert "holds a person's login" in event.reason
+        assert not world.file.is_written
 
     assert place.read_bytes() == login
 
