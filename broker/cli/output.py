@@ -23,6 +23,10 @@ SECRETS = (
 """The variables whose values must not be shown."""
 
 
+LEASES = ("role/", "identity/", "id-token/")
+"""How the names of leases begin."""
+
+
 def columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return an aligned table as lines; control characters become blanks."""
     table = [list(header), *([printable(cell) for cell in row] for row in rows)]
@@ -43,13 +47,20 @@ def span(seconds: float) -> str:
     whole = int(seconds)
     if whole < 60:
         return f"{whole} s"
-    minutes, rest_s = divmod(whole, 60)
-    if minutes < 10:
-        return f"{minutes} min {rest_s} s" if rest_s else f"{minutes} min"
-    hours, rest_min = divmod(minutes, 60)
-    if not hours:
-        return f"{minutes} min"
-    return f"{hours} h {rest_min} min" if rest_min else f"{hours} h"
+    if whole < 600:
+        return two_units(whole, (60, "min"), (1, "s"))
+    if whole < 86400:
+        return two_units(whole, (3600, "h"), (60, "min"))
+    return two_units(whole, (86400, "d"), (3600, "h"))
+
+
+def two_units(seconds: int, *units: tuple[int, str]) -> str:
+    parts = []
+    for length_s, name in units:
+        count, seconds = divmod(seconds, length_s)
+        if count:
+            parts.append(f"{count} {name}")
+    return " ".join(parts)
 
 
 def without_repeats(reasons: Iterable[tuple[str, str]]) -> list[str]:
@@ -57,18 +68,23 @@ def without_repeats(reasons: Iterable[tuple[str, str]]) -> list[str]:
 
     A reason that is another lease's, which is in the table too, becomes ``waits for LEASE``.
     """
-    rows = list(reasons)
-    explained = {lease for lease, reason in rows if reason}
-    causes = [_other(reason, explained) for _, reason in rows]
+    rows = [(lease, *cause_of(lease, reason)) for lease, reason in reasons]
+    explained = {lease for lease, _, cause in rows if cause}
     return [
-        reason if cause is None else f"waits for {cause}"
-        for (_, reason), cause in zip(rows, causes, strict=True)
+        cause if not other else f"waits for {other}" if other in explained else f"{other}: {cause}"
+        for _, other, cause in rows
     ]
 
 
-def _other(reason: str, leases: set[str]) -> str | None:
-    of, colon, _ = reason.partition(": ")
-    return of if colon and of in leases else None
+def cause_of(lease: str, reason: str) -> tuple[str, str]:
+    """Return the other lease that *reason* is about, "" for none, and what it says of it.
+
+    Each lease on the way to the cause has put its name before it.
+    """
+    other = ""
+    while reason.startswith(LEASES) and ": " in reason:
+        other, _, reason = reason.partition(": ")
+    return ("" if other == lease else other), reason
 
 
 def rendered(variables: Variables, how: str, environ: Mapping[str, str]) -> str:

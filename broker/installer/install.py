@@ -254,9 +254,15 @@ def _start(plan: Planned, host: Host, changes: Changes, done: list[str]) -> None
 
 def _reason(host: Host, error: SystemdFailed | OSError) -> str:
     """Return why it failed: the failed unit's own message, else systemd's."""
-    for unit in (units.ADDRESS, units.SERVICE):
-        if not host.systemctl.is_active(unit) and (said := host.systemctl.last_words(unit)):
-            return said.removeprefix("namespace-broker: ")
+    failed = [unit for unit in units.UNITS if host.systemctl.is_failed(unit)]
+    # A unit that systemd starts again and again is not failed, and not active.
+    failed += [
+        unit for unit in (units.ADDRESS, units.SERVICE) if not host.systemctl.is_active(unit)
+    ]
+    # What others wait for first: the service fails where its address or a socket does.
+    for unit in sorted(failed, key=lambda unit: unit == units.SERVICE):
+        if words := host.systemctl.last_words(unit):
+            return words.removeprefix("namespace-broker: ").removeprefix(f"{unit}: ")
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}"
     return str(error)

@@ -81,15 +81,25 @@ class Systemctl:
     def forget_failures(self, *units: str) -> None:
         self._run(["systemctl", "reset-failed", *units])
 
+    def is_failed(self, unit: str) -> bool:
+        return self._run(["systemctl", "is-failed", "--quiet", unit]).code == 0
+
     def last_words(self, unit: str) -> str | None:
-        """Return the last line that *unit*'s own program wrote lately, where there is one."""
-        how = ["--quiet", "--output=cat", "--lines=1", "--since=-2min"]
-        command = ["journalctl", *how, f"_SYSTEMD_UNIT={unit}"]
+        """Return why *unit*'s newest start failed: its program's last line, or systemd's error."""
+        show = ["systemctl", "show", "--value", "--property=InvocationID", unit]
         try:
-            lines = self._run(command).output.strip().splitlines()
+            invocation = self._run(show).output.strip()
+            if not invocation:
+                return None
+            own = self._journal("--lines=1", f"_SYSTEMD_INVOCATION_ID={invocation}")
+            systemds = self._journal("--priority=err", f"INVOCATION_ID={invocation}")
         except SystemdFailed:
             return None
-        return lines[-1] if lines else None
+        return next(iter([*own, *systemds]), None)
+
+    def _journal(self, *which: str) -> list[str]:
+        command = ["journalctl", "--quiet", "--output=cat", *which]
+        return self._run(command).output.strip().splitlines()
 
     def _do(self, *words: str) -> None:
         """Run systemctl.

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import pwd
 import signal
 import socket
@@ -466,13 +467,15 @@ class TestStatus:
     def test_it_is_a_table_for_people(self, cli: Cli, fake: FakeBroker) -> None:
         fake.answers["/v1/status"] = self.STATUS
 
-        head, blank, header, role, identity = cli.run("status").stdout.splitlines()
+        lines = cli.run("status").stdout.splitlines()
+        head, blank, header, role, identity, _, reason = lines
 
         assert head == "namespace-broker 1.2 (pid 42): not ready, no region"
         assert blank == ""
         assert header.split("  ")[0] == "LEASE"
         assert role.startswith("role/deploy (default)  refused  ")
-        assert role.endswith("  now        the role does  [31mnot trust us")
+        assert role.endswith("  now")
+        assert reason == "role/deploy: the role does  [31mnot trust us"
         assert identity.split() == ["identity/default", "live", "-", "-"]
 
     def test_it_is_the_brokers_own_words_for_programs(self, cli: Cli, fake: FakeBroker) -> None:
@@ -483,7 +486,59 @@ class TestStatus:
     def test_it_is_not_for_everybody(self, cli: Cli, fake: FakeBroker) -> None:
         fake.answers["/v1/status"] = (403, FORBIDDEN)
 
-        assert cli.error("status", code=1).startswith("credentials: uid 7 may not have that")
+        assert f"{USER} (uid {os.getuid()}) has no access; " in cli.error("status", code=1)
+
+    def test_a_long_reason_is_wrapped_and_a_cause_told_once(
+        self, cli: Cli, fake: FakeBroker
+    ) -> None:
+        cause = "STS does not trust this identity, " * 5 + "so nothing is served"
+        refused = {"state": "refused", "expires_at": None, "renews_at": None, "error": "refused"}
+        deep = f"identity/default: id-token/x: identity/default: {cause}"
+        leases = [
+            refused | {"name": "identity/default", "reason": deep},
+            refused | {"name": "role/deploy", "reason": deep},
+        ]
+        fake.answers["/v1/status"] = (200, self.STATUS[1] | {"leases": leases})
+
+        done = cli.run("status", environ={"COLUMNS": "60"})
+
+        _, _, reasons = done.stdout.split("\n\n")
+        assert " ".join(line.strip() for line in reasons.splitlines()) == (
+            f"identity/default: {cause} role/deploy: waits for identity/default"
+        )
+        assert max(map(len, reasons.splitlines())) <= 60
+
+    def test_it_can_be_of_one_role(self, cli: Cli, fake: FakeBroker) -> None:
+        fake.answers["/v1/status"] = self.STATUS
+
+        shown = json.loads(cli.run("status", "--role", "deploy", "--json").stdout)
+        line = cli.error("status", "--role", "nope", code=2)
+
+        assert [lease["name"] for lease in shown["leases"]] == ["role/deploy"]
+        assert line == "--role: the broker has no role nope; its roles are deploy, audit"
+
+    def test_on_a_terminal_watching_has_a_screen_of_its_own_and_colours(
+        self, cli: Cli, fake: FakeBroker
+    ) -> None:
+        fake.answers["/v1/status"] = self.STATUS
+        terminal, ours = pty.openpty()
+
+        with subprocess.Popen(
+            cli.command("status", "--watch"), env=cli.environ, stdout=ours
+        ) as watching:
+            shown = b""
+            while b"\x1b[32mlive\x1b[0m" not in shown:
+                shown += os.read(terminal, 65536)
+            watching.send_signal(signal.SIGINT)
+            watching.wait(timeout=20)
+        shown += os.read(terminal, 65536)
+        os.close(terminal)
+        os.close(ours)
+
+        assert shown.startswith(b"\x1b[?1049h\x1b[H\x1b[J")
+        assert shown.endswith(b"\x1b[?1049l")
+        assert b"\x1b[3J" not in shown
+        assert b"\x1b[31mrefused\x1b[0m" in shown
 
     def test_watching_draws_until_ctrl_c_and_that_is_its_proper_end(
         self, cli: Cli, fake: FakeBroker
@@ -521,9 +576,9 @@ class TestStatus:
 
         _, uses, rules = cli.run("status").stdout.split("\n\n")[-3:]
 
-        header, audit, deploy, other = uses.splitlines()
+        header, deploy, audit, other = uses.splitlines()
         assert header.split("  ")[0] == "ROLE"
-        assert audit.split() == ["audit", "-", "172.17.0.2", "rules[1]"]
+        assert audit.split() == ["audit", "-", "172.17.0.2", "rules[1]"]  # after the leases' order
         assert deploy.endswith(" ago  ci (uid 7), ci.service  rules[1]")
         assert other.split() == ["other", "never", "-", "-"]
         assert rules.splitlines()[1].split()[:2] == ["rules[1]", "3"]

@@ -1,6 +1,8 @@
 """Why leases are not live: each reason once in a table."""
 
-from broker.cli.output import without_repeats
+import pytest
+
+from broker.cli.output import span, without_repeats
 
 
 def test_what_only_waits_for_another_lease_names_it() -> None:
@@ -25,3 +27,21 @@ def test_a_reason_of_its_own_and_that_of_a_lease_not_shown_stay_whole() -> None:
     )
 
     assert reasons == ["", "STS: no answer within 20 s", "identity/default: ended", ""]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (59.9, "59 s"),
+        (60, "1 min"),
+        (125, "2 min 5 s"),
+        (3599, "59 min"),
+        (3600, "1 h"),
+        (86399, "23 h 59 min"),
+        (604680, "6 d 23 h"),
+        (864000, "10 d"),
+    ],
+)
+def test_a_length_of_time_has_at_most_two_units(seconds: float, text: str) -> None:
+    assert span(seconds) == text

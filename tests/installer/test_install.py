@@ -230,6 +230,16 @@ def test_a_start_that_fails_takes_everything_back_and_says_why(
     assert (systemd.enabled, systemd.active) == (set(), set())
 
 
+def test_a_socket_that_cannot_be_opened_is_the_reason(host: Host, systemd: FakeSystemd) -> None:
+    systemd.fails[SOCKET] = (
+        f"{SOCKET}: Failed to create listening socket (169.254.169.254:80): Address in use\n"
+        f"{SOCKET}: Failed to listen on sockets: Address in use\n"
+    )
+
+    with pytest.raises(Refusal, match=r"undone: Failed to create listening socket \(169"):
+        installed(host)
+
+
 def test_a_change_that_fails_leaves_what_ran_before(host: Host, systemd: FakeSystemd) -> None:
     installed(host)
     before, enabled = tree(host.root), set(systemd.enabled)

@@ -22,6 +22,7 @@ class FakeSystemd:
         self.version = 252
         self.enabled: set[str] = set()
         self.active: set[str] = set()
+        self.failed: set[str] = set()
         self.fails: dict[str, str] = {}
         """Units that cannot be started, and what their programs say of it."""
         self.told: list[str] = []
@@ -30,16 +31,27 @@ class FakeSystemd:
     def run(self, argv: Sequence[str]) -> Ended:
         program, word, *units = argv
         if program == "journalctl":
-            unit = units[-1].removeprefix("_SYSTEMD_UNIT=")
-            return Ended(0, self.fails.get(unit, ""), "")
+            return Ended(0, self._journal(units[-1]), "")
         units = [unit for unit in units if not unit.startswith("--")]
+        if word in ("--version", "show") or word.startswith("is-"):
+            return self._shown(word, units)
+        return self._changed(word, units)
+
+    def _shown(self, word: str, units: list[str]) -> Ended:
         match word:
             case "--version":
                 return Ended(0, f"systemd {self.version} (252.1-1)\n+PAM\n", "")
             case "is-enabled":
                 return DONE if units[0] in self.enabled else FAILED
+            case "is-failed":
+                return DONE if units[0] in self.failed else FAILED
+            case "show":
+                return Ended(0, f"newest start of {units[0]}\n", "")
             case "is-active":
                 return DONE if units[0] in self.active else FAILED
+        raise AssertionError(word)
+
+    def _changed(self, word: str, units: list[str]) -> Ended:
         self.told.append(" ".join([word, *units]))
         match word:
             case "enable":
@@ -52,9 +64,20 @@ class FakeSystemd:
                 self.active -= set(units)
         return DONE
 
+    def _journal(self, match: str) -> str:
+        """Return what the newest start of a unit left, of its program or of systemd."""
+        field, _, invocation = match.partition("=")
+        unit = invocation.removeprefix("newest start of ")
+        is_own = field == "_SYSTEMD_INVOCATION_ID" and not unit.endswith(".socket")
+        is_systemds = field == "INVOCATION_ID" and unit.endswith(".socket")
+        return self.fails.get(unit, "") if is_own or is_systemds else ""
+
     def _started(self, units: list[str]) -> Ended:
-        for unit in units:
+        waited_for = SOCKETS if SERVICE in units else ()
+        for unit in (*waited_for, *units):
+            self.failed.discard(unit)
             if unit in self.fails:
+                self.failed.add(unit)
                 return Ended(1, "", f"Job for {unit} failed.\nSee the journal.\n")
             self.active |= {unit, *(SOCKETS if unit == SERVICE else ())}
         return DONE

@@ -9,8 +9,11 @@ import sys
 import time
 from pathlib import Path
 
+from broker.cli import control_client
+from broker.cli.commands.wait import Progress
 from broker.cli.errors import Failure, Misuse
 from broker.cli.offline import misuse, warn
+from broker.cli.output import without_repeats
 from broker.cli.parser import MANY, REGION, SWITCH, Flag, Options
 from broker.config import Config, ConfigError
 from broker.config.roles import flag_roles
@@ -209,20 +212,36 @@ def identity(options: Options, host: Host) -> Identity:
 
 
 def why_not_ready() -> str | None:
-    """Wait until the broker is ready; return what it lacks after a minute."""
-    from broker.cli import control_client
-    from broker.cli.commands.wait import waiting_for
-
+    """Wait until the broker is ready; return what it lacks after a minute, a refusal at once."""
+    progress = Progress()
     deadline = time.monotonic() + READY_WITHIN_S
     while True:
-        try:
-            reply = control_client.ask("/v1/ready", str(units.RUNTIME), {})
-            reason = None if reply.status == 200 else waiting_for(reply)
-        except Failure as failure:
-            reason = failure.line
-        if reason is None or time.monotonic() > deadline:
+        reason, is_final = lacking()
+        if reason is None or is_final or time.monotonic() > deadline:
             return reason
+        progress.waits_for(reason)
         time.sleep(0.1)
+
+
+def lacking() -> tuple[str | None, bool]:
+    """Return what the broker lacks, None for nothing, and whether waiting cannot help."""
+    try:
+        status = control_client.ask("/v1/status", str(units.RUNTIME), {}).document
+    except Failure as failure:
+        return failure.line, False
+    if status.get("ready"):
+        return None, True
+    leases = status.get("leases") or []
+    reasons = without_repeats(
+        (str(lease.get("name")), str(lease.get("reason") or "")) for lease in leases
+    )
+    absent = [
+        f"{lease.get('name')}: {reason or lease.get('state')}"
+        for lease, reason in zip(leases, reasons, strict=True)
+        if lease.get("state") not in ("live", "unavailable")
+    ]
+    is_refused = any(lease.get("state") == "refused" for lease in leases)
+    return ", ".join(absent) or "it has not started serving yet", is_refused
 
 
 def show(plan: Planned) -> None:

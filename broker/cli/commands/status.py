@@ -1,14 +1,17 @@
 """`status`: show the running broker's leases, for a person or a program."""
 
 import json
+import os
+import shutil
 import sys
+import textwrap
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from broker.cli import control_client
-from broker.cli.control_client import denied
+from broker.cli.control_client import Reply, denied, unknown_role
 from broker.cli.errors import Failure
 from broker.cli.output import columns, printable, span, without_repeats
 from broker.cli.parser import JSON, RUNTIME_DIR, SWITCH, Flag, Options
@@ -24,31 +27,39 @@ changed: the reason says what); starting; expired.
 """
 
 FLAGS = (
+    Flag("role", "Show only this role, by its name, and its lease.", metavar="NAME"),
     Flag("watch", "Refresh every 2 seconds until Ctrl-C.", kind=SWITCH),
     JSON,
     RUNTIME_DIR,
 )
 
 PAUSE_S = 2.0
-TO_THE_TOP_AND_CLEAR = "\x1b[H\x1b[2J\x1b[3J"
+WIDTH = 100
+"""Of what is printed to no terminal."""
+# A screen of its own, as pagers have: what is on the terminal stays.
+SCREEN, NO_SCREEN, TO_THE_TOP = "\x1b[?1049h", "\x1b[?1049l", "\x1b[H\x1b[J"
+COLOURS = {"live": 32, "starting": 36, "unavailable": 33, "refused": 31, "expired": 31}
 
 
 def run(options: Options) -> int:
     if not options.switch("watch"):
         sys.stdout.write(drawn(options))
         return 0
+    on_terminal = sys.stdout.isatty()
     try:
-        watch(options)
+        sys.stdout.write(SCREEN if on_terminal else "")
+        watch(options, clear=TO_THE_TOP if on_terminal else "")
     except KeyboardInterrupt:
         return 0
+    finally:
+        sys.stdout.write(NO_SCREEN if on_terminal else "")
     raise AssertionError("watching ends only by Ctrl-C")
 
 
-def watch(options: Options) -> None:
+def watch(options: Options, *, clear: str) -> None:
     """Draw again and again, also while the broker is away: it may come back."""
     text = drawn(options)
     while True:
-        clear = TO_THE_TOP_AND_CLEAR if sys.stdout.isatty() else ""
         sys.stdout.write(clear + text)
         sys.stdout.flush()
         time.sleep(PAUSE_S)
@@ -62,13 +73,37 @@ def drawn(options: Options) -> str:
     reply = control_client.ask("/v1/status", options.text("runtime-dir"), {})
     if reply.status != 200:
         raise denied(reply, None)
+    status = reply.document
+    if (role := options.text("role")) is not None:
+        status = only(status, role, reply)
     if options.switch("json"):
-        return json.dumps(reply.document, indent=None if options.switch("watch") else 2) + "\n"
-    return table(reply.document, now=datetime.now(UTC))
+        return json.dumps(status, indent=None if options.switch("watch") else 2) + "\n"
+    return table(status, now=datetime.now(UTC), paint=painter())
 
 
-def table(status: Mapping[str, Any], *, now: datetime) -> str:
-    """Return the status as text: a line for the broker, then one for each lease, role and rule."""
+def only(status: Mapping[str, Any], role: str, reply: Reply) -> dict[str, Any]:
+    """Return the part of the status that is about one role.
+
+    Raises:
+        Misuse: There is no such role.
+    """
+    leases = [lease for lease in status.get("leases", []) if lease.get("name") == f"role/{role}"]
+    if not leases:
+        raise unknown_role(role, reply)
+    last_used = status.get("last_used")
+    uses = None if last_used is None else {role: last_used.get(role)}
+    return {**status, "leases": leases, "roles": [role], "last_used": uses}
+
+
+def painter() -> Callable[[str, str], str]:
+    """Return what colours a text by a state: on a terminal, unless ``NO_COLOR`` is set."""
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
+        return lambda text, state: text
+    return lambda text, state: f"\x1b[{COLOURS.get(state, 0)}m{text}\x1b[0m"
+
+
+def table(status: Mapping[str, Any], *, now: datetime, paint: Callable[[str, str], str]) -> str:
+    """Return the status as text: the broker, its leases, reasons, roles and rules."""
     ready = "ready" if status.get("ready") else "not ready"
     region = status.get("region") or "no region"
     head = f"namespace-broker {status.get('version')} (pid {status.get('pid')}): {ready}, {region}"
@@ -76,22 +111,9 @@ def table(status: Mapping[str, Any], *, now: datetime) -> str:
         printable(f"problem: {problem.get('name')}: {problem.get('reason')}") + "\n"
         for problem in status.get("problems") or []
     ]
-    leases = status.get("leases", [])
-    reasons = without_repeats(
-        (str(lease.get("name")), str(lease.get("reason") or lease.get("error") or ""))
-        for lease in leases
-    )
-    rows = [
-        [
-            marked(lease, default_role=status.get("default_role")),
-            str(lease.get("state")),
-            until(lease.get("expires_at"), now=now),
-            until(lease.get("renews_at"), now=now),
-            reason,
-        ]
-        for lease, reason in zip(leases, reasons, strict=True)
-    ]
-    tables = [columns(["LEASE", "STATE", "EXPIRES IN", "RENEWS IN", "REASON"], rows)]
+    tables = [lease_table(status, now=now, paint=paint)]
+    if reasons := reason_lines(status):
+        tables.append("".join(f"{line}\n" for line in reasons))
     if uses := used_rows(status, now=now):
         tables.append(columns(["ROLE", "LAST USED", "BY", "RULE"], uses))
     if rules := rule_rows(status, now=now):
@@ -99,12 +121,59 @@ def table(status: Mapping[str, Any], *, now: datetime) -> str:
     return f"{printable(head)}\n{''.join(problems)}\n" + "\n".join(tables)
 
 
+def lease_table(
+    status: Mapping[str, Any], *, now: datetime, paint: Callable[[str, str], str]
+) -> str:
+    leases = status.get("leases", [])
+    rows = [
+        [
+            marked(lease, default_role=status.get("default_role")),
+            str(lease.get("state")),
+            until(lease.get("expires_at"), now=now),
+            until(lease.get("renews_at"), now=now),
+        ]
+        for lease in leases
+    ]
+    header, *lines = columns(["LEASE", "STATE", "EXPIRES IN", "RENEWS IN"], rows).splitlines()
+    # Painted when aligned: a colour has no width.
+    painted = [
+        line.replace(f"  {row[1]}", f"  {paint(row[1], row[1])}", 1)
+        for line, row in zip(lines, rows, strict=True)
+    ]
+    return "".join(f"{line}\n" for line in (header, *painted))
+
+
+def reason_lines(status: Mapping[str, Any]) -> list[str]:
+    """Return why leases are not live, wrapped to the terminal's width."""
+    leases = status.get("leases", [])
+    reasons = without_repeats(
+        (str(lease.get("name")), str(lease.get("reason") or lease.get("error") or ""))
+        for lease in leases
+    )
+    width = shutil.get_terminal_size((WIDTH, 24)).columns
+    return [
+        line
+        for lease, reason in zip(leases, reasons, strict=True)
+        if reason
+        for line in textwrap.wrap(
+            printable(f"{lease.get('name')}: {reason}"),
+            width,
+            subsequent_indent="  ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    ]
+
+
 def used_rows(status: Mapping[str, Any], *, now: datetime) -> list[list[str]]:
     """Return a row for each role: who used it last; none where the broker does not say."""
     last_used = status.get("last_used")
     if last_used is None:
         return []
-    roles = dict.fromkeys([*status.get("roles", []), *last_used])
+    leases = [str(lease.get("name")) for lease in status.get("leases", [])]
+    ordered = [name.removeprefix("role/") for name in leases if name.startswith("role/")]
+    known = {*status.get("roles", []), *last_used}
+    roles = dict.fromkeys([*(role for role in ordered if role in known), *sorted(known)])
     return [used_row(role, last_used.get(role), now=now) for role in roles]
 
 

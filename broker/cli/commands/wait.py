@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 from broker.cli import control_client
@@ -36,12 +37,14 @@ FLAGS = (
 )
 
 PAUSE_S = 0.1
+PROGRESS_AFTER_S = 2.0
 SHORTEST_ASK_S = 2.0
 
 
 def run(options: Options) -> int:
     timeout_s = options.seconds("timeout") or 0.0
     deadline = time.monotonic() + timeout_s
+    progress = Progress()
     while True:
         left_s = deadline - time.monotonic()
         reason = unready(
@@ -52,7 +55,23 @@ def run(options: Options) -> int:
         left_s = deadline - time.monotonic()
         if left_s <= 0:
             raise reason
+        progress.waits_for(str(reason).removeprefix("--timeout: "))
         time.sleep(min(PAUSE_S, left_s))
+
+
+class Progress:
+    """Print what is waited for, after two seconds and when it changes."""
+
+    def __init__(self) -> None:
+        self._begun = time.monotonic()
+        self._printed = ""
+
+    def waits_for(self, reason: str) -> None:
+        if time.monotonic() - self._begun < PROGRESS_AFTER_S or reason == self._printed:
+            return
+        self._printed = reason
+        text = "".join(c if c.isprintable() else " " for c in reason)
+        print(f"namespace-broker: waiting: {text}", file=sys.stderr, flush=True)
 
 
 def unready(options: Options, *, limit_s: float) -> Failure | None:
