@@ -81,6 +81,25 @@ def subject(text: str, *, workspace: str, place: str) -> str:
             f"is {shown(text)}, which does not begin with the workspace",
             f"give {beginning}* or something narrower",
         )
+    return _subject_text(text, place=place)
+
+
+def foreign_subject(text: str, *, place: str) -> str:
+    """Return the pattern for the ``sub`` of another issuer's tokens.
+
+    It must begin with something of one's own: whoever uses that issuer has tokens of it, as
+    everybody on GitHub has of GitHub's. A GitHub owner is followed by a slash.
+    """
+    if re.match(r"[*?]|repo:[^/]*[*?]", text) or text in ("repo:", ""):
+        raise ConfigError(
+            place,
+            f"is {shown(text)}, which admits the issuer's other users too",
+            "give a pattern that begins with your own name, like repo:OWNER/REPOSITORY:*",
+        )
+    return _subject_text(text, place=place)
+
+
+def _subject_text(text: str, *, place: str) -> str:
     if len(text) > SUBJECT_CHARACTERS or not re.fullmatch(r"[!-~]+", text) or "${" in text:
         raise ConfigError(
             place, f"is {shown(text)}", f"give up to {SUBJECT_CHARACTERS} visible characters"

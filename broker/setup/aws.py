@@ -43,7 +43,8 @@ NO_REGION: Final = "us-east-1"
 class Target:
     """The account and the workspace that trust each other.
 
-    ``workspace`` is an id, ``account`` twelve digits.
+    ``workspace`` is an id, empty where another issuer than Namespace is trusted; ``account``
+    twelve digits.
     """
 
     account: str

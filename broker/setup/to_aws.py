@@ -21,13 +21,16 @@ from broker.setup.resources.role import IamRole
 ISSUER = "https://federation.namespaceapis.com"
 AUDIENCE = "sts.amazonaws.com"
 THUMBPRINT = "a053375bfe84e8b748782c7cee15827a6af5a405"
-"""The guide's. AWS does not need it for an issuer whose certificate it can verify."""
-DESCRIPTION = "For programs on Namespace"
+"""The guide's, for Namespace. AWS needs none for an issuer whose certificate it can verify."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToAwsRequest:
-    """What the flags ask for. ``subject`` None is every identity of the workspace."""
+    """What the flags ask for.
+
+    ``subject`` None is every identity of the workspace; another issuer's tokens are of no
+    workspace, and need one.
+    """
 
     role_name: str
     issuer: str = ISSUER
@@ -36,6 +39,15 @@ class ToAwsRequest:
     policies: Mapping[str, Document] = field(default_factory=dict)
     max_session_duration_s: int | None = None
 
+    @property
+    def is_for_namespace(self) -> bool:
+        return self.issuer == ISSUER
+
+    @property
+    def users(self) -> str:
+        """Who is to use AWS, as a person says it."""
+        return "programs on Namespace" if self.is_for_namespace else f"programs of {self.issuer}"
+
 
 def desired_resources(request: ToAwsRequest, target: Target) -> tuple[DesiredResource, ...]:
     """Return the desired resources, in the order in which they are made."""
@@ -43,14 +55,14 @@ def desired_resources(request: ToAwsRequest, target: Target) -> tuple[DesiredRes
         arn=target.provider_arn(request.issuer),
         url=request.issuer,
         audiences=(AUDIENCE,),
-        thumbprints=(THUMBPRINT,),
+        thumbprints=(THUMBPRINT,) if request.is_for_namespace else (),
     )
     role = IamRole(
         arn=target.role_arn(request.role_name),
         name=request.role_name,
         trust_statement=trust_statement(request, target),
         max_session_duration_s=request.max_session_duration_s,
-        description=DESCRIPTION,
+        description=f"For {request.users}",
     )
     attached = [AttachedPolicy(role=role.name, arn=arn) for arn in request.policy_arns]
     inline = [

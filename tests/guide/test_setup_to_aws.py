@@ -473,7 +473,7 @@ def test_no_verify_obtains_nothing(sandbox: Sandbox, admin: Machine) -> None:
         (("--policy-arn", "ReadOnly"), "--policy-arn: is 'ReadOnly', which is no managed policy's"),
         (("--policy-file", "/nowhere.json"), "--policy-file: /nowhere.json cannot be read"),
         (("--max-session-duration", "60"), "--max-session-duration: is 60; IAM takes 3600"),
-        (("--issuer", "https://federation.namespaceapis.com/"), "no slash either"),
+        (("--issuer", "https://federation.namespaceapis.com/"), "not even a slash"),
         (("--issuer", "https://federation.namespaceapis.com:443"), "AWS takes no port"),
         (("--workspace", "ws_1", "--account", "me"), "--account: is 'me'"),
         (("--workspace", "ws_1", "--region", "frankfurt"), "--region: is 'frankfurt'"),
@@ -624,3 +624,73 @@ def test_remove_touches_nothing_that_was_made_by_hand(sandbox: Sandbox, admin: M
 
     assert "Nothing to remove." in done.output
     assert changes(sandbox) == []
+
+
+# Another issuer than Namespace.
+
+GITHUB = "https://token.actions.githubusercontent.com"
+FOR_GITHUB = ("--role-name", "deploy", "--issuer", GITHUB, "--subject", "repo:acme/app:*")
+
+
+@pytest.fixture
+def elsewhere(sandbox: Sandbox, machine: Machine) -> Machine:
+    """An administrator without any Namespace identity; GitHub's issuer can be reached."""
+    sandbox.aws.add_issuer(GITHUB, resolve_at=sandbox.namespace.url)
+    return machine.having(**sandbox.administrator_environment())
+
+
+def test_another_issuers_subject_is_trusted_without_a_workspace(
+    sandbox: Sandbox, elsewhere: Machine
+) -> None:
+    done = elsewhere.does_here("setup", "to-aws", *FOR_GITHUB, "--yes").well()
+    shown = elsewhere.does_here("setup", "show", "to-aws", *FOR_GITHUB).well()
+
+    host = GITHUB.removeprefix("https://")
+    (statement,) = list(sandbox.aws.trust_of(sandbox.role_arn)["Statement"])  # type: ignore[call-overload]
+    assert sandbox.aws.providers()[0].issuer == GITHUB
+    assert statement["Condition"] == {
+        "StringLike": {f"{host}:aud": "sts.amazonaws.com", f"{host}:sub": "repo:acme/app:*"}
+    }
+    assert "workspace" not in done.output
+    assert f"Not proven: this machine has no token of {GITHUB}." in done.output
+    assert f"assume-role-with-web-identity --role-arn {sandbox.role_arn}" in done.output
+    assert "The trust admits repo:acme/app:*." in shown.output
+
+
+def test_the_trust_in_another_issuer_is_removed_by_the_same_flags(
+    sandbox: Sandbox, elsewhere: Machine
+) -> None:
+    elsewhere.does_here("setup", "to-aws", *FOR_GITHUB, "--yes").well()
+    elsewhere.does_here("setup", "remove", "to-aws", *FOR_GITHUB, "--yes").well()
+
+    assert (sandbox.aws.providers(), sandbox.aws.roles()) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (FOR_GITHUB[:4], f"--subject: is not given; say whom of {GITHUB} to admit"),
+        ((*FOR_GITHUB[:4], "--subject", "*"), "is '*', which admits the issuer's other users"),
+        (
+            (*FOR_GITHUB[:4], "--subject", "repo:*/app:*"),
+            "that begins with your own name",
+        ),
+    ],
+)
+def test_another_issuers_other_users_are_not_admitted(
+    sandbox: Sandbox, elsewhere: Machine, words: tuple[str, ...], told: str
+) -> None:
+    done = elsewhere.does_here("setup", "to-aws", *words, "--yes")
+
+    assert done.code == 2
+    assert told in done.errors
+    assert changes(sandbox) == []
+
+
+def test_trust_in_another_issuer_is_rendered_without_a_workspace(elsewhere: Machine) -> None:
+    rendering = ("--account", "123456789012", "--render", "json")
+    done = elsewhere.does_here("setup", "to-aws", *FOR_GITHUB, *rendering).well()
+
+    document = json.loads(done.output)
+    assert document["workspace"] is None
+    assert document["resources"][0]["url"] == GITHUB

@@ -69,6 +69,17 @@ def test_a_subject_that_no_policy_can_hold_is_refused(text: str) -> None:
         arguments.subject(text, workspace="ws_1", place="--subject")
 
 
+@pytest.mark.parametrize("text", ["repo:acme/app:*", "repo:acme/*", "project_path:acme/app:*"])
+def test_another_issuers_subject_is_a_pattern_that_begins_with_a_name(text: str) -> None:
+    assert arguments.foreign_subject(text, place="--subject") == text
+
+
+@pytest.mark.parametrize("text", ["", "*", "?epo:acme/app", "repo:*", "repo:", "repo:ac*/app:*"])
+def test_a_subject_that_admits_an_issuers_other_users_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="admits the issuer's other users too"):
+        arguments.foreign_subject(text, place="--subject")
+
+
 def test_an_issuer_is_a_bare_host() -> None:
     url = "https://federation.namespaceapis.com"
 

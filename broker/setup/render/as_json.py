@@ -32,7 +32,7 @@ def rendered(draft: Draft) -> str:
         "account": target.account,
         "partition": target.partition,
         "region": target.region,
-        "workspace": target.workspace,
+        "workspace": target.workspace or None,
         "resources": [resource(desired) for desired in draft.desired],
         "unknown": sorted(placeholder.value for placeholder in draft.placeholders),
         "commands": commands,

@@ -73,7 +73,7 @@ def _resources(draft: Draft) -> dict[str, object]:
 def _resource(
     kind: str, properties: Mapping[str, object], *, after: str | None = None
 ) -> dict[str, object]:
-    present = {name: value for name, value in properties.items() if value not in (None, "", [])}
+    present = {name: value for name, value in properties.items() if value not in (None, "", [], ())}
     depends = {} if after is None else {"DependsOn": after}
     return {"Type": kind, **depends, "Properties": present}
 

@@ -140,9 +140,10 @@ def _printable(text: str) -> str:
 def head(draft: Draft) -> list[str]:
     """Return what it is, and where it comes from."""
     target = draft.target
+    workspace = f", workspace {target.workspace}" if target.workspace else ""
     return [
         draft.title,
-        f"Account {target.account}, region {target.region}, workspace {target.workspace}.",
+        f"Account {target.account}, region {target.region}{workspace}.",
         "",
         "Made by:",
         f"    {shlex.join(draft.command)}",

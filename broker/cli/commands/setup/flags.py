@@ -48,7 +48,8 @@ TO_AWS = (
     Flag("role-name", "The role, new or existing.", metavar="NAME"),
     Flag(
         "subject",
-        "Which identities: a pattern that begins with the workspace. Default: WORKSPACE/*.",
+        "Which identities: a pattern that begins with the workspace. Default: WORKSPACE/*. Of"
+        " another issuer's tokens: a pattern for their sub, such as repo:OWNER/REPOSITORY:*.",
         metavar="PATTERN",
     ),
     Flag(
@@ -72,7 +73,8 @@ TO_AWS = (
     ),
     Flag(
         "issuer",
-        "Who issues the ID tokens. Default: https://federation.namespaceapis.com.",
+        "Who issues the ID tokens. Default: https://federation.namespaceapis.com. Another"
+        " issuer needs --subject, and no workspace.",
         metavar="URL",
     ),
 )

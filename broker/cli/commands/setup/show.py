@@ -72,7 +72,9 @@ def show_direction(name: str, command: Command, options: Options) -> bool:
 
 def show_to_aws(options: Options) -> int:
     task = to_aws_command.task_of(options)
-    identity = task.identity or local_identity(options, audience=AUDIENCE)
+    identity = task.identity
+    if identity is None and task.workspace:
+        identity = local_identity(options, audience=AUDIENCE)
     observed = completed(to_aws_command.observe(task))
     plan = plan_changes(observed.states)
     verdict = None if identity is None else to_aws_command.verdict_on(observed, identity)
@@ -99,7 +101,8 @@ def aws_lines(
     """Yield the identity's claims, each condition that they are checked against, the verdict."""
     if identity is None or verdict is None:
         role, _ = observed.state_of(IamRole)
-        yield "This machine has no Namespace identity to check. " + (
+        whose = "Namespace identity" if observed.target.workspace else "token of that issuer"
+        yield f"This machine has no {whose} to check. " + (
             "The trust is not as setup to-aws would make it."
             if plan.pending
             else f"The trust admits {subject_in(role)}."

@@ -1,5 +1,6 @@
 """`setup to-aws`: trust for programs on Namespace that use AWS."""
 
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -52,6 +53,8 @@ Running it twice changes nothing more.
     namespace-broker setup to-aws --role-name deploy --dry-run
     namespace-broker setup to-aws --role-name deploy \\
         --policy-arn arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess
+    namespace-broker setup to-aws --role-name deploy \\
+        --issuer https://token.actions.githubusercontent.com --subject 'repo:OWNER/REPOSITORY:*'
 
 Uses this machine's own AWS identity, which needs rights in IAM, and writes no credential.
 
@@ -63,7 +66,11 @@ FLAGS = (*TO_AWS, *CHANGING, *VERIFYING, *RENDERING, *SETTING_UP)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToAwsTask:
-    """What the flags ask for. ``identity``: this machine's, where it was read for the workspace."""
+    """What the flags ask for.
+
+    ``workspace`` is empty where another issuer than Namespace is to be trusted. ``identity`` is
+    this machine's, where it was read for the workspace.
+    """
 
     request: ToAwsRequest
     workspace: str
@@ -97,8 +104,13 @@ def task_of(options: Options) -> ToAwsTask:
     """
     request = checked(lambda: request_without_subject(options))
     settings = aws_settings(options)
-    workspace, identity = workspace_of(options)
     subject = options.text("subject")
+    if not request.is_for_namespace and options.text("workspace") is None:
+        subject = required(options, "subject", f"say whom of {request.issuer} to admit")
+        subject = checked(lambda: arguments.foreign_subject(str(subject), place="--subject"))
+        request = replace(request, subject=subject)
+        return ToAwsTask(request=request, workspace="", aws=settings, identity=None)
+    workspace, identity = workspace_of(options)
     if subject is not None:
         subject = checked(
             lambda: arguments.subject(str(subject), workspace=workspace, place="--subject")
@@ -167,15 +179,17 @@ def draft_of(options: Options) -> Draft:
     Raises:
         Misuse: A flag is wrong, or missing: what is not read has to be given.
     """
-    for name in ("account", "workspace"):
+    is_foreign = options.text("issuer") not in (None, to_aws.ISSUER)
+    for name in ("account",) if is_foreign else ("account", "workspace"):
         required(options, name, "rendering asks no cloud: give its id")
-    request = task_of(options).request
+    task = task_of(options)
+    request = task.request
     region = checked(lambda: region_of(options)) or NO_REGION
     target = Target(
         account=str(checked(lambda: account_of(options))),
         partition=aws.partition_of_region(region),
         region=region,
-        workspace=str(options.text("workspace")),
+        workspace=task.workspace,
     )
     checked(
         lambda: arguments.same_partition(
@@ -183,14 +197,11 @@ def draft_of(options: Options) -> Draft:
         )
     )
     return Draft(
-        title="What programs on Namespace need to use AWS",
+        title=f"What {request.users} need to use AWS",
         desired=to_aws.desired_resources(request, target),
         target=target,
         command=command_line(),
-        next_command=(
-            *("namespace-broker", "run", "--role-arn"),
-            *(named_arn(request, target.role_arn(request.role_name)), "--region", target.region),
-        ),
+        next_command=next_command(request, target, target.role_arn(request.role_name)),
         profile=options.text("profile"),
     )
 
@@ -224,8 +235,7 @@ async def carry_out(task: ToAwsTask, work: PlanRun, observed: Observed) -> None:
 
 def report(options: Options, work: PlanRun, task: ToAwsTask, observed: Observed) -> int:
     snippet = to_aws.snippet(task.request, observed.target, role_arn=observed.role_arn)
-    command = f"namespace-broker run --role-arn {named_arn(task.request, observed.role_arn)}"
-    command += f" --region {observed.target.region}"
+    command = shlex.join(next_command(task.request, observed.target, observed.role_arn))
     if work.report(
         role_arn=observed.role_arn,
         proof=lambda: proof_of(options, task, observed),
@@ -234,6 +244,17 @@ def report(options: Options, work: PlanRun, task: ToAwsTask, observed: Observed)
     ):
         print(f"\nFor the broker's configuration file:\n\n{snippet}\nNext:\n\n    {command}")
     return 0
+
+
+def next_command(request: ToAwsRequest, target: Target, role_arn: str) -> tuple[str, ...]:
+    """Return the command that uses the trust."""
+    if not request.is_for_namespace:
+        words = ("aws", "sts", "assume-role-with-web-identity", "--role-arn", role_arn)
+        return (*words, "--role-session-name", "NAME", "--web-identity-token", "file://TOKEN")
+    return (
+        *("namespace-broker", "run", "--role-arn", named_arn(request, role_arn)),
+        *("--region", target.region),
+    )
 
 
 def named_arn(request: ToAwsRequest, role_arn: str) -> str:
@@ -250,6 +271,12 @@ def proof_of(options: Options, task: ToAwsTask, observed: Observed) -> str:
     Raises:
         Failure: They are refused.
     """
+    if not task.workspace:
+        command = shlex.join(next_command(task.request, observed.target, observed.role_arn))
+        return (
+            f"Not proven: this machine has no token of {task.request.issuer}. Where there is one, "
+            f"for the audience {to_aws.AUDIENCE}, run\n\n    {command}"
+        )
     identity = task.identity or local_identity(options, audience=to_aws.AUDIENCE)
     elsewhere = (
         f"namespace-broker check --live --role-arn {named_arn(task.request, observed.role_arn)}"
