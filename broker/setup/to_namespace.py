@@ -124,8 +124,9 @@ def desired_by_cognito(request: CognitoRequest, target: Target) -> tuple[Desired
 def web_identity_statement(request: StsRequest) -> Document:
     """Return the statement that lets a role have the tokens that we ask for.
 
-    Unless *unconditional*, it allows no others: for no other audience, and no longer. Source: aws-
-    api.md 5.
+    Unless *unconditional*, it allows no others: for no other audience, and no longer.
+
+    Source: aws-api.md 5.
     """
     statement: dict[str, object] = {
         "Effect": "Allow",
