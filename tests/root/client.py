@@ -1,10 +1,12 @@
 """A process of its own that connects when told to (a line on stdin) and stays until closed.
 
-With ``--hang-up`` it closes at once, and says so. With ``--socket-first`` it makes its socket
+With ``--hang-up`` it closes at once, and says so; with ``--reset`` the connection is reset.
+With ``--announce`` it says when it is connected. With ``--socket-first`` it makes its socket
 before it becomes who it is. Says ``refused`` where nobody listens.
 """
 
 import socket
+import struct
 import sys
 from argparse import Namespace
 
@@ -14,6 +16,8 @@ from tests.root.becoming import become, options
 def main() -> None:
     parser = options("address", "port", "source_port")
     parser.add_argument("--hang-up", action="store_true")
+    parser.add_argument("--reset", action="store_true")
+    parser.add_argument("--announce", action="store_true")
     parser.add_argument("--socket-first", action="store_true")
     chosen = parser.parse_args()
     family = family_of(chosen.address)
@@ -39,12 +43,17 @@ def converse(sock: socket.socket, chosen: Namespace) -> None:
         if sock.family == socket.AF_UNIX:
             sock.connect(chosen.address)
         else:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind(("", int(chosen.source_port)))
             sock.connect((chosen.address, int(chosen.port)))
     except ConnectionRefusedError:
         print("refused", flush=True)
         return
-    if chosen.hang_up:
+    if chosen.announce:
+        print("connected", flush=True)
+    if chosen.reset:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    if chosen.hang_up or chosen.reset:
         sock.close()
         print("gone", flush=True)
     else:

@@ -101,6 +101,25 @@ def test_a_client_that_has_hung_up_is_unknown(client: tuple[str, ...]) -> None:
     assert (seen["uid"], seen["unit"], seen["is_remote"]) == (None, None, False)
 
 
+def test_nobody_is_taken_for_the_user_who_has_its_port_now() -> None:
+    """A refused user connects, sends and resets; then a granted one connects from that port."""
+    probing = [*RUN, "tests.root.probe", "--when-told", "127.0.0.1", "0"]
+    with started(probing) as server:
+        port, source = line_from(server), str(SOURCE_PORT)
+        attacking = [*RUN, "tests.root.client", "--reset", "--uid=4303", "127.0.0.1", port, source]
+        with started(attacking) as attacker:
+            go(attacker)
+            assert line_from(attacker) == "gone"
+        asking = [*RUN, "tests.root.client", "--announce", *AS_4242, "127.0.0.1", port, source]
+        with started(asking) as victim:
+            go(victim)
+            assert line_from(victim) == "connected"
+            go(server)
+            seen = said(server)
+
+    assert (seen["uid"], seen["address"]) == (None, None)
+
+
 def test_a_socket_is_its_makers_whoever_holds_it_later() -> None:
     assert caller_seen(client=(*AS_4242, "--socket-first"))["uid"] == 0
 
