@@ -37,6 +37,7 @@ def unmapped_id(proc: Path = Path("/proc")) -> int | None:
         return OVERFLOW_ID
 
 
+@lru_cache(maxsize=4096)
 def known_id(number: int) -> int | None:
     """Return a uid or gid as the kernel gave it; None where the number stands for unknown."""
     return None if number in (unmapped_id(), INVALID_ID) else number

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, Self
 
@@ -209,9 +210,14 @@ _Address = tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, int]
 
 def _address(name: tuple[Any, ...]) -> _Address:
     """Return a socket's name as address and port; a mapped IPv4 address as IPv4."""
-    address = ipaddress.ip_address(name[0].partition("%")[0])
+    return _parsed(name[0]), name[1]
+
+
+@lru_cache(maxsize=1024)
+def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    address = ipaddress.ip_address(text.partition("%")[0])
     mapped = address.ipv4_mapped if address.version == 6 else None
-    return mapped or address, name[1]
+    return mapped or address
 
 
 def _scope(name: tuple[Any, ...]) -> int:
@@ -314,10 +320,11 @@ def owner_in(answer: bytes, *, client: _Address, server: _Address) -> Owner | No
     uid, inode = ANSWER_IDS.unpack_from(answer, IDS_AT)
     if inode == 0 or known_id(uid) is None:
         return None
-    cgroup = dict(_attributes(answer)).get(INET_DIAG_CGROUP_ID)
+    cgroup = _attribute(answer, INET_DIAG_CGROUP_ID)
     return Owner(uid, int.from_bytes(cgroup, sys.byteorder) if cgroup else None, inode)
 
 
+@lru_cache(maxsize=1024)
 def _unpacked(raw: bytes, wide: bool) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     if not wide:
         return ipaddress.IPv4Address(raw[:4])
@@ -325,14 +332,16 @@ def _unpacked(raw: bytes, wide: bool) -> ipaddress.IPv4Address | ipaddress.IPv6A
     return address.ipv4_mapped or address
 
 
-def _attributes(answer: bytes) -> Iterator[tuple[int, bytes]]:
-    at = ATTRIBUTES_AT
-    while at + ATTRIBUTE.size <= len(answer):
-        length, kind = ATTRIBUTE.unpack_from(answer, at)
+def _attribute(answer: bytes, kind: int) -> bytes | None:
+    at, end = ATTRIBUTES_AT, len(answer) - ATTRIBUTE.size
+    while at <= end:
+        length, found = ATTRIBUTE.unpack_from(answer, at)
         if length < ATTRIBUTE.size:
-            return
-        yield kind, answer[at + ATTRIBUTE.size : at + length]
+            return None
+        if found == kind:
+            return answer[at + ATTRIBUTE.size : at + length]
         at += (length + 3) & ~3
+    return None
 
 
 def unix_caller(sock: Any) -> Caller:

@@ -91,10 +91,11 @@ class Connection:
     def __init__(self, server: "Server", sock: socket.socket, caller: Caller) -> None:
         self._decided_by = (
             *(caller.uid, caller.unit, caller.user_unit, caller.container, caller.is_located),
-            *(caller.address, caller.is_remote, caller.delegated_by),
+            *(caller.address, caller.is_remote, caller.delegated_by, caller.is_ungranted),
         )
-        """What rules and surfaces may decide by, apart from the process and the token."""
-        self.limit_key = caller.limit_key
+        """What rules, surfaces and limits may decide by, apart from the process and the token."""
+        known = server.limit_keys.get(self._decided_by)
+        self.limit_key = known or server.limit_key(self._decided_by, caller)
         self.is_exempt = caller.uid in server.exempt_uids
         self.served_at = self._received_at = time.monotonic()
         self._server = server

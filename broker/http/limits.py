@@ -12,9 +12,9 @@ IDLE_YIELDS_S = 0.02
 longer than a client takes from an answer to its next request. Ending an idle one is harmless (C-4),
 and SDKs wait for a second at most."""
 
-SHARE = 2
-"""Requests of one caller that are answered in one turn of the event loop: together about a tenth of
-a millisecond's work. The rest waits for the next turn, after everybody else's."""
+SHARE = 16
+"""Requests of one caller that are answered in one turn of the event loop: together about a
+millisecond's work. The rest waits for the next turn, after everybody else's."""
 
 Place = Literal["served", "queued", "rejected"]
 Group = dict["Limited", None]

@@ -5,7 +5,7 @@ import errno
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -40,6 +40,8 @@ has one."""
 
 OUT_OF_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """What accepting fails with where this process or the host has no more to give."""
+
+MAX_LIMIT_KEYS = 4096
 
 TURNS = 5
 """Turns of the event loop in which it takes what is there already: connections and requests before
@@ -149,6 +151,7 @@ class Server:
         self.parsers: list[RequestParser] = []
         """Parsers that no connection uses at present."""
         self.remembered = RememberedAnswers()
+        self.limit_keys: dict[Hashable, str] = {}
         self._connections: set[Connection] = set()
         self._a_connection_ended = asyncio.Event()
         self._date = ""
@@ -252,6 +255,13 @@ class Server:
         self.report_unanswered(Caller(), "open-files" if is_short else "accept")
 
     # What connections call.
+
+    def limit_key(self, decided_by: Hashable, caller: Caller) -> str:
+        """Return whose limits *caller* uses, worked out once for each kind of caller."""
+        if len(self.limit_keys) >= MAX_LIMIT_KEYS:
+            self.limit_keys.clear()
+        key = self.limit_keys[decided_by] = caller.limit_key
+        return key
 
     def forget(self, connection: Connection) -> None:
         self._connections.discard(connection)
