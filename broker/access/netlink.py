@@ -59,12 +59,12 @@ class Netlink:
                 continue
             if answered == NLMSG_ERROR:
                 code = -ERROR.unpack_from(answer, MESSAGE.size)[0]
-                raise Refused(code, os.strerror(code))
+                raise NetlinkRefused(code, os.strerror(code))
             return answer
         raise OSError(errno.ENOMSG, "the kernel did not answer")
 
 
-class Refused(OSError):
+class NetlinkRefused(OSError):
     """The kernel understood the request and refused it, as for what it does not know."""
 
 

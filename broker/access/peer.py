@@ -22,7 +22,7 @@ from broker.access.netlink import (
     NETLINK_ROUTE,
     NETLINK_SOCK_DIAG,
     Netlink,
-    Refused,
+    NetlinkRefused,
     open_netlink,
 )
 from broker.access.process import location_of_process
@@ -243,7 +243,7 @@ def may_be_local(
     netlink = routes or Netlink(NETLINK_ROUTE)
     try:
         answer = netlink.ask(RTM_GETROUTE, request)
-    except Refused:  # no route leads there
+    except NetlinkRefused:  # no route leads there
         return False
     except OSError:
         return _may_bind(address, scope)
