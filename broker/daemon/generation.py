@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
 
@@ -90,12 +90,28 @@ async def build(
 ) -> Generation:
     """Build what *config* says, reusing everything of *before* that is the same.
 
-    Nobody is served by it yet. What is opened for it is closed with *undo*.
+    Nobody is served by it yet. What is opened for it is closed with *undo*. It is built off the
+    event loop: the files that are looked at may be on a disk that is slow or hangs.
 
     Raises:
         CannotStart: A port is taken, a file or directory cannot be used, or the broker would be
             its own client.
     """
+    building = partial(_build_without_audit, config, shared, undo, before=before)
+    generation = await off_loop(building, limit_s=None)
+    with explained("identities: "):
+        environ = shared.runtime.environ
+        await off_loop(partial(refuse_self_reference, config, generation.endpoints, environ))
+    if before is not None and before.config.audit == config.audit:
+        return replace(generation, audit=before.audit)
+    audit = await audit_of(config, generation.access, shared.runtime, shared.telemetry)
+    undo.push_async_callback(audit.closing.aclose)
+    return replace(generation, audit=audit)
+
+
+def _build_without_audit(
+    config: Config, shared: Shared, undo: AsyncExitStack, *, before: Generation | None
+) -> Generation:
     runtime = shared.runtime
     pipelines = wire(config, shared.clouds, before=before.pipelines if before else None)
     files = token_files(
@@ -103,14 +119,7 @@ async def build(
     )
     sockets = sockets_of(config, runtime, undo, before=before.sockets if before else None)
     endpoints = endpoints_of(config, sockets)
-    with explained("identities: "):
-        await off_loop(partial(refuse_self_reference, config, endpoints, runtime.environ))
     access = access_of(config, pipelines, runtime, undo, before=before.access if before else None)
-    if before is not None and before.config.audit == config.audit:
-        audit = before.audit
-    else:
-        audit = await audit_of(config, access, runtime, shared.telemetry)
-        undo.push_async_callback(audit.closing.aclose)
     return Generation(
         config=config,
         pipelines=pipelines,
@@ -118,7 +127,7 @@ async def build(
         sockets=sockets,
         endpoints=endpoints,
         access=access,
-        audit=audit,
+        audit=Audit(),
     )
 
 

@@ -2,14 +2,18 @@
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 from broker.clock import Clock
+from broker.files.off_loop import off_loop
 from broker.lease import Refused, SourceError, Unavailable
 
 T = TypeVar("T")
+
+Run = Callable[[Callable[[], Any]], Awaitable[Any]]
+"""Calls what may hang, and returns its result."""
 
 MAX_BYTES = 1 << 20
 
@@ -23,18 +27,47 @@ class HalfWritten(Refused):
     word = "bad-token-file"
 
 
-async def read_when_complete(read: Callable[[], T], *, clock: Clock) -> T:
+async def read_when_complete(
+    read: Callable[[], T], *, path: Path, clock: Clock, run: Run = off_loop
+) -> T:
     """Return the result of *read*, tried again a few times while it raises `HalfWritten`.
+
+    It reads *path* by *run*, off the event loop: its file system may hang.
 
     Raises:
         Unavailable, Refused: As *read*; `HalfWritten` when it stays so.
     """
     for pause_s in REREAD_AFTER_S:
         try:
-            return read()
+            return await _in_time(read, path, run)
         except HalfWritten:
             await clock.sleep(pause_s)
-    return read()
+    return await _in_time(read, path, run)
+
+
+async def exists(path: Path, *, run: Run = off_loop) -> bool:
+    """Return `path_exists`, found out by *run*, off the event loop.
+
+    Raises:
+        Unavailable: Its file system hangs.
+    """
+    return await _in_time(lambda: path_exists(path), path, run)
+
+
+def path_exists(path: Path) -> bool:
+    """Return whether there is something at *path*, readable or not."""
+    try:
+        path.stat()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+async def _in_time(work: Callable[[], T], path: Path, run: Run) -> T:
+    try:
+        return cast(T, await run(work))
+    except TimeoutError as error:
+        raise Unavailable(f"{path} was {error}", word="bad-token-file") from error
 
 
 def read_text(path: Path, *, named_by: str) -> str:

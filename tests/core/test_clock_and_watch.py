@@ -1,14 +1,12 @@
 """Jumps of the wall clock, and files that change, are noticed."""
 
 import asyncio
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from broker.clock import ClockSkew, clock_steps
 from broker.files.watch import watch
-from tests.support.fakes import FakeClock, settled
+from tests.support.fakes import FakeClock, inline, settled
 
 
 async def test_a_jump_of_more_than_a_minute_is_told_in_either_direction() -> None:
@@ -39,9 +37,6 @@ async def test_a_file_that_appears_changes_or_goes_is_told_within_a_second(
     clock = FakeClock()
     told: list[str] = []
     file = tmp_path / "token.json"
-
-    async def inline(work: Callable[[], Any]) -> Any:
-        return work()
 
     task = asyncio.create_task(
         watch(lambda: [file], lambda: told.append("changed"), clock=clock, run=inline)

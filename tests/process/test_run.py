@@ -296,6 +296,7 @@ def test_what_it_leaves_on_disk_is_narrow(sandbox: Sandbox, tmp_path: Path) -> N
         "endpoints.json": 0o644,
         "state": 0o700,
         "imds-keys.json": 0o600,
+        "token-scope": 0o600,
     }
 
 

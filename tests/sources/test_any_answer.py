@@ -17,7 +17,7 @@ from broker.sources.namespace.api import NamespaceIam
 from broker.sources.namespace.exchange import OidcExchange
 from broker.sources.namespace.id_token import IdTokenFor
 from broker.sources.namespace.identity import identity_source
-from tests.support.fakes import ScriptedSource
+from tests.support.fakes import ScriptedSource, inline
 from tests.support.sources import (
     REGION,
     Pipeline,
@@ -108,6 +108,7 @@ async def test_of_namespace(body: bytes, status: int) -> None:
 async def test_of_the_metadata_service(body: bytes, status: int) -> None:
     async with answering(http_answer(status, body)) as url, HttpClient() as http:
         source = identity_source(
+            run=inline,
             source="auto",
             token_file=None,
             token_spec=None,

@@ -13,7 +13,7 @@ import pytest
 
 from broker.lease import Refused, SourceError, Unavailable
 from broker.sandbox import Sandbox
-from tests.support.fakes import FakeClock, settled
+from tests.support.fakes import FakeClock, inline, settled
 from tests.support.sources import (
     Pipeline,
     answering,
@@ -609,6 +609,7 @@ async def test_a_metadata_service_that_hangs_is_given_up(
 
     async with hanging() as url:
         identity = identity_source(
+            run=inline,
             source="auto",
             token_file=None,
             token_spec=None,

@@ -14,7 +14,7 @@ from broker.sources.http_client import HttpClient
 from broker.sources.namespace.api import NamespaceIam
 from broker.sources.namespace.id_token import IdTokenFor
 from broker.sources.namespace.identity import identity_source
-from tests.support.fakes import FakeClock, running
+from tests.support.fakes import FakeClock, inline, running
 from tests.support.sources import Pipeline, some_role, write_token_file
 
 IDENTITIES = {
@@ -73,6 +73,7 @@ class Kept:
     ) -> None:
         iam = NamespaceIam(http, sandbox.namespace.url)
         source = identity_source(
+            run=inline,
             source="token-file",
             token_file=path,
             token_spec=None,

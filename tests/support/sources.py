@@ -33,7 +33,7 @@ from broker.sources.namespace.exchange import (
 )
 from broker.sources.namespace.id_token import IdTokenFor
 from broker.sources.namespace.identity import IdentitySource, identity_source
-from tests.support.fakes import ScriptedSource
+from tests.support.fakes import ScriptedSource, inline
 
 REGION = "eu-central-1"
 ROLE_ARN = "arn:aws:iam::123456789012:role/deploy"
@@ -163,6 +163,7 @@ class Pipeline:
         clock: Clock | None = None,
     ) -> IdentitySource:
         return identity_source(
+            run=inline,
             source=source,
             token_file=token_file,
             token_spec=token_spec,

@@ -12,8 +12,9 @@ from pathlib import Path
 from yarl import URL
 
 from broker import aws
+from broker.files.external import path_exists
 from broker.sources.http_client import is_loopback
-from broker.sources.namespace.identity import path_exists, token_paths
+from broker.sources.namespace.identity import token_paths
 from broker.sources.namespace.token_spec import InvalidTokenSpec, parse_token_spec
 from broker.sources.redact import redacted
 

@@ -1,17 +1,18 @@
 """Get the broker's own Namespace token from a token spec, a token file or the instance."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from yarl import URL
 
 from broker.clock import Clock
 from broker.credentials import NamespaceToken, json_object
-from broker.files.external import HalfWritten, read_text, read_when_complete
+from broker.files.external import HalfWritten, Run, exists, read_text, read_when_complete
+from broker.files.off_loop import off_loop
 from broker.lease import Lease, Refused, Stale, Unavailable
 from broker.sources.http_client import HttpClient, HttpResponse, may_be_plain, origin
 from broker.sources.jwt import InvalidToken, bearer_lease, duration_text, session_expiry, to_local
@@ -26,6 +27,8 @@ MINTED_TOKEN_S = 3600
 
 Source: namespace-api 3.2, 6.1.
 """
+
+T = TypeVar("T")
 
 
 class IdentitySource(Protocol):
@@ -51,6 +54,11 @@ class IdentityClients:
     http: HttpClient
     clock: Clock
     metadata_limit_s: float = METADATA_LIMIT_S
+    run: Run = off_loop
+
+    async def read(self, read: Callable[[], T], path: Path) -> T:
+        """Return the result of *read*, which reads *path*, once that is written completely."""
+        return await read_when_complete(read, path=path, clock=self.clock, run=self.run)
 
     def cloud_now(self) -> datetime:
         """Return the time by Namespace's clock, as far as it is known."""
@@ -67,9 +75,15 @@ def identity_source(
     http: HttpClient,
     clock: Clock,
     metadata_limit_s: float = METADATA_LIMIT_S,
+    run: Run = off_loop,
 ) -> IdentitySource:
-    """Return the source for *source*: auto, token-file or token-spec."""
-    clients = IdentityClients(iam=iam, http=http, clock=clock, metadata_limit_s=metadata_limit_s)
+    """Return the source for *source*: auto, token-file or token-spec.
+
+    Files are looked at by *run*, off the event loop.
+    """
+    clients = IdentityClients(
+        iam=iam, http=http, clock=clock, metadata_limit_s=metadata_limit_s, run=run
+    )
     if source == "token-file" and token_file is not None:
         return TokenFileIdentity(token_file, named_by="token_file", clients=clients)
     if source == "token-spec" and token_spec is not None:
@@ -90,7 +104,7 @@ class AutoIdentity:
 
     async def fetch(self) -> Lease[NamespaceToken]:
         for place in self._places():
-            if place.is_there():
+            if await place.is_there():
                 return await place.fetch()
         looked_at = ", ".join(str(path) for path in self.watched())
         raise Refused(
@@ -155,7 +169,7 @@ class InlineSpecIdentity:
             ) from error
         return await _by_spec(spec, place="NSC_TOKEN_SPEC", clients=self._clients)
 
-    def is_there(self) -> bool:
+    async def is_there(self) -> bool:
         return True
 
     def watched(self) -> tuple[Path, ...]:
@@ -175,11 +189,11 @@ class SpecFileIdentity:
         self._required = required
 
     async def fetch(self) -> Lease[NamespaceToken]:
-        spec = await read_when_complete(self._read, clock=self._clients.clock)
+        spec = await self._clients.read(self._read, self._path)
         return await _by_spec(spec, place=str(self._path), clients=self._clients)
 
-    def is_there(self) -> bool:
-        return self._required or path_exists(self._path)
+    async def is_there(self) -> bool:
+        return self._required or await exists(self._path, run=self._clients.run)
 
     def watched(self) -> tuple[Path, ...]:
         return (self._path,)
@@ -214,17 +228,20 @@ class TokenFileIdentity:
         self._required = required
 
     async def fetch(self) -> Lease[NamespaceToken]:
-        content = await read_when_complete(self._read, clock=self._clients.clock)
+        content = await self._content()
         if content.session is not None:
             return await self._issue_from(content.session)
         assert content.bearer is not None
         return _kept_lease(content.bearer, place=str(self._path), clients=self._clients)
 
-    def is_there(self) -> bool:
-        return self._required or path_exists(self._path)
+    async def is_there(self) -> bool:
+        return self._required or await exists(self._path, run=self._clients.run)
 
     def watched(self) -> tuple[Path, ...]:
         return (self._path,)
+
+    async def _content(self) -> TokenFileContent:
+        return await self._clients.read(self._read, self._path)
 
     def _read(self) -> TokenFileContent:
         document = json_object(read_text(self._path, named_by=self._named_by))
@@ -258,7 +275,7 @@ class TokenFileIdentity:
         try:
             return await self._issue_once(session)
         except Stale as error:
-            newer = (await read_when_complete(self._read, clock=self._clients.clock)).session
+            newer = (await self._clients.read(self._read, self._path)).session
             if newer is None or newer == session:
                 raise self._revoked(error) from error
             session = newer
@@ -384,12 +401,3 @@ def _ended(ended_at: datetime, *, place: str, now: datetime) -> Refused:
         f"the token in {place} ended {duration_text(now - ended_at)} ago; {step}",
         word="expired-token",
     )
-
-
-def path_exists(path: Path) -> bool:
-    """Return whether there is something at *path*, readable or not."""
-    try:
-        path.stat()
-    except (OSError, ValueError):
-        return False
-    return True
