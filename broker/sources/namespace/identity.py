@@ -65,7 +65,7 @@ class IdentityClients:
         return self.http.skew.to_cloud(self.clock.now())
 
 
-def identity_source(
+def identity_source(  # noqa: PLR0913 - keyword-only, and each a part of its own
     *,
     source: str,
     token_file: Path | None,
