@@ -64,7 +64,7 @@ class Aside:
 
 def standing_before(environ: Mapping[str, str]) -> Aside:
     """Return what AWS clients started with *environ* would use before the broker."""
-    profile = environ.get("AWS_PROFILE") or environ.get("AWS_DEFAULT_PROFILE") or "default"
+    profile = active_profile(environ)
     credentials_path = path_of(environ, "AWS_SHARED_CREDENTIALS_FILE", "credentials")
     config_path = path_of(environ, "AWS_CONFIG_FILE", "config")
     credentials, config = sections_in(credentials_path), sections_in(config_path)
@@ -93,6 +93,20 @@ def isolated(aside: Aside, environ: Mapping[str, str]) -> Variables:
     if aside.config is not None:
         assigned["AWS_CONFIG_FILE"] = write_settings(aside.config, environ) or os.devnull
     return Variables(assigned)
+
+
+def active_profile(environ: Mapping[str, str]) -> str:
+    return environ.get("AWS_PROFILE") or environ.get("AWS_DEFAULT_PROFILE") or "default"
+
+
+def keys_of_profile(profile: str, environ: Mapping[str, str]) -> set[str]:
+    """Return the keys that a profile has in either file."""
+    files = (("AWS_SHARED_CREDENTIALS_FILE", "credentials"), ("AWS_CONFIG_FILE", "config"))
+    return {
+        key
+        for variable, name in files
+        for key, _ in entries_of(sections_in(path_of(environ, variable, name)).get(profile, []))
+    }
 
 
 def path_of(environ: Mapping[str, str], variable: str, name: str) -> str:

@@ -21,7 +21,8 @@ STAND_BEFORE = ("NSC_TOKEN_SPEC", "NSC_TOKEN_SPEC_FILE")
 class Found:
     """The content of a token file: a person's login, a token with its claims, or nothing."""
 
-    text: str = field(default="", repr=False)
+    content: bytes = field(default=b"", repr=False)
+    """What a copy is kept of: a login, or what is no token."""
     is_login: bool = False
     tenant_id: str | None = None
     expires_at: datetime | None = None
@@ -65,8 +66,11 @@ def advice(path: str, environ: Mapping[str, str]) -> str:
     return f"; for nsc and the SDKs set NSC_TOKEN_FILE={path}"
 
 
-def look(path: str) -> Found:
+def look(path: str, *, is_named: bool) -> Found:
     """Return what the file has.
+
+    What is no token, such as a half-written file, may be replaced in nsc's own place; where the
+    user has named the file, it is somebody's.
 
     Raises:
         Failure: It must not be replaced, or cannot be read.
@@ -77,16 +81,19 @@ def look(path: str) -> Found:
         return NOTHING
     except (OSError, ValueError) as error:
         raise unusable(path, error) from error
-    return found_in(content, path)
+    found = found_in(content)
+    if found.content and not found.is_login and is_named:
+        raise Failure("--output", f"{path} is not a token file", "name another file")
+    return found
 
 
-def found_in(content: bytes, path: str) -> Found:
+def found_in(content: bytes) -> Found:
     document = json_object(content) if content.strip() else {}
     known = {"bearer_token", "tenant_token", "session_token"}
     if document is None or (document and not known & set(document)):
-        raise Failure("--output", f"{path} is not a token file", "name another file")
+        return Found(content=content)
     if document.get("session_token"):
-        return Found(text=content.decode("utf-8"), is_login=True)
+        return Found(content=content, is_login=True)
     # The older name stands over the newer one, as for nsc.
     token = document.get("tenant_token") or document.get("bearer_token")
     return found_token(token if isinstance(token, str) else "")
@@ -136,7 +143,7 @@ def keep_copy(path: str, found: Found, *, now: datetime) -> str:
     """
     copy = f"{path}.{now:%Y%m%dT%H%M%SZ}.saved"
     try:
-        write_output(copy, found.text)
+        write_output(copy, found.content)
     except (OSError, ValueError) as error:
         raise unusable(copy, error) from error
     return copy

@@ -111,6 +111,19 @@ def test_a_profile_is_an_identity_too(host: Host) -> None:
     assert (done.returncode, done.stdout) == (0, "Acme (ws_1)\n"), done.stderr
 
 
+def test_without_a_region_sts_of_us_east_1_is_asked_with_one_warning(host: Host) -> None:
+    nowhere = {"AWS_REGION": "", "AWS_DEFAULT_REGION": ""}
+
+    done = host.cli.run(*VIA_STS, environ=nowhere)
+
+    assert (done.returncode, done.stdout) == (0, "Acme (ws_1)\n"), done.stderr
+    assert done.stderr.splitlines()[0] == (
+        "namespace-broker: warning: region: none is set: STS of us-east-1 is used;"
+        " give --region or set AWS_REGION"
+    )
+    assert done.stderr.count("warning") == 1
+
+
 class TestWhere:
     def test_the_file_is_private_and_what_nsc_derived_is_gone(self, host: Host) -> None:
         host.put(bearer_token="nsct_a.b.c")
@@ -165,6 +178,21 @@ class TestWhere:
         ]
         assert host.exchanges() == before
 
+    @pytest.mark.parametrize("content", ['{"bearer_token": "nsct_', "[1]", '{"name": "x"}'])
+    def test_what_is_no_token_is_replaced_in_nscs_own_place_and_a_copy_kept(
+        self, host: Host, content: str
+    ) -> None:
+        host.put()
+        host.file.write_text(content)
+
+        done = host.cli.run(*VIA_STS)
+
+        (copy,) = host.file.parent.glob("*.saved")
+        assert (done.returncode, done.stdout) == (0, "Acme (ws_1)\n")
+        assert f"{copy}: a copy of the damaged file that was there\n" in done.stderr
+        assert (copy.read_text(), copy.stat().st_mode & 0o777) == (content, 0o600)
+        assert host.nsc().tenant_id() == "ws_1"
+
     def test_a_place_that_cannot_be_written_is_said(self, host: Host) -> None:
         line = host.cli.error(*VIA_STS, "--output", "/proc/nowhere/token.json", code=1)
 
@@ -182,12 +210,12 @@ class TestEnsure:
         assert ": left as it is: its token is good for 59 min" in done.stderr
         assert (host.file.read_bytes(), host.exchanges()) == (content, before)
 
-    @pytest.mark.parametrize("ensure", ["2h", "0"])
-    def test_else_or_for_0_it_logs_in_again(self, host: Host, ensure: str) -> None:
+    @pytest.mark.parametrize("ensure", [("--ensure", "2h"), ("--ensure", "0"), ()])
+    def test_else_it_always_signs_in(self, host: Host, ensure: tuple[str, ...]) -> None:
         host.cli.run(*VIA_STS)
         before = host.exchanges()
 
-        done = host.cli.run(*VIA_STS, "--ensure", ensure)
+        done = host.cli.run(*VIA_STS, *ensure)
 
         assert (done.returncode, host.exchanges()) == (0, before + 1)
 

@@ -8,6 +8,7 @@ from typing import Literal, cast
 
 from broker.cli import login_file
 from broker.cli.errors import Failure, Misuse
+from broker.cli.isolation import active_profile, keys_of_profile
 from broker.cli.login_file import Found
 from broker.cli.offline import ends_at, explained, misuse, warn
 from broker.cli.output import printable, span
@@ -65,11 +66,9 @@ FLAGS = (
     ),
     Flag(
         "ensure",
-        "Do nothing while the token that is there lives longer than this; 0 always logs"
-        " in. Default: 15m.",
+        "Do nothing while the token that is there lives longer than this. Default: always sign in.",
         kind=DURATION,
         metavar="DURATION",
-        default=900.0,
     ),
     Flag(
         "output",
@@ -82,6 +81,9 @@ FLAGS = (
         kind=SWITCH,
     ),
 )
+
+
+DEFAULT_REGION = "us-east-1"
 
 
 def run(options: Options) -> int:
@@ -125,7 +127,7 @@ def login_of(options: Options) -> Login:
         via=cast(Literal["sts", "cognito"], via),
         workspace=options.text("workspace"),
         identity_pool=options.text("identity-pool"),
-        region=options.text("region"),
+        region=options.text("region") or (region_of_none(options) if via == "sts" else None),
         profile=options.text("profile"),
         audience=options.text("audience"),
         algorithm=cast(Algorithm | None, options.text("algorithm")),
@@ -136,13 +138,24 @@ def login_of(options: Options) -> Login:
         raise misuse(error) from error
 
 
+def region_of_none(options: Options) -> str | None:
+    """Return STS's region where nothing names one, and warn of it; None where something does."""
+    if os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"):
+        return None
+    profile = options.text("profile") or active_profile(os.environ)
+    if any(key == "region" for key in keys_of_profile(profile, os.environ)):
+        return None
+    warn([f"region: none is set: STS of {DEFAULT_REGION} is used; give --region or set AWS_REGION"])
+    return DEFAULT_REGION
+
+
 def found_at(path: str, options: Options) -> Found:
     """Return what the file has now.
 
     Raises:
         Failure: It is a person's login, or something else that must not be replaced.
     """
-    found = login_file.look(path)
+    found = login_file.look(path, is_named=options.text("output") is not None)
     if found.is_login and not options.switch("replace-login"):
         raise Failure(
             "--replace-login",
@@ -155,9 +168,10 @@ def found_at(path: str, options: Options) -> Found:
 def put(path: str, bearer: str, options: Options) -> None:
     # Read again: somebody may have logged in while we did.
     found = found_at(path, options)
-    if found.is_login:
+    if found.content:
         copy = login_file.keep_copy(path, found, now=datetime.now(UTC))
-        say(f"{copy}: a copy of the login that was there")
+        what = "the login" if found.is_login else "the damaged file"
+        say(f"{copy}: a copy of {what} that was there")
     login_file.write(path, bearer)
 
 
