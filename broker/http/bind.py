@@ -1,4 +1,4 @@
-"""Sockets to be asked on: bound here, listening later. Speaks no protocol."""
+"""Bind the sockets that the broker serves on."""
 
 import contextlib
 import errno
@@ -41,15 +41,14 @@ class AddressForbidden(ListenError):
 def bind(
     host: str, port: int, *, hop_limit: int | None = None, device: str | None = None
 ) -> socket.socket:
-    """Return a TCP socket bound to *host* (an address) and *port* (0 picks one), not yet listening:
-    a connection is refused until somebody is ready to answer it (C-78).
+    """Return a TCP socket bound to *host* (an address) and *port* (0 picks one).
 
     *hop_limit* is as for `hops_allowed`. With *device*, only what comes in by that network device
     reaches the socket: by ``lo``, what this network namespace sends to itself. A neighbour on the
     link can reach an address that is bound on ``lo``, and no hop limit stops it; this does.
 
     Raises:
-        AddressInUse, AddressLacking, AddressForbidden: It cannot be had, and why.
+        AddressInUse, AddressLacking, AddressForbidden: It cannot be bound, and why.
     """
     place = _written(host, port)
     family, name = _resolved(host, port)
@@ -73,8 +72,10 @@ def bind(
 
 
 def hops_allowed(host: str, hop_limit: int | None) -> int | None:
-    """Return over how many links an answer from *host* (an address) may go: *hop_limit*, else one
-    from a link-local address, else None: as the kernel has it."""
+    """Return over how many links an answer from *host* (an address) may go.
+
+    That is *hop_limit*, else one from a link-local address, else None: the kernel's default.
+    """
     if hop_limit is None and ipaddress.ip_address(host).is_link_local:
         return 1
     return hop_limit
@@ -122,8 +123,10 @@ def bind_unix(path: Path, *, mode: int) -> socket.socket:
 
 
 def unlink_own(path: Path, made: os.stat_result) -> None:
-    """Remove the file of a Unix socket that was *made* here, if it is still that one: another
-    broker may have put its own in its place since ours stopped listening."""
+    """Remove the file of a Unix socket that was *made* here, if it is still that one.
+
+    Another broker may have put its own in its place since ours stopped listening.
+    """
     with contextlib.suppress(OSError):
         found = path.lstat()
         # The time too, as the number of a file that has gone is given to the next one.
@@ -238,8 +241,10 @@ def _reason(error: OSError) -> str:
 
 
 def _holder(host: str, port: int) -> str:
-    """Return who listens there, and what to do about it, in words: program and pid where /proc
-    shows them, else the uid."""
+    """Return who listens there, and what to do about it, in words.
+
+    That is program and pid where /proc shows them, else the uid.
+    """
     found = _listener(host, port)
     if found is None:
         return "another program; stop it or listen elsewhere"

@@ -123,8 +123,10 @@ class Connection:
         return is_waiting and not _has_input(self._sock)
 
     def queue(self) -> None:
-        """Wait to be admitted, for as long as an idle connection may. Nothing is read, so nothing
-        is known of the client, not even whether it is still there."""
+        """Wait to be admitted, for as long as an idle connection may.
+
+        Nothing is read, so nothing is known of the client, not even whether it is still there.
+        """
         if self._state is State.QUEUED:
             self._expect_within(self._server.limits.idle_timeout_s)
 

@@ -19,7 +19,9 @@ MAX_KNOWN_HOSTS = 256
 
 
 class Guard:
-    """Knows the names of this host: every loopback and metadata address, ``localhost``, and
+    """Refuses what does not name this host, and what a browser or a proxy sends.
+
+    The names of this host are every loopback and metadata address, ``localhost``, and
     *allowed_hosts* (configured ones and the addresses we listen on; port and brackets optional).
     A wildcard among them stands for every address that this host has, by *is_local*, whenever it
     got it: a probe or a scraper names the one that it knows.
@@ -80,8 +82,10 @@ class Guard:
 
 
 def host_parts(host: str) -> Iterator[str]:
-    """Yield each way to read the host part of a ``Host`` value: with IPv6 unbracketed, what
-    follows the last colon may be a port or a part of the address."""
+    """Yield each way to read the host part of a ``Host`` value.
+
+    With IPv6 unbracketed, what follows the last colon may be a port or a part of the address.
+    """
     if bracketed := re.fullmatch(r"\[([^\[\]]*:[^\[\]]*)\](?::[0-9]{0,5})?", host):
         yield bracketed[1]
         return

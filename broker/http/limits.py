@@ -60,8 +60,10 @@ class Limited(Protocol):
 
     @property
     def served_at(self) -> float:
-        """When it last got an answer, or else was accepted, by `time.monotonic`. Bytes that only
-        trickle in do not count: a slow sender would look busy."""
+        """When it last got an answer, or else was accepted, by `time.monotonic`.
+
+        Bytes that only trickle in do not count: a slow sender would look busy.
+        """
 
     @property
     def is_idle(self) -> bool:
@@ -246,8 +248,10 @@ def _discard(groups: dict[str, Group], caller: str, connection: Limited) -> bool
 
 
 class FairQueue:
-    """Gives each caller the same share of every turn of the event loop, however many connections
-    it has and however many requests it sends at once."""
+    """Gives each caller the same share of every turn of the event loop.
+
+    However many connections it has, and however many requests it sends at once.
+    """
 
     def __init__(self, *, share: int = SHARE) -> None:
         self._share = share
@@ -255,8 +259,10 @@ class FairQueue:
         self._waiting: dict[str, deque[Callable[[], None]]] = {}
 
     def take(self, caller: str) -> bool:
-        """Use one request's part of *caller*'s share; False when none is left in this turn, or
-        others of its requests are waiting for the next."""
+        """Use one request's part of *caller*'s share.
+
+        False when none is left in this turn, or others of its requests wait for the next.
+        """
         used = self._used.get(caller, 0)
         if used >= self._share or caller in self._waiting:
             return False

@@ -1,4 +1,4 @@
-"""A request and an answer as the surfaces see them: no HTTP library, no socket. Pure."""
+"""Requests and answers as the surfaces see them, without HTTP library or socket."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,8 +13,11 @@ NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One request. Header names are lower case, in the order of arrival, repeated ones too;
-    ``path`` is percent-decoded and without query; ``query`` is the raw text after ``?``."""
+    """One request.
+
+    Header names are lower case, in the order of arrival, repeated ones too; ``path`` is
+    percent-decoded and without query; ``query`` is the raw text after ``?``.
+    """
 
     method: str
     path: str
@@ -62,10 +65,13 @@ class Pending:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """One answer. ``route``, ``role``, ``refusal``, ``issued``, ``rule`` and ``caller_token`` are
-    for our own channels (metrics, log, audit) and never on the wire: the route's fixed label, the
-    role's configured name or ``none``, a fixed word for why the caller was refused, what the body
-    holds, the rule that decided and the name of the token that was presented."""
+    """One answer.
+
+    ``route``, ``role``, ``refusal``, ``issued``, ``rule`` and ``caller_token`` are for our own
+    channels (metrics, log, audit) and never on the wire: the route's fixed label, the role's
+    configured name or ``none``, a fixed word for why the caller was refused, what the body holds,
+    the rule that decided and the name of the token that was presented.
+    """
 
     status: int
     body: bytes = field(default=b"", repr=False)

@@ -164,8 +164,10 @@ class Server:
         ]
 
     def change(self, surface: Surface, *, limits: Limits | None = None) -> None:
-        """Have *surface* answer from the next request on, also on existing connections; with other
-        *limits*, where they are given."""
+        """Have *surface* answer from the next request on, also on existing connections.
+
+        *limits* replace the present ones where they are given.
+        """
         self.surface = surface
         self.sends_continue = getattr(surface, "takes_bodies", True)
         self.forget_answers()
@@ -223,8 +225,10 @@ class Server:
     # Accepting.
 
     def _accept(self, sock: socket.socket, peer: Any) -> bool:
-        """Serve a connection, queue it, or close it without a byte; False if its client has gone
-        already, so that there is nobody to answer, count or limit."""
+        """Serve a connection, queue it, or close it without a byte.
+
+        False if its client has gone already, so that there is nobody to answer, count or limit.
+        """
         try:
             caller = self.context.caller_of(sock, peer)
         except Exception as error:
