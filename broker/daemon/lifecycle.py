@@ -11,19 +11,22 @@ from typing import Any
 from broker.access.caller import PLAIN_TOKEN, Caller
 from broker.access.peer import Peers
 from broker.access.rules import limited
-from broker.clock import Clock, ClockSkew, clock_steps
-from broker.config import Config
+from broker.clock import CHECK_S, Clock, ClockSkew, clock_steps
+from broker.config import Address, Config
 from broker.daemon.access import (
     recorded_token_scope,
     replace_tokens_that_open_more,
     token_scope,
 )
+from broker.daemon.errors import CannotStart
 from broker.daemon.generation import Generation, Shared, build, differences
 from broker.daemon.handover import ServiceNotifier
 from broker.daemon.listeners import (
     Listeners,
     announce,
     announced,
+    has_address,
+    is_in_place,
     prepare_directories,
 )
 from broker.daemon.process import readable_by_others
@@ -102,6 +105,7 @@ class Broker:
         self.telemetry = shared.telemetry
         peers.complete = lambda caller: limited(caller, self.current.access.rules)
         self._stop = stop
+        self._applying = asyncio.Lock()
         guard = first.config.guard
         self._limiter = ConnectionLimiter(
             connections=guard.max_connections, per_caller=guard.max_connections_per_caller
@@ -158,7 +162,7 @@ class Broker:
         self.tasks.start(readable_by_others, self._warn_of_readable_identities)
         self._start_pipelines(current.pipelines, current.config)
         self._start_files(current)
-        self.tasks.start(self, self._renew_after_resume)
+        self.tasks.start(self, self._renew_after_resume, self._repair)
         self.tasks.start(self.service, self.service.beat)
         self._switch_surfaces(current)
         stack.enter_context(announced(current.config, current.endpoints, current.sockets))
@@ -181,6 +185,10 @@ class Broker:
         Raises:
             CannotStart: It cannot be put in force; everything is as it was.
         """
+        async with self._applying:
+            return await self._apply(config)
+
+    async def _apply(self, config: Config) -> Mapping[str, list[str]]:
         before = self.current
         async with AsyncExitStack() as undo:
             now = await build(config, self._shared, undo, before=before)
@@ -282,6 +290,32 @@ class Broker:
             skew=self._runtime.skew,
             boot_id=self._runtime.boot_id,
         )
+
+    async def _repair(self) -> None:
+        """Listen on addresses that appear later, and make our directory anew when it was removed.
+
+        Both are what applying the same configuration again does.
+        """
+        tried: set[Address] = set()
+        while True:
+            await self._runtime.clock.sleep(CHECK_S)
+            config, sockets = self.current.config, self.current.sockets
+            appeared = set(filter(has_address, sockets.lacking))
+            is_gone = not is_in_place(sockets) and config.runtime_dir.parent.is_dir()
+            if is_gone or not appeared <= tried:
+                await self._apply_again()
+            tried = appeared
+
+    async def _apply_again(self) -> None:
+        current = self.current
+        try:
+            prepare_directories(current.config, self._runtime.environ)
+            changed = await self.apply(current.config)
+        except CannotStart as error:
+            self._runtime.warn(str(error))
+        else:
+            self.current.access.tokens.reread()
+            self._runtime.log.info("listeners.repaired", **changed)
 
     async def _warn_of_readable_identities(self) -> None:
         paths = [path for each in self.current.pipelines.watched.values() for path in each()]

@@ -50,6 +50,8 @@ class Sockets:
     control: socket.socket
     taken: Mapping[str, tuple[socket.socket, ...]] = field(default_factory=dict)
     """systemd's sockets by their name."""
+    lacking: tuple[Address, ...] = ()
+    """Configured addresses that this host does not have."""
     bound: Mapping["Place", "Bound"] = field(default_factory=dict)
     """Our own sockets."""
 
@@ -112,6 +114,7 @@ def sockets_of(
         inherited=frozenset(runtime.inherited.sockets),
         taken=binder.theirs,
         bound=binder.ours,
+        lacking=tuple(binder.lacking),
     )
 
 
@@ -123,6 +126,7 @@ class Binder:
     ) -> None:
         self.theirs: dict[str, tuple[socket.socket, ...]] = {}
         self.ours: dict[Place, Bound] = {}
+        self.lacking: list[Address] = []
         self._stack = stack
         self._runtime = runtime
         self._config = config
@@ -130,7 +134,7 @@ class Binder:
         self._before = before
 
     def control(self) -> socket.socket:
-        if self._before is not None:
+        if self._before is not None and is_in_place(self._before):
             return self._before.control
         if theirs := self.from_systemd("control"):
             return theirs[0]
@@ -193,6 +197,7 @@ class Binder:
             try:
                 sock = self._listening(address, hops=hops, device=device)
             except AddressLacking as error:
+                self.lacking.append(address)
                 self._runtime.log.warning(
                     "address.lacking", surface=name, address=str(address), reason=str(error)
                 )
@@ -238,6 +243,23 @@ class Binder:
             sock.close()
             raise
         return self._stack.enter_context(sock)
+
+
+def is_in_place(sockets: Sockets) -> bool:
+    """Return whether the control socket is still at its path.
+
+    Its directory may have been removed, as ``XDG_RUNTIME_DIR`` is at the last logout.
+    """
+    return "control" in sockets.inherited or Path(sockets.control.getsockname()).exists()
+
+
+def has_address(address: Address) -> bool:
+    """Return whether this host has that address by now."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.bind((address.host, 0))
+        return True
+    return False
 
 
 def covers(listening: socket.socket, address: Address) -> bool:

@@ -1,6 +1,8 @@
 """The daemon's life as a process: it gets ready, serves, survives its clouds, and leaves."""
 
 import json
+import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -309,3 +311,38 @@ def test_what_everybody_types_first_answers() -> None:
         assert shown.returncode == 0
         assert shown.stdout
         assert shown.stderr == b""
+
+
+def test_a_runtime_directory_that_is_removed_and_may_be_made_again_comes_back(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    with broker_process(sandbox, tmp_path) as broker:
+        broker.wait_for("daemon.ready")
+        shutil.rmtree(tmp_path / "run")
+
+        broker.wait_for("listeners.repaired")
+
+        until(lambda: (tmp_path / "run" / "container-token").exists(), what="the token")
+        status, _ = get(
+            broker.endpoints["container"][0] + "/creds", authorization=broker.container_token
+        )
+        with socket.socket(socket.AF_UNIX) as control:
+            control.connect(broker.endpoints["control"])
+
+    assert status == 200
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root adds an address")
+def test_an_address_that_appears_later_is_listened_on(sandbox: Sandbox, tmp_path: Path) -> None:
+    address = f"fd00:ec2:{os.getpid() & 0xFFFF:x}::254"
+    flags = ("--imds", f"[{address}]:0")
+    with broker_process(sandbox, tmp_path, *flags) as broker:
+        broker.wait_for("daemon.ready")
+        assert len(broker.endpoints["imds"]) == 1
+
+        subprocess.run(["ip", "address", "add", f"{address}/128", "dev", "lo"], check=True)
+        try:
+            broker.wait_for("listeners.repaired")
+            assert address in broker.endpoints["imds"][1]
+        finally:
+            subprocess.run(["ip", "address", "del", f"{address}/128", "dev", "lo"], check=True)
