@@ -110,7 +110,7 @@ def test_the_processes_of_a_place_are_listed(make: Callable[[str], int], tmp_pat
     assert cgroups.members_of(1 << 60) is None
 
 
-def test_who_fills_the_tree_below_a_unit_hides_no_other(
+def test_filling_the_tree_below_one_unit_hides_no_other(
     make: Callable[[str], int], tmp_path: Path
 ) -> None:
     for number in range(MOST_DELEGATED + 50):
@@ -141,7 +141,7 @@ def test_what_is_not_found_is_not_looked_for_at_once_again(
     assert cgroups.location_of(number, uid=0) == CgroupLocation(unit="ssh.service")
 
 
-def test_who_makes_us_look_too_often_waits_alone(
+def test_a_user_that_causes_too_many_walks_waits_alone(
     make: Callable[[str], int], tmp_path: Path
 ) -> None:
     watch = Watch(tick_s=0.1)

@@ -161,7 +161,7 @@ def test_other_paths_name_no_unit(path: str) -> None:
 
 
 @given(st.lists(st.sampled_from(["..", "a", "_b.service", "docker", ID, "x.scope", "y.slice"])))
-def test_below_the_first_unit_nothing_changes_what_was_said(names: list[str]) -> None:
+def test_names_below_the_first_unit_change_nothing(names: list[str]) -> None:
     below = "".join(f"/{name}" for name in names)
 
     assert location_of_path(f"/system.slice/web.service{below}") == CgroupLocation(
@@ -187,5 +187,5 @@ def test_any_text_is_read_without_failing(path: str) -> None:
         ("docker", False),
     ],
 )
-def test_units_and_containers_are_handed_on_and_slices_are_not(name: str, handed_on: bool) -> None:
+def test_units_and_containers_are_delegated_and_slices_are_not(name: str, handed_on: bool) -> None:
     assert is_delegated(name) is handed_on

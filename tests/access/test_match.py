@@ -71,7 +71,7 @@ def test_a_program_is_known_by_what_its_links_lead_to(tmp_path: Path) -> None:
         ({"any_local": False}, "any_local", "remove the key"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_at_its_key(
+def test_an_impossible_condition_is_refused_at_its_key(
     written: dict[str, Any], key: str | None, reason: str
 ) -> None:
     with pytest.raises(InvalidWho) as refused:

@@ -60,7 +60,7 @@ def test_the_client_of_a_unix_socket_is_where_its_process_is() -> None:
     assert caller.unit in (place.unit, None)
 
 
-def test_who_is_not_known_has_no_place() -> None:
+def test_an_unknown_caller_has_no_cgroup_location() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX)
 
     with ours, theirs:

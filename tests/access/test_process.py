@@ -160,14 +160,14 @@ def test_a_connection_is_looked_for_once_in_a_while() -> None:
     assert members.asked == 2
 
 
-def test_where_members_are_not_known_every_process_is_asked() -> None:
+def test_without_known_members_every_process_is_searched() -> None:
     with socket.socket() as sock:
         found = Processes().process_of(Caller(uid=os.getuid(), inode=inode_of(sock)))
 
     assert found.exe == THIS
 
 
-def test_who_makes_us_look_too_often_is_not_looked_for() -> None:
+def test_a_user_that_causes_too_many_searches_is_not_searched_for() -> None:
     watch, members = Watch(tick_s=1.0), Members()
     limit = RateLimit(burst_s=0.5, share=0.001, monotonic=watch)
     processes = Processes(members_of=members, limit=limit, monotonic=watch)
@@ -187,7 +187,7 @@ def test_a_caller_of_the_control_socket_brings_its_pid() -> None:
 @pytest.mark.parametrize(
     "caller", [Caller(inode=7), Caller(uid=1000), Caller(address="10.0.0.8", is_remote=True)]
 )
-def test_who_is_not_known_is_not_looked_for(caller: Caller) -> None:
+def test_an_unknown_caller_is_not_searched_for(caller: Caller) -> None:
     members = Members()
 
     assert Processes(members_of=members).process_of(caller) == UNKNOWN_PROCESS

@@ -20,7 +20,7 @@ def watch() -> Watch:
     return Watch()
 
 
-def test_who_has_used_theirs_up_has_none_until_time_has_passed(watch: Watch) -> None:
+def test_a_spent_budget_grows_again_with_time(watch: Watch) -> None:
     limit = RateLimit(share=0.1, burst_s=1.0, monotonic=watch)
 
     limit.spend(1000, 1.5)
@@ -32,7 +32,7 @@ def test_who_has_used_theirs_up_has_none_until_time_has_passed(watch: Watch) -> 
     assert limit.allows(1000)
 
 
-def test_others_lose_nothing_by_it(watch: Watch) -> None:
+def test_one_users_spending_costs_no_other_user(watch: Watch) -> None:
     limit = RateLimit(monotonic=watch)
 
     limit.spend(1000, 60)
@@ -40,7 +40,7 @@ def test_others_lose_nothing_by_it(watch: Watch) -> None:
     assert limit.allows(1001)
 
 
-def test_no_more_is_saved_up_than_the_burst(watch: Watch) -> None:
+def test_a_budget_never_exceeds_the_burst(watch: Watch) -> None:
     limit = RateLimit(share=0.1, burst_s=1.0, monotonic=watch)
     limit.spend(1000, 0.5)
 
@@ -50,7 +50,7 @@ def test_no_more_is_saved_up_than_the_burst(watch: Watch) -> None:
     assert not limit.allows(1000)
 
 
-def test_root_always_has_some(watch: Watch) -> None:
+def test_root_is_never_limited(watch: Watch) -> None:
     limit = RateLimit(monotonic=watch)
 
     limit.spend(0, 3600)
@@ -58,7 +58,7 @@ def test_root_always_has_some(watch: Watch) -> None:
     assert limit.allows(0)
 
 
-def test_users_who_have_all_of_theirs_again_are_forgotten(watch: Watch) -> None:
+def test_users_with_a_full_budget_are_forgotten(watch: Watch) -> None:
     limit = RateLimit(monotonic=watch)
     for uid in range(1, MOST_USERS + 1):
         limit.spend(uid, 0.1)

@@ -89,14 +89,14 @@ DOCKER = Account("docker", 27)
         ),
     ],
 )
-def test_a_key_means_some_callers_and_no_others(
+def test_a_key_matches_some_callers_and_no_others(
     who: Who, meant: list[Caller], not_meant: list[Caller]
 ) -> None:
     assert [who.holds_for(caller, KNOWN) for caller in meant] == [True] * len(meant)
     assert [who.holds_for(caller, KNOWN) for caller in not_meant] == [False] * len(not_meant)
 
 
-def test_root_gets_nothing_that_no_rule_gives_it() -> None:
+def test_root_gets_nothing_that_no_rule_grants() -> None:
     assert rules_of(Who(uid=1000)).grant_for(ROOT) == NO_GRANT
 
 
@@ -115,11 +115,11 @@ def test_the_plain_token_names_nobody() -> None:
     assert rules.grant_for(replace(ALICE, token="default")).rule == "rules[2]"
 
 
-def test_a_who_without_a_key_means_nobody() -> None:
+def test_a_condition_without_keys_matches_nobody() -> None:
     assert rules_of(Who()).grant_for(ROOT) == NO_GRANT
 
 
-def test_a_rule_may_give_nothing_and_so_keep_somebody_out() -> None:
+def test_a_rule_that_grants_nothing_keeps_its_callers_out() -> None:
     keep_out = Rule(number=1, who=Who(uid=1001))
     rules = FirstMatch(
         [keep_out, Rule(number=2, who=Who(any_local=True), roles=("deploy",))], facts=KNOWN
@@ -138,7 +138,7 @@ def test_the_first_role_is_the_default_unless_another_is_named() -> None:
     assert replace(rule, default_role="audit").grant.default_role == "audit"
 
 
-def test_namespace_and_id_tokens_are_given_only_when_they_are_named() -> None:
+def test_namespace_and_id_tokens_are_granted_only_when_named() -> None:
     rule = Rule(number=1, who=Who(uid=1000), roles=("deploy",))
     naming = replace(
         rule,
@@ -161,7 +161,7 @@ def test_a_rule_with_a_policy_or_tags_has_leases_of_its_own() -> None:
     assert names == {"deploy", "deploy rules[2]", "deploy rules[3]"}
 
 
-def test_what_costs_a_look_elsewhere_is_asked_only_when_all_else_holds() -> None:
+def test_facts_that_need_a_lookup_are_looked_up_only_when_all_else_holds() -> None:
     known = Known(names=KNOWN.names, groups=KNOWN.groups, programs=KNOWN.programs)
     rules = rules_of(
         Who(uid=1001, exe="/usr/bin/aws", group=DOCKER),
@@ -176,7 +176,7 @@ def test_what_costs_a_look_elsewhere_is_asked_only_when_all_else_holds() -> None
     assert known.asked == ["groups", "exe"]
 
 
-def test_an_explanation_says_of_each_rule_which_keys_did_not_hold() -> None:
+def test_an_explanation_lists_the_keys_that_did_not_hold() -> None:
     rules = rules_of(
         Who(user=Account("bob", 1001), unit="ci.service"),
         Who(group=Account("wheel", 10)),
@@ -212,7 +212,7 @@ def test_without_rules_the_explanation_names_the_owner() -> None:
 
 
 @given(several_whos, callers)
-def test_the_first_rule_that_means_the_caller_or_may_mean_it_decides(
+def test_the_first_rule_that_matches_or_is_undecided_decides(
     several: list[Who], caller: Caller
 ) -> None:
     meant = [who.matches(caller, KNOWN) for who in several]
@@ -237,7 +237,7 @@ def test_an_explanation_and_the_decision_are_one(several: list[Who], caller: Cal
 
 
 @given(whos, st.data(), callers)
-def test_another_key_never_admits_more(who: Who, data: st.DataObject, caller: Caller) -> None:
+def test_an_additional_key_never_admits_more(who: Who, data: st.DataObject, caller: Caller) -> None:
     free = sorted(set(KEYS) - set(who.keys))
     key = data.draw(st.sampled_from(free)) if free else None
     more: dict[str, Any] = {key: data.draw(KEYS[key])} if key else {}
@@ -248,19 +248,19 @@ def test_another_key_never_admits_more(who: Who, data: st.DataObject, caller: Ca
 
 
 @given(whos, callers, st.sampled_from(FACTS))
-def test_a_fact_that_is_not_known_never_admits(who: Who, caller: Caller, fact: str) -> None:
+def test_an_unknown_fact_never_admits(who: Who, caller: Caller, fact: str) -> None:
     unknown = forgetting(caller, fact)
 
     assert who.holds_for(caller, KNOWN) or not who.holds_for(unknown, KNOWN)
 
 
 @given(whos, callers)
-def test_a_host_that_can_tell_nothing_more_never_admits_more(who: Who, caller: Caller) -> None:
+def test_a_host_without_further_facts_never_admits_more(who: Who, caller: Caller) -> None:
     assert who.holds_for(caller, KNOWN) or not who.holds_for(caller, Known())
 
 
 @given(whos)
-def test_who_is_not_known_at_all_is_nobody(who: Who) -> None:
+def test_a_caller_without_any_fact_matches_nothing(who: Who) -> None:
     assert not who.holds_for(Caller(), KNOWN)
 
 
@@ -331,7 +331,7 @@ def test_a_uid_that_two_users_may_take_on_is_neither_for_certain() -> None:
     assert rules_of(Who(uid=1002), Who(uid=SHARED)).grant_for(shared).rule == "rules[2]"
 
 
-def test_a_rule_that_means_somebody_else_for_certain_stops_nobody() -> None:
+def test_a_rule_that_certainly_matches_somebody_else_stops_nobody() -> None:
     rules = rules_of(Who(uid=4711, unit="sandbox.service"), Who(any_local=True))
     hidden = replace(ALICE, unit=None, is_located=False)
 

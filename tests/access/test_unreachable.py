@@ -31,9 +31,7 @@ CI = Account("ci", 1000)
         pytest.param(Who(token="ci"), Who(token="ci", any_local=True), id="token"),
     ],
 )
-def test_a_rule_after_one_that_means_all_it_means_is_never_reached(
-    earlier: Who, later: Who
-) -> None:
+def test_a_rule_after_one_that_covers_it_is_never_reached(earlier: Who, later: Who) -> None:
     (found,) = unreachable(rules_of(Who(uid=5), earlier, later).rules)
 
     assert found.rule == "rules[3]"
@@ -84,9 +82,7 @@ def test_a_rule_that_contradicts_itself_is_found(who: Who, reason: str) -> None:
 
 
 @given(several_whos, callers)
-def test_without_the_rules_that_are_found_everybody_gets_the_same(
-    several: list[Who], caller: Caller
-) -> None:
+def test_removing_unreachable_rules_changes_no_grant(several: list[Who], caller: Caller) -> None:
     rules = rules_of(*several)
     found = {each.rule for each in unreachable(rules.rules, is_user=KNOWN.has_name)}
 

@@ -81,7 +81,7 @@ def hanging(database: Database) -> Iterator[None]:
         database.open.set()
 
 
-def test_this_hosts_database_is_asked() -> None:
+def test_this_hosts_database_is_used() -> None:
     root = pwd.getpwuid(0)
 
     person = UserDatabase(longest_wait_s=LONG_S).user(0)
@@ -119,7 +119,7 @@ def test_an_old_answer_serves_while_a_new_one_is_fetched(database: Database, wat
     until(lambda: people.user(1000) == User("ci", frozenset({1000})))
 
 
-def test_who_has_left_a_group_is_not_in_it_for_ever(database: Database, watch: Watch) -> None:
+def test_a_user_that_left_a_group_loses_it_in_time(database: Database, watch: Watch) -> None:
     people = UserDatabase(database, monotonic=watch, longest_wait_s=0.0)
     until(lambda: people.user(1000) == CI)
 

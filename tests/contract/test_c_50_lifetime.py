@@ -82,7 +82,7 @@ async def test_c_52_an_ended_set_is_never_served() -> None:
         assert (await container.send(get_container("/creds"))).status == 404
 
 
-async def test_c_53_the_end_that_is_told_is_never_later_than_the_real_one() -> None:
+async def test_c_53_the_stated_end_is_never_later_than_the_real_one() -> None:
     for life_s in (1.5, 59.999, 600, 3599.999, 43200):
         lease = lease_for(life=timedelta(seconds=life_s))
         keepers = {"deploy": Holding(lease)}

@@ -128,7 +128,7 @@ async def test_c_60_iam_info_is_404_and_the_rest_is_unaffected() -> None:
             assert (await wire.send(put_token())).status == 200
 
 
-async def test_c_61_why_is_told_by_our_own_channels_and_not_by_answers() -> None:
+async def test_c_61_the_reason_is_in_our_own_channels_and_not_in_answers() -> None:
     clock = FakeClock()
     why = "role arn:aws:iam::123456789012:role/deploy does not trust this identity"
     keeper: Keeper[AwsCredentials] = await holding("role/deploy", Refused(why), clock)

@@ -145,14 +145,14 @@ async def test_c_71_a_wrong_token_is_401_and_nothing_available_404() -> None:
             assert (await wire.send(get_container("/role/deploy"))).status == 404
 
 
-async def test_c_72_who_cannot_send_the_header_has_the_token_in_the_path() -> None:
+async def test_c_72_clients_that_cannot_send_the_header_put_the_token_in_the_path() -> None:
     async with wire_to(a_container(), clock=FakeClock()) as wire:
         for path in ("/creds", "/v1/credentials", "/role/audit"):
             assert (await wire.send(raw("GET", f"/t/{SECRET}{path}"))).status == 200
             assert (await wire.send(raw("GET", path))).status == 401
 
 
-async def test_c_73_who_is_denied_here_is_not_served_by_imds_either() -> None:
+async def test_c_73_a_caller_denied_here_is_not_served_by_imds_either() -> None:
     floor = OwnerOnly(owner_uid=4242, roles=("deploy",), default_role="deploy")
     async with served(a_container(rules=floor), clock=FakeClock(), caller=BOB) as place:
         assert (await place.ask(raw("GET", "/creds", "Authorization: wrong"))).status == 401

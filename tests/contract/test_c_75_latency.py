@@ -192,7 +192,7 @@ async def test_c_78_a_connection_is_refused_until_there_is_somebody_to_answer(
     assert reply.status == 200
 
 
-async def test_c_78_who_came_to_a_socket_that_was_handed_to_us_is_answered_when_we_are_there(
+async def test_c_78_connections_queued_in_an_inherited_socket_are_answered_at_start(
     imds: Imds, clock: FakeClock
 ) -> None:
     """systemd listens before we start, and over our restarts."""

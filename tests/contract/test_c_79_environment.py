@@ -66,7 +66,7 @@ def test_c_79_the_default_address_goes_without_the_variable_for_php(host: Host, 
     assert not {name for name in seen if name.startswith("AWS_EC2_METADATA_SERVICE")}
 
 
-def test_c_80_object_store_and_gdal_are_told_in_their_own_variables(host: Host) -> None:
+def test_c_80_object_store_and_gdal_get_their_own_variables(host: Host) -> None:
     seen = host.after_env("--surface", "imds")
 
     assert seen["AWS_METADATA_ENDPOINT"] == "http://127.0.0.1:8169"
@@ -115,13 +115,13 @@ def test_c_82_the_full_uri_names_the_address_that_most_clients_take(
     assert host.after_env()["AWS_CONTAINER_CREDENTIALS_FULL_URI"] == expected
 
 
-def test_c_82_a_role_that_is_asked_for_is_in_the_path(host: Host) -> None:
+def test_c_82_a_requested_role_is_in_the_path(host: Host) -> None:
     seen = host.after_env("--role", "audit")
 
     assert seen["AWS_CONTAINER_CREDENTIALS_FULL_URI"] == "http://127.0.0.1:8170/role/audit"
 
 
-def test_c_83_the_token_is_told_both_by_value_and_by_file(host: Host) -> None:
+def test_c_83_the_token_is_given_by_value_and_by_file(host: Host) -> None:
     seen = host.after_env()
 
     file = Path(seen["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"])
@@ -151,7 +151,7 @@ def test_c_84_instance_metadata_is_not_hidden_behind_a_container_uri(host: Host)
 
 
 @pytest.mark.parametrize("surface", ["imds", "container"])
-def test_c_85_the_region_is_told_where_it_is_known(host: Host, surface: str) -> None:
+def test_c_85_the_region_is_set_where_it_is_known(host: Host, surface: str) -> None:
     known = host.after_env("--surface", surface)
     host.serves(region=None)
     unknown = host.after_env("--surface", surface)
@@ -160,7 +160,7 @@ def test_c_85_the_region_is_told_where_it_is_known(host: Host, surface: str) -> 
     assert not {"AWS_REGION", "AWS_DEFAULT_REGION"} & set(unknown)
 
 
-def test_c_85_instance_metadata_is_never_told_to_be_disabled(host: Host) -> None:
+def test_c_85_instance_metadata_is_never_disabled(host: Host) -> None:
     for how in ("shell", "github", "docker", "json"):
         done = host.cli.run("env", "--surface", "imds", "--for", how)
 

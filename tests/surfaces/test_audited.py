@@ -36,7 +36,7 @@ def entry_for(answer: Answer, *, caller: Caller = ALICE, method: str = "GET") ->
     )
 
 
-def test_credentials_from_imds_are_told_with_role_rule_end_and_four_characters_of_the_key() -> None:
+def test_imds_credentials_are_reported_with_role_rule_end_and_last_four_characters() -> None:
     entry = entry_for(v2_get(an_imds(), f"{ROLE_LIST}deploy"))
 
     assert entry is not None
@@ -46,7 +46,7 @@ def test_credentials_from_imds_are_told_with_role_rule_end_and_four_characters_o
     assert entry.caller_token is None
 
 
-def test_credentials_from_the_container_endpoint_are_told_with_the_tokens_name_too() -> None:
+def test_container_credentials_are_reported_with_the_tokens_name() -> None:
     entry = entry_for(container_get(a_container(), "/role/audit"))
 
     assert entry is not None
@@ -55,14 +55,14 @@ def test_credentials_from_the_container_endpoint_are_told_with_the_tokens_name_t
 
 
 @pytest.mark.parametrize("path", [ROLE_LIST, f"{ROLE_LIST}deploy", f"{ROLE_LIST}nonesuch"])
-def test_who_may_have_nothing_on_imds_is_told_as_refused(path: str) -> None:
+def test_a_caller_without_a_grant_on_imds_is_reported_as_refused(path: str) -> None:
     entry = entry_for(v2_get(an_imds(rules=ONLY_ALICE), path, caller=BOB), caller=BOB)
 
     assert entry is not None
     assert (entry.outcome, entry.kind, entry.reason) == ("refused", "aws", "not-granted")
 
 
-def test_who_may_not_have_that_role_is_told_as_refused_by_the_rule_that_decided() -> None:
+def test_a_role_that_is_not_granted_is_reported_as_refused_by_the_deciding_rule() -> None:
     answers = [
         v2_get(an_imds(), f"{ROLE_LIST}vault"),
         container_get(a_container(), "/role/vault"),
@@ -73,7 +73,7 @@ def test_who_may_not_have_that_role_is_told_as_refused_by_the_rule_that_decided(
         assert (entry.outcome, entry.role, entry.rule) == ("refused", "vault", "rules[1]")
 
 
-def test_a_bad_container_token_is_told_as_refused_before_any_rule() -> None:
+def test_a_bad_container_token_is_reported_as_refused_before_any_rule() -> None:
     answer = a_container().answer(
         request("GET", "/creds", ("authorization", "guess")), ALICE, now=START
     )
@@ -85,7 +85,7 @@ def test_a_bad_container_token_is_told_as_refused_before_any_rule() -> None:
     assert entry.rule is None
 
 
-def test_what_is_granted_but_not_there_at_present_is_not_told() -> None:
+def test_a_granted_role_without_a_lease_is_not_reported() -> None:
     answers = [
         v2_get(an_imds(nothing_held()), f"{ROLE_LIST}deploy"),
         v2_get(an_imds(nothing_held()), ROLE_LIST),

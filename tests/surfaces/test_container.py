@@ -160,7 +160,7 @@ def test_what_is_granted_but_not_there_is_404_and_names_the_role_to_us_alone() -
     assert b"deploy" not in answer.body
 
 
-def test_each_token_is_told_to_the_rules_by_its_name() -> None:
+def test_the_rules_see_each_token_by_its_name() -> None:
     class OnlyCi:
         decide_by_process = False
 

@@ -57,7 +57,7 @@ def test_a_token_is_made_where_there_is_none_and_found_again(tmp_path: Path) -> 
     assert [entry.name for entry in tmp_path.iterdir()] == ["container-token"]
 
 
-def test_a_token_for_a_group_is_made_0640_and_given_to_it(tmp_path: Path) -> None:
+def test_a_token_for_a_group_is_0640_and_the_groups(tmp_path: Path) -> None:
     path = tmp_path / "container-token"
 
     container_token(path, str(os.getegid()))

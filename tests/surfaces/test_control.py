@@ -114,7 +114,7 @@ async def test_nobody_else_gets_anything(clock: FakeClock, path: str, caller: Ca
     assert set(document) == {"code", "message"}
 
 
-async def test_the_namespace_token_itself_is_handed_out_only_where_that_is_configured(
+async def test_the_namespace_token_itself_is_served_only_where_configured(
     clock: FakeClock,
 ) -> None:
     _, facts = await ask(clock, "/v1/namespace-token", OWNER)
@@ -125,7 +125,7 @@ async def test_the_namespace_token_itself_is_handed_out_only_where_that_is_confi
     assert document["token"] == "nsct_secret"
 
 
-async def test_who_may_have_the_token_is_told_a_spec_of_its_own(clock: FakeClock) -> None:
+async def test_each_caller_granted_the_token_gets_its_own_spec(clock: FakeClock) -> None:
     _, without = await ask(clock, "/v1/client", OWNER)
     _, owners = await ask(clock, "/v1/client", OWNER, hands_on=True)
     _, roots = await ask(clock, "/v1/client", Caller(uid=0), hands_on=True)
@@ -156,13 +156,13 @@ async def test_a_broker_is_not_ready_while_a_token_file_is_not_written(clock: Fa
     assert [answer.status for answer in answers] == [503, 200]
 
 
-async def test_whether_it_is_ready_is_told_to_everybody(clock: FakeClock) -> None:
+async def test_readiness_is_answered_to_everybody(clock: FakeClock) -> None:
     assert (await ask(clock, "/v1/ready", STRANGER))[0] == 503
     assert (await ask(clock, "/v1/ready", STRANGER, query="role=deploy"))[0] == 200
     assert (await ask(clock, "/v1/ready", STRANGER, query="role=nobody"))[0] == 404
 
 
-async def test_nobody_is_told_it_is_ready_before_the_surfaces_take_connections(
+async def test_it_is_not_ready_before_the_surfaces_answer(
     clock: FakeClock,
 ) -> None:
     control = await control_of(clock, is_open=False)
@@ -174,7 +174,7 @@ async def test_nobody_is_told_it_is_ready_before_the_surfaces_take_connections(
     assert json.loads(answer.body)["ready"] is False
 
 
-async def test_who_may_have_a_role_is_told_why_it_is_not_there(clock: FakeClock) -> None:
+async def test_a_caller_granted_a_role_learns_why_it_is_unavailable(clock: FakeClock) -> None:
     status, document = await ask(clock, "/v1/credentials", OWNER, query="role=other")
 
     assert status == 404
@@ -198,7 +198,7 @@ async def test_status_tells_each_lease_with_its_reason(clock: FakeClock) -> None
     assert document["ready"] is False
 
 
-async def test_a_client_is_told_where_to_go_and_what_to_show_there(clock: FakeClock) -> None:
+async def test_a_client_gets_the_addresses_and_the_token(clock: FakeClock) -> None:
     _, document = await ask(clock, "/v1/client", OWNER)
 
     assert document["container"] == ["http://127.0.0.1:8170"]

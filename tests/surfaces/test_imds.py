@@ -85,7 +85,7 @@ def test_a_caller_without_a_grant_still_learns_where_it_is() -> None:
     assert v2_get(imds, DOCUMENT).status == 200
 
 
-def test_the_listing_shows_iam_only_to_who_finds_a_role_there() -> None:
+def test_the_listing_shows_iam_only_to_callers_with_a_role() -> None:
     imds = an_imds(rules=ONLY_ALICE)
 
     assert b"iam/" in v2_get(imds, "/latest/meta-data/", caller=ALICE).body.split(b"\n")
@@ -240,7 +240,7 @@ def test_every_answer_carries_a_fixed_label(path: str, label: str) -> None:
     assert without_token.refusal == "token-missing"
 
 
-def test_what_is_said_when_all_else_fails_is_safe_for_every_client() -> None:
+def test_the_last_resort_answer_is_safe_for_every_client() -> None:
     imds = an_imds()
 
     assert imds.nothing_to_serve().status == 401

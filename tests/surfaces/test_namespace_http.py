@@ -194,7 +194,7 @@ def test_without_a_live_token_it_is_a_closed_connection(
     assert is_closed(as_nsc(routed(tokens_surface(tokens))))
 
 
-def test_after_its_end_a_token_is_not_handed_out() -> None:
+def test_a_token_is_not_served_after_its_end() -> None:
     assert not is_closed(as_nsc(routed(), now=START + timedelta(minutes=59)))
     assert is_closed(as_nsc(routed(), now=START + timedelta(hours=1)))
 
@@ -222,14 +222,14 @@ def test_without_a_grant_a_good_segment_gets_a_closed_connection() -> None:
         (BOB, False),
     ],
 )
-def test_a_segment_is_good_only_for_whom_it_was_made(caller: Caller, served_to: bool) -> None:
+def test_a_segment_is_valid_only_for_its_user(caller: Caller, served_to: bool) -> None:
     answer = as_nsc(routed(), caller=caller)
 
     assert (answer.status == 200) == served_to
     assert served_to or answer.refusal == "segment-bad"
 
 
-def test_the_rules_are_asked_about_whom_the_segment_names() -> None:
+def test_the_rules_decide_about_the_segments_user() -> None:
     only_alice = replace(BOTH, only_uid=1000)
     only_root = replace(BOTH, only_uid=0)
 
@@ -238,7 +238,7 @@ def test_the_rules_are_asked_about_whom_the_segment_names() -> None:
         assert is_closed(as_nsc(tokens_surface(rules=only_root), caller=caller))
 
 
-def test_on_the_floor_nothing_is_handed_out_unless_it_is_configured() -> None:
+def test_without_rules_nothing_is_served_unless_configured() -> None:
     off = OwnerOnly(owner_uid=1000, roles=("deploy",), default_role="deploy")
     on = OwnerOnly(
         owner_uid=1000,
@@ -385,7 +385,7 @@ headers = st.lists(st.tuples(names, st.text()), max_size=4).map(tuple)
 
 @given(paths, headers, st.text(), st.sampled_from([ALICE, BOB, Caller(), Caller(uid=0)]))
 @example("/nsc/v1/\ud800/workload_token", (), "", ALICE)
-def test_whatever_is_asked_without_a_secret_gets_no_token(
+def test_no_request_without_a_secret_gets_a_token(
     path: str, extra: tuple[tuple[str, str], ...], query: str, caller: Caller
 ) -> None:
     answer = ask(routed(), path, *extra, query=query, caller=caller)
@@ -497,7 +497,7 @@ async def test_a_prober_gets_not_even_a_status_line(probe: bytes) -> None:
         assert await wire.ended() == b""
 
 
-async def test_a_closed_connection_closes_no_other_and_is_told_to_us() -> None:
+async def test_a_closed_connection_closes_no_other_and_is_reported() -> None:
     told: list[Exchange] = []
     async with (
         served(routed(), clock=FakeClock(), on_exchange=told.append) as place,

@@ -102,7 +102,7 @@ async def test_a_refusal_is_not_ready_though_its_old_lease_is_served(clock: Fake
     assert b"arn:" not in answer.body
 
 
-async def test_one_lease_is_asked_about_by_its_name_or_a_roles_bare_name(clock: FakeClock) -> None:
+async def test_readyz_of_one_lease_takes_its_name_or_a_roles_bare_name(clock: FakeClock) -> None:
     refused: Keeper[AwsCredentials] = await holding("role/other", Refused("no"), clock)
     ops = ops_of(await deploy(clock), refused, clock=clock)
 
@@ -173,7 +173,7 @@ async def test_the_outage_budget_is_the_first_death_and_zero_without_a_lease(
     assert outage_budget_s([long, none], now=clock.now()) == 0
 
 
-async def test_metrics_are_written_out_once_a_second_however_often_they_are_asked_for(
+async def test_metrics_are_rendered_at_most_once_a_second(
     clock: FakeClock,
 ) -> None:
     written: list[int] = []

@@ -314,7 +314,7 @@ def test_a_login_of_a_person_is_never_overwritten(place: Path, clock: FakeClock)
     assert names_in(place.parent) == ["token.json"]
 
 
-async def test_a_person_who_logs_in_meanwhile_keeps_the_login_also_when_we_leave(
+async def test_a_login_made_meanwhile_is_kept_also_when_the_daemon_stops(
     place: Path, clock: FakeClock
 ) -> None:
     async with kept(place, hourly(clock), clock) as world:
@@ -364,7 +364,7 @@ def test_an_unknown_group_is_refused_before_anything_is_made(place: Path, clock:
     assert not place.parent.exists()
 
 
-async def test_what_cannot_be_written_is_told_and_tried_again_until_it_can(
+async def test_a_failed_write_is_reported_and_retried_until_it_succeeds(
     place: Path, clock: FakeClock
 ) -> None:
     async with kept(place, hourly(clock), clock) as world:
@@ -428,7 +428,7 @@ def test_a_disk_that_fills_up_in_the_middle_leaves_what_was_there(place: Path) -
 
 
 @pytest.mark.parametrize(("minutes", "told"), [(39, True), (40, False)])
-async def test_tokens_too_short_for_20_minutes_to_be_left_are_told_of_once(
+async def test_tokens_too_short_lived_for_20_minutes_left_are_reported_once(
     place: Path, clock: FakeClock, minutes: int, told: bool
 ) -> None:
     life = timedelta(minutes=minutes)

@@ -16,7 +16,7 @@ uids = st.integers(min_value=0, max_value=2**32 - 1)
 
 
 @given(uids)
-def test_a_segment_names_whom_it_was_made_for(uid: int) -> None:
+def test_a_segment_names_its_user(uid: int) -> None:
     segment = SECRETS.segment_for(uid)
 
     assert SECRETS.caller_uid(segment) == uid
