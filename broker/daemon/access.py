@@ -8,7 +8,7 @@ from functools import partial
 from broker.access.caller import PLAIN_TOKEN, Caller
 from broker.access.caller_lookup import HostFacts
 from broker.access.cgroup import Cgroups
-from broker.access.process import Processes
+from broker.access.process import Processes, RecentProcesses
 from broker.access.rules import ExplainedRules, FirstMatch, OwnerOnly
 from broker.access.usage import Usage
 from broker.access.users import SubordinateUids, UserDatabase
@@ -191,16 +191,20 @@ async def audit_of(config: Config, access: Access, runtime: Runtime, telemetry: 
         sink,
         clock=runtime.clock,
         # Facts of its own, because it is called in the audit's thread.
-        details_of=partial(details_of, facts=host_facts(access.cgroups)),
+        details_of=partial(
+            details_of,
+            facts=host_facts(access.cgroups),
+            processes=RecentProcesses(Processes(members_of=access.cgroups.members_of)),
+        ),
         on_event=telemetry.on_audit,
     )
     closing = AsyncExitStack()
     return Audit(log=await closing.enter_async_context(log), closing=closing)
 
 
-def details_of(caller: Caller, *, facts: HostFacts) -> CallerDetails:
+def details_of(caller: Caller, *, facts: HostFacts, processes: RecentProcesses) -> CallerDetails:
     """Look up the caller's user and process: slow, for the audit only."""
-    process = facts.process_of(caller)
+    process = processes.process_of(caller)
     return CallerDetails(
         user=None if caller.uid is None else facts.user_of(caller.uid),
         pid=process.pid,

@@ -18,6 +18,7 @@ from broker.access.process import (
     UNKNOWN_PROCESS,
     Process,
     Processes,
+    RecentProcesses,
     all_pids,
     caller_of_process,
     exe_of,
@@ -200,3 +201,48 @@ def test_an_interpreter_is_what_a_script_runs() -> None:
     shown = subprocess.run(command, capture_output=True, text=True, check=True)
 
     assert shown.stdout.strip() == THIS
+
+
+class TestRecentProcesses:
+    """Searches for the audit: rare, and never wrong."""
+
+    @pytest.fixture
+    def pair(self) -> Iterator[tuple[socket.socket, socket.socket]]:
+        left, right = socket.socketpair()
+        with left, right:
+            yield left, right
+
+    def recent(self, now: list[float], searches: list[int | None]) -> RecentProcesses:
+        def members_of(cgroup_id: int | None) -> list[int]:
+            searches.append(cgroup_id)
+            return [os.getpid()]
+
+        processes = Processes(members_of=members_of, monotonic=lambda: now[0])
+        return RecentProcesses(processes, monotonic=lambda: now[0])
+
+    def caller(self, inode: int) -> Caller:
+        return Caller(uid=os.getuid(), inode=inode, cgroup_id=7)
+
+    def test_a_second_connection_of_a_process_needs_no_search(
+        self, pair: tuple[socket.socket, socket.socket]
+    ) -> None:
+        now, searches = [0.0], list[int | None]()
+        recent = self.recent(now, searches)
+
+        found = [
+            recent.process_of(self.caller(os.fstat(end.fileno()).st_ino)) for end in (*pair, *pair)
+        ]
+
+        assert {process.pid for process in found} == {os.getpid()}
+        assert searches == [7]
+
+    def test_a_connection_that_is_gone_is_searched_for_once_a_second(self) -> None:
+        now, searches = [0.0], list[int | None]()
+        recent = self.recent(now, searches)
+
+        for inode in range(1, 20):
+            assert recent.process_of(self.caller(inode)).pid is None
+        now[0] += 1
+        recent.process_of(self.caller(20))
+
+        assert searches == [7, 7]

@@ -31,8 +31,7 @@ def entry_for(answer: Answer, *, caller: Caller = ALICE, method: str = "GET") ->
             answer=answer,
             at=START,
             took_s=0,
-        ),
-        at=START,
+        )
     )
 
 

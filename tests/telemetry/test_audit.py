@@ -11,7 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -80,7 +80,7 @@ def exchange(
 
 
 def written(exchange: Exchange, *, details: CallerDetails | None = None) -> dict[str, Any]:
-    entry = entry_of(exchange, at=START)
+    entry = entry_of(exchange)
     assert entry is not None
     line = line_of(entry, details=details) if details else line_of(entry)
     found: dict[str, Any] = json.loads(line)
@@ -155,7 +155,7 @@ def test_what_was_refused_is_told_by_what_was_asked_for(route: str, kind: str) -
     ],
 )
 def test_where_nothing_is_handed_out_or_refused_there_is_no_line(told: Exchange) -> None:
-    assert entry_of(told, at=START) is None
+    assert entry_of(told) is None
 
 
 def test_no_secret_of_the_request_or_the_answer_is_in_it() -> None:
@@ -164,7 +164,7 @@ def test_no_secret_of_the_request_or_the_answer_is_in_it() -> None:
 
 @given(st.text(), st.text())
 def test_a_line_is_one_line_of_ascii_whatever_the_values(agent: str, exe: str) -> None:
-    line = line_of(replace(ENTRY, user_agent=agent), details=CallerDetails(exe=exe))
+    line = line_of(ENTRY._replace(user_agent=agent), details=CallerDetails(exe=exe))
 
     assert line.endswith(b"\n")
     assert all(0x20 <= byte < 0x7F for byte in line[:-1])
@@ -179,7 +179,7 @@ def test_a_value_is_cut_at_200_characters(character: str) -> None:
 
 
 def test_more_than_four_characters_of_a_key_id_are_never_written() -> None:
-    line = json.loads(line_of(replace(ENTRY, key_id_last4="ASIAEXAMPLEWXYZ")))
+    line = json.loads(line_of(ENTRY._replace(key_id_last4="ASIAEXAMPLEWXYZ")))
 
     assert line["key_id_last4"] == "WXYZ"
 
@@ -189,6 +189,8 @@ def test_more_than_four_characters_of_a_key_id_are_never_written() -> None:
 
 class Paper:
     """A sink that takes lines, until it is told to fail or to hang."""
+
+    max_lines = 1
 
     def __init__(self) -> None:
         self.lines: list[dict[str, Any]] = []
@@ -231,7 +233,7 @@ async def logging_to(
         details_of=details_of,
         on_event=(events if events is not None else []).append,
         max_waiting=max_waiting,
-        timing=Timing(retry_s=0.001, stuck_s=stuck_s, flush_s=flush_s, fold_s=fold_s),
+        timing=Timing(retry_s=0.001, stuck_s=stuck_s, flush_s=flush_s, fold_s=fold_s, batch_s=0),
     ) as log:
         yield log
 
@@ -259,6 +261,19 @@ async def test_everything_is_written_in_order_before_it_is_left() -> None:
 
     assert agents(paper.lines) == [str(number) for number in range(500)]
     assert paper.closed
+
+
+async def test_an_answer_that_is_sent_again_has_a_line_with_its_own_time() -> None:
+    paper = Paper()
+    first = exchange()
+
+    async with logging_to(paper) as log:
+        for seconds in range(3):
+            log.on_exchange(replace(first, at=START + timedelta(seconds=seconds)))
+
+    times, rest = zip(*((line.pop("time"), line) for line in paper.lines), strict=True)
+    assert [time[17:19] for time in times] == ["05", "06", "07"]
+    assert rest[0] == rest[1] == rest[2]
 
 
 async def test_what_is_known_of_the_program_is_looked_up_for_the_line() -> None:
@@ -526,6 +541,50 @@ def test_a_directory_that_everybody_may_change_is_refused(tmp_path: Path) -> Non
 
     with pytest.raises(ValueError, match=f"{tmp_path} is writable by everybody"):
         FileSink(tmp_path / "audit.jsonl")
+
+
+def test_what_a_full_disk_took_is_not_written_again(tmp_path: Path) -> None:
+    # Room for two lines and a half.
+    program = """
+import resource, signal, sys
+from broker.telemetry.audit.sinks import FileSink, PartlyWritten
+sink = FileSink(__import__("pathlib").Path(sys.argv[1]))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+lines = [b"one\\n", b"two\\n", b"three\\n", b"four\\n"]
+resource.setrlimit(resource.RLIMIT_FSIZE, (10, resource.RLIM_INFINITY))
+try:
+    sink.write(b"".join(lines))
+except PartlyWritten as error:
+    print(error.lines, error.filename)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
+sink.write(b"".join(lines[2:]))
+"""
+    path = tmp_path / "audit.jsonl"
+
+    shown = subprocess.run([sys.executable, "-c", program, path], capture_output=True, check=True)
+
+    assert shown.stdout.decode() == f"2 {path}\n"
+    assert path.read_bytes() == b"one\ntwo\nth\nthree\nfour\n"
+
+
+async def test_a_burst_is_written_in_few_writes_and_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    writes: list[int] = []
+
+    class Counting(FileSink):
+        def write(self, data: bytes) -> None:
+            writes.append(data.count(b"\n"))
+            super().write(data)
+
+    async with logging_to(Counting(path)) as log:
+        for told in numbered(1000):
+            log.on_exchange(told)
+
+    assert agents([json.loads(line) for line in path.read_text().splitlines()]) == [
+        str(number) for number in range(1000)
+    ]
+    assert sum(writes) == 1000
+    assert len(writes) < 1000
 
 
 def test_a_file_that_was_removed_is_made_anew(tmp_path: Path) -> None:

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from broker.access.caller import Caller
 from broker.clock import rfc3339
@@ -22,6 +23,8 @@ KEYS = (
 """Of every line, in this order: the interface's, and ``user_unit``, a name that the caller's user
 chose."""
 
+_REST = ", ".join(f'"{key}": %s' for key in KEYS[1:])
+
 KIND_BY_ROUTE: Mapping[str, Kind] = MappingProxyType(
     {
         "credentials": "aws",
@@ -36,8 +39,7 @@ KIND_BY_ROUTE: Mapping[str, Kind] = MappingProxyType(
 """Credential kind of a refused request, by route."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(NamedTuple):
     """A credential or token that was served or refused; None is not known or not applicable.
 
     ``folded`` is the number of refusals of one caller that the entry stands for.
@@ -49,7 +51,7 @@ class Entry:
     surface: str
     role: str | None = None
     rule: str | None = None
-    caller: Caller = field(default_factory=Caller)
+    caller: Caller = Caller()
     caller_token: str | None = None
     user_agent: str | None = None
     key_id_last4: str | None = None
@@ -78,7 +80,7 @@ class CallerDetails:
 UNKNOWN = CallerDetails()
 
 
-def entry_of(exchange: Exchange, *, at: datetime) -> Entry | None:
+def entry_of(exchange: Exchange) -> Entry | None:
     """Return the entry for *exchange*, None when nothing was served or refused.
 
     That is so for session tokens, metadata, leases that are not ready, and HEAD requests.
@@ -90,7 +92,7 @@ def entry_of(exchange: Exchange, *, at: datetime) -> Entry | None:
     issued = answer.issued
     agent = request.header("user-agent")
     return Entry(
-        at=at,
+        at=exchange.at,
         outcome=outcome,
         kind=kind,
         surface=exchange.surface,
@@ -123,51 +125,65 @@ def line_of(entry: Entry, *, details: CallerDetails = UNKNOWN) -> bytes:
 
     Source: interface, "Audit line".
     """
+    return line_with(entry.at, rest_of_line(entry, details))
+
+
+def line_with(at: datetime, rest: str) -> bytes:
+    return f'{{"time": "{_time(at)}", {rest}'.encode("ascii")
+
+
+def rest_of_line(entry: Entry, details: CallerDetails) -> str:
+    """Return the line without its time: on a kept connection it is often that of the last one."""
     caller = entry.caller
-    return _json_line(
-        {
-            "time": _time(entry.at),
-            "outcome": entry.outcome,
-            "kind": entry.kind,
-            "surface": entry.surface,
-            "role": _cut(entry.role),
-            "rule": _cut(entry.rule),
-            "uid": caller.uid,
-            "gid": caller.gid,
-            "user": _cut(details.user),
-            "pid": details.pid if caller.pid is None else caller.pid,
-            "exe": _cut(details.exe),
-            "unit": _cut(caller.unit),
-            "user_unit": _cut(caller.user_unit),
-            "container": _cut(caller.container),
-            "caller_token": _cut(entry.caller_token),
-            "address": _cut(caller.address),
-            "user_agent": _cut(entry.user_agent),
-            "key_id_last4": None if entry.key_id_last4 is None else entry.key_id_last4[-4:],
-            "expires_at": None if entry.expires_at is None else rfc3339(entry.expires_at),
-            "reason": _cut(entry.reason),
-            **({} if entry.folded is None else {"folded": entry.folded}),
-        }
+    values = (
+        _text(entry.outcome),
+        _text(entry.kind),
+        _text(entry.surface),
+        _text(entry.role),
+        _text(entry.rule),
+        _number(caller.uid),
+        _number(caller.gid),
+        _text(details.user),
+        _number(details.pid if caller.pid is None else caller.pid),
+        _text(details.exe),
+        _text(caller.unit),
+        _text(caller.user_unit),
+        _text(caller.container),
+        _text(entry.caller_token),
+        _text(caller.address),
+        _text(entry.user_agent),
+        _text(None if entry.key_id_last4 is None else entry.key_id_last4[-4:]),
+        _instant(entry.expires_at),
+        _text(entry.reason),
     )
+    folded = "" if entry.folded is None else f', "folded": {entry.folded}'
+    return f"{_REST % values}{folded}}}\n"
 
 
 def line_of_gap(gap: Gap) -> bytes:
     """Return the line for missing entries: all `KEYS`, and ``dropped``, their number."""
     known = {"time": _time(gap.at), "reason": "audit-dropped", "dropped": gap.dropped}
-    return _json_line({**dict.fromkeys(KEYS), **known})
+    return json.dumps({**dict.fromkeys(KEYS), **known}).encode("ascii") + b"\n"
 
 
-def _json_line(members: Mapping[str, object]) -> bytes:
+# Most values of a line were in the one before it too.
+@lru_cache(maxsize=512)
+def _text(value: str | None) -> str:
+    """Return a value as JSON, cut."""
+    cut = None if value is None else value[:MAX_CHARACTERS]
     # The one control character that JSON leaves as it is.
-    text = json.dumps(members).replace("\x7f", "\\u007f")
-    return text.encode("ascii") + b"\n"
+    return json.dumps(cut).replace("\x7f", "\\u007f")
 
 
-def _cut(text: str | None) -> str | None:
-    if text is None or len(text) <= MAX_CHARACTERS:
-        return text
-    return text[:MAX_CHARACTERS]
+def _number(value: int | None) -> str:
+    return "null" if value is None else str(value)
+
+
+@lru_cache(maxsize=64)
+def _instant(at: datetime | None) -> str:
+    return "null" if at is None else f'"{rfc3339(at)}"'
 
 
 def _time(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    utc = at if at.tzinfo is UTC else at.astimezone(UTC)
+    return utc.isoformat(timespec="milliseconds")[:-6] + "Z"

@@ -1,11 +1,12 @@
 """Write the audit log in a thread, so that no disk, journal or reader delays a request."""
 
 import asyncio
+import itertools
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from threading import Condition, Event, Thread
 
 from broker.access.caller import Caller
@@ -17,10 +18,11 @@ from broker.telemetry.audit.lines import (
     Entry,
     Gap,
     entry_of,
-    line_of,
     line_of_gap,
+    line_with,
+    rest_of_line,
 )
-from broker.telemetry.audit.sinks import Sink
+from broker.telemetry.audit.sinks import PartlyWritten, Sink
 
 MAX_WAITING = 10_000
 """Entries that wait to be written: some megabytes. Refusals may take half of it, so that they
@@ -32,6 +34,9 @@ MAX_WAITING_WHILE_FAILING = 1000
 MAX_FOLDED = 100
 """Callers whose refusals are folded each for itself; those of all others share a line."""
 
+MAX_REMEMBERED = 256
+"""Answers whose entry is remembered, for when they are sent again on the same connection."""
+
 REPORT_INTERVAL_S = 1.0
 
 
@@ -41,13 +46,15 @@ class Timing:
 
     ``stuck_s`` is how long a write may take before it counts as failing: a disk that hangs returns
     no error. ``flush_s`` is how long closing waits for what is not written yet. ``fold_s`` is how
-    often a caller that is refused again and again gets a line.
+    often a caller that is refused again and again gets a line. ``batch_s`` is how long entries
+    are collected after the first of a burst, which is written at once.
     """
 
     retry_s: float = 1.0
     stuck_s: float = 5.0
     flush_s: float = 2.0
     fold_s: float = 1.0
+    batch_s: float = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +161,10 @@ class AuditLog:
         self._reported_at = 0.0
         self._writing_since: float | None = None
         self._is_failing = False
+        self._is_idle = False  # the thread waits to be notified
+        self._entries: dict[tuple[int, int, int], tuple[Exchange, Entry]] = {}
+        self._last_written: tuple[object, ...] = ()
+        self._last_rest = ""
         # A daemon thread: a write that never ends must not keep the process from leaving.
         self._thread = Thread(target=self._run, name="audit", daemon=True)
         self._thread.start()
@@ -162,15 +173,20 @@ class AuditLog:
 
     def on_exchange(self, exchange: Exchange) -> None:
         """Queue the entry for *exchange*, if it needs one; never waits."""
-        entry = entry_of(exchange, at=self._clock.now())
+        entry = self._entry_of(exchange)
         if entry is None:
             return
-        with self._changed:
-            if entry.outcome == "refused" and self._fold(entry):
-                return
-            self._put(entry)
-            self._changed.notify()
-        self._check_for_stuck_write()
+        if entry.outcome == "served" and self._has_room:
+            self._waiting.append(entry)  # needs no lock
+        else:
+            with self._changed:
+                if entry.outcome == "served" or not self._fold(entry):
+                    self._put(entry)
+        if self._is_idle:
+            with self._changed:
+                self._changed.notify()
+        if self._writing_since is not None:
+            self._check_for_stuck_write()
 
     def reopen(self) -> None:
         """Open the file of that name again: for SIGHUP."""
@@ -190,6 +206,25 @@ class AuditLog:
                 self._count_dropped(_weight(each))
             self._report_dropped()
         await asyncio.sleep(0)  # listeners are called in the next turn
+
+    def _entry_of(self, exchange: Exchange) -> Entry | None:
+        """Return the entry; of an answer that is sent again, with its own time alone."""
+        key = (id(exchange.request), id(exchange.answer), id(exchange.caller))
+        known = self._entries.get(key)
+        if known is not None:  # it keeps those three alive, so the ids are still theirs
+            return known[1]._replace(at=exchange.at)
+        entry = entry_of(exchange)
+        if entry is not None and entry.outcome == "served":
+            if len(self._entries) >= MAX_REMEMBERED:
+                self._entries.clear()
+            self._entries[key] = (exchange, entry)
+        return entry
+
+    @property
+    def _has_room(self) -> bool:
+        """Whether an entry can simply be appended: nothing is missing before it."""
+        limit = MAX_WAITING_WHILE_FAILING if self._is_failing else self._max_waiting
+        return not self._missing and len(self._waiting) < min(limit, self._max_waiting)
 
     def _check_for_stuck_write(self) -> None:
         since = self._writing_since
@@ -219,7 +254,7 @@ class AuditLog:
             if folded.last is None:
                 del self._folded[key]
             else:
-                self._put(replace(folded.last, folded=folded.count))
+                self._put(folded.last._replace(folded=folded.count))
                 self._folded[key] = _Folded()
         self._unfold_at = time.monotonic() + self._timing.fold_s
 
@@ -262,16 +297,18 @@ class AuditLog:
 
     def _run(self) -> None:
         try:
-            while (item := self._next()) is not None:
-                if not self._write(self._line_of(item)):
+            while (items := self._next()) is not None:
+                if not self._write(self._lines_of(items)):
                     return
-                with self._changed:
-                    self._waiting.popleft()
+                if not self._waiting:
+                    # A burst is collected: to be woken for each entry costs the event loop more
+                    # than the entry does.
+                    self._closing.wait(self._timing.batch_s)
         finally:
             self._sink.close()
 
-    def _next(self) -> Entry | Gap | None:
-        """Wait for the next item; None when closing and all are written."""
+    def _next(self) -> list[Entry | Gap] | None:
+        """Wait for items; None when closing and all are written."""
         while True:
             self._reopen_if_requested()
             with self._changed:
@@ -283,37 +320,67 @@ class AuditLog:
                     self._report_dropped()
                     self._mark_gap()
                 if self._waiting:
-                    return self._waiting[0]
+                    return list(itertools.islice(self._waiting, self._sink.max_lines))
                 if self._closing.is_set():
                     return None
-                if not self._reopen:
+                # Set before the last look: whoever appends after that look sees it, and waits for
+                # the lock to notify.
+                self._is_idle = True
+                if not self._waiting and not self._reopen:
                     self._changed.wait(left_s if self._folded else None)
+                self._is_idle = False
 
-    def _line_of(self, item: Entry | Gap) -> bytes:
-        if isinstance(item, Gap):
-            return line_of_gap(item)
+    def _lines_of(self, items: list[Entry | Gap]) -> list[bytes]:
+        looked_up: dict[object, CallerDetails] = {}
+        lines = []
+        for item in items:
+            if isinstance(item, Gap):
+                lines.append(line_of_gap(item))
+                continue
+            caller = item.caller
+            key = (caller.uid, caller.pid, caller.inode, caller.cgroup_id)
+            if key not in looked_up:
+                looked_up[key] = self._look_up(caller)
+            lines.append(line_with(item.at, self._rest_of_line(item, looked_up[key])))
+        return lines
+
+    def _rest_of_line(self, entry: Entry, details: CallerDetails) -> str:
+        written = (entry[1:], details)
+        if written != self._last_written:
+            self._last_written, self._last_rest = written, rest_of_line(entry, details)
+        return self._last_rest
+
+    def _look_up(self, caller: Caller) -> CallerDetails:
         try:
-            details = self._details_of(item.caller)
+            return self._details_of(caller)
         except Exception:  # the line matters more than the details
-            details = UNKNOWN
-        return line_of(item, details=details)
+            return UNKNOWN
 
-    def _write(self, line: bytes) -> bool:
-        """Write *line*, with as many attempts as it takes; False if closing ends them."""
+    def _write(self, lines: list[bytes]) -> bool:
+        """Write *lines*, with as many attempts as it takes; False if closing ends them."""
         while True:
             self._writing_since = time.monotonic()
             try:
-                self._sink.write(line)
+                self._sink.write(b"".join(lines))
             except (OSError, ValueError) as error:
                 self._writing_since = None
+                if isinstance(error, PartlyWritten):
+                    self._remove_written(error.lines)
+                    del lines[: error.lines]
                 self._set_failing(_reason(error))
                 if self._closing.wait(self._timing.retry_s):
                     return False
                 self._reopen_if_requested()
             else:
                 self._writing_since = None
+                self._remove_written(len(lines))
                 self._set_working()
                 return True
+
+    def _remove_written(self, lines: int) -> None:
+        with self._changed:
+            for _ in range(lines):
+                self._waiting.popleft()
 
     def _reopen_if_requested(self) -> None:
         requested, self._reopen = self._reopen, False
@@ -348,7 +415,7 @@ def _key_of(entry: Entry) -> RefusalKey:
 
 def _of_many(entry: Entry) -> Entry:
     """Return the entry without what is one caller's own."""
-    return replace(entry, caller=Caller(), caller_token=None, user_agent=None, rule=None)
+    return entry._replace(caller=Caller(), caller_token=None, user_agent=None, rule=None)
 
 
 def _weight(item: Entry | Gap) -> int:

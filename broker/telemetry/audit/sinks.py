@@ -15,14 +15,26 @@ WRITE_TIMEOUT_S = 1.0
 """How long a write waits for the reader; then it has failed, and is tried again later."""
 
 
+class PartlyWritten(OSError):
+    """Some of the lines are written whole: the first ``lines``."""
+
+    def __init__(self, error: OSError, *, lines: int) -> None:
+        super().__init__(error.errno, error.strerror)
+        self.lines = lines
+
+
 class Sink(Protocol):
     """Takes whole lines, each with its newline."""
 
-    def write(self, line: bytes) -> None:
-        """Write *line*.
+    max_lines: int
+    """How many lines one write may take."""
+
+    def write(self, data: bytes) -> None:
+        """Write *data*, which is one line or several.
 
         Raises:
-            OSError: Not all of it is written; written again, it begins a new line.
+            PartlyWritten: Only some lines are written.
+            OSError: No line is written whole; what is written again begins a new line.
         """
 
     def reopen(self) -> None:
@@ -60,6 +72,8 @@ def _standard_output() -> int:
 class FileSink:
     """A file that lines are appended to; made 0600, with its directory, when missing."""
 
+    max_lines = 64
+
     def __init__(self, path: Path) -> None:
         """Open the file.
 
@@ -69,13 +83,14 @@ class FileSink:
         self._path = path
         self._appender = _open_appender(path)
 
-    def write(self, line: bytes) -> None:
+    def write(self, data: bytes) -> None:
         if os.fstat(self._appender.descriptor).st_nlink == 0:
             self.reopen()  # it was removed
         try:
-            self._appender.write(line)
+            self._appender.write(data)
         except OSError as error:
-            raise OSError(error.errno, error.strerror, str(self._path)) from error
+            error.filename = str(self._path)
+            raise
 
     def reopen(self) -> None:
         appender = _open_appender(self._path)
@@ -89,16 +104,18 @@ class FileSink:
 class StreamSink:
     """A stream that is open already, usually a pipe whose reader may be stuck."""
 
+    max_lines = 1
+
     def __init__(self, descriptor: int, *, timeout_s: float = WRITE_TIMEOUT_S) -> None:
         self._appender = LineAppender(descriptor, is_torn=False)
         self._timeout_s = timeout_s
 
-    def write(self, line: bytes) -> None:
+    def write(self, data: bytes) -> None:
         ready = select.poll()
         ready.register(self._appender.descriptor, select.POLLOUT)
         if not ready.poll(self._timeout_s * 1000):
             raise TimeoutError("nobody reads it")
-        self._appender.write(line)
+        self._appender.write(data)
 
     def reopen(self) -> None:
         """Do nothing: it has no name to open it by."""
@@ -113,16 +130,18 @@ class JournalSink:
     Source: systemd, "Native Journal Protocol".
     """
 
+    max_lines = 1
+
     def __init__(self, address: str = JOURNAL, *, timeout_s: float = WRITE_TIMEOUT_S) -> None:
         self._address = address
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self._socket.settimeout(timeout_s)
 
-    def write(self, line: bytes) -> None:
+    def write(self, data: bytes) -> None:
         # By name each time: the journal creates its socket again when it restarts.
         self._socket.sendto(
             b"PRIORITY=6\nSYSLOG_IDENTIFIER=namespace-broker\nNAMESPACE_BROKER_AUDIT=1\n"
-            b"MESSAGE=" + line,
+            b"MESSAGE=" + data,
             self._address,
         )
 
@@ -140,17 +159,24 @@ class LineAppender:
         self.descriptor = descriptor
         self._is_torn = is_torn
 
-    def write(self, line: bytes) -> None:
-        """Write *line*, on a new line.
+    def write(self, data: bytes) -> None:
+        """Write *data*, on a new line.
 
         Raises:
-            OSError: Not all of it is written.
+            OSError, PartlyWritten: As `Sink.write`.
         """
-        data = b"\n" + line if self._is_torn else line
+        prefix = b"\n" if self._is_torn else b""
+        data = prefix + data
         written = 0
-        while written < len(data):
-            written += os.write(self.descriptor, data[written:])
-            self._is_torn = not data[:written].endswith(b"\n")
+        try:
+            while written < len(data):
+                written += os.write(self.descriptor, data[written:])
+                self._is_torn = not data[:written].endswith(b"\n")
+        except OSError as error:
+            lines = data.count(b"\n", len(prefix), written)
+            if lines:
+                raise PartlyWritten(error, lines=lines) from error
+            raise
 
 
 def _open_appender(path: Path) -> LineAppender:
