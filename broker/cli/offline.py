@@ -11,6 +11,7 @@ from broker.cli.errors import Failure, Misuse
 from broker.cli.parser import Options
 from broker.clock import rfc3339
 from broker.config import Config, ConfigError, Flags, NoRole, load, load_identity, load_roles
+from broker.config.load import upstream_of
 from broker.credentials import AwsCredentials
 from broker.lease import Lease, SourceError
 
@@ -137,6 +138,20 @@ def namespace_token_once(options: Options) -> Mapping[str, Any]:
         "tenant_id": token.tenant_id,
         "instance_id": token.instance_id,
     }
+
+
+def workspace_of(bearer: str) -> str | None:
+    """Return the workspace of an opaque token, as Namespace tells it; else warn."""
+    from broker.daemon.offline import tenant_of
+    from broker.daemon.runtime import Runtime
+    from broker.telemetry.log import logger
+
+    runtime = Runtime(log=logger(form="auto", level="warning"))
+    try:
+        return asyncio.run(tenant_of(bearer, upstream_of(os.environ), runtime)).tenant_id
+    except SourceError as error:
+        warn([f"the workspace of the token is not known: {error}"])
+        return None
 
 
 def id_token_once(options: Options) -> Mapping[str, Any]:

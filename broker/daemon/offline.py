@@ -12,6 +12,7 @@ from broker.daemon.tasks import first_leases, running
 from broker.daemon.wiring import wired
 from broker.keeper import Keeper
 from broker.lease import Lease, Refused, Unavailable
+from broker.sources.namespace.api import Tenant
 from broker.sources.namespace.exchange import ExchangedToken, exchange_once
 
 T = TypeVar("T")
@@ -60,6 +61,17 @@ async def exchange(
     async with AsyncExitStack() as stack:
         clouds = await open_clouds(upstream, runtime, stack)
         return await exchange_once(clouds.exchange(identity, stack), clock=runtime.clock)
+
+
+async def tenant_of(bearer: str, upstream: Upstream, runtime: Runtime) -> Tenant:
+    """Return the workspace of a Namespace token, as Namespace tells it.
+
+    Raises:
+        Refused, Unavailable: Namespace does not say.
+    """
+    async with AsyncExitStack() as stack:
+        clouds = await open_clouds(upstream, runtime, stack)
+        return await clouds.iam.get_tenant(bearer)
 
 
 async def obtain_all(config: Config, runtime: Runtime) -> Sequence[tuple[str, Lease[Any] | str]]:

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from broker.cli.commands import install
+from broker.cli.parser import Options
 from tests.support.fake_broker import Cli
+from tests.support.installer import FakeSystemd, host_in
 
 ARN = "arn:aws:iam::123456789012:role/deploy"
 ROLE = ("--role-arn", ARN)
@@ -124,3 +127,9 @@ def test_the_addresses_are_systemds_to_ask_for(cli: Cli) -> None:
     )
     line = cli.error("metadata-address", code=2)
     assert line == "metadata-address: needs one of --add and --remove; give one"
+
+
+def test_without_flags_the_configuration_that_is_there_is_kept(tmp_path: Path) -> None:
+    host = host_in(tmp_path, FakeSystemd())
+
+    assert install.desired_of(Options(install.FLAGS, {}), host) is None

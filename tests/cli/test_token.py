@@ -49,7 +49,7 @@ class TestBesideABroker:
 
     def test_what_is_not_known_is_said(self, cli: Cli, fake: FakeBroker) -> None:
         unknown = {"kind": "nsrt", "expires_at": None, "tenant_id": None, "instance_id": None}
-        fake.answers["/v1/namespace-token"] = (200, TOKEN | unknown)
+        fake.answers["/v1/namespace-token"] = (200, TOKEN | unknown | {"token": None})
 
         text = cli.run("token").stdout
 
@@ -132,6 +132,22 @@ class TestWithoutABroker:
             "ws_1",
         )
         assert shown.stdout.startswith("nscw_")
+
+    def test_the_workspace_of_an_opaque_token_is_namespaces_to_tell(
+        self, cloud: Cli, sandbox: Sandbox
+    ) -> None:
+        file, bearer = cloud.home / "opaque.json", sandbox.namespace.revocable_token()
+        file.write_text(json.dumps({"bearer_token": bearer}))
+        environ = {"NSC_TOKEN_FILE": str(file)}
+
+        known = cloud.run("token", "--json", environ=environ)
+        sandbox.namespace.revoke(bearer)
+        revoked = cloud.run("token", "--json", environ=environ)
+
+        facts = json.loads(known.stdout)
+        assert (facts["kind"], facts["tenant_id"], known.stderr) == ("revocable", "ws_1", "")
+        assert json.loads(revoked.stdout)["tenant_id"] is None
+        assert "warning: the workspace of the token is not known: " in revoked.stderr
 
     def test_an_id_token_is_obtained_once(self, cloud: Cli, sandbox: Sandbox) -> None:
         done = cloud.run("token", "--audience", "https://example.com")

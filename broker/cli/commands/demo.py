@@ -46,6 +46,7 @@ FLAGS = (
 )
 
 PROGRAM_LIMIT_S = 45.0
+INSTALL = f"{sys.executable} -m pip install boto3 'moto[s3]' flask flask-cors"
 RENEWAL_S = 20.0
 """How often leases are renewed here, so that it can be seen. They last an hour, as real ones do."""
 
@@ -70,7 +71,7 @@ def run(options: Options) -> int:
         raise Failure(
             "demo",
             f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed",
-            "pip install 'namespace-broker[demo]'",
+            INSTALL,
         )
     stay = sys.stdout.isatty() and sys.stdin.isatty() and not options.switch("once")
     if options.switch("to-namespace"):
@@ -102,6 +103,7 @@ async def demonstrate(*, stay: bool) -> int:
                 show = Show(sandbox=sandbox, broker=broker, home=home)
                 show.what_runs()
                 await show.proof()
+                show.how_to_use()
                 await (show.until_interrupted() if stay else show.one_renewal())
     return 0
 
@@ -127,6 +129,7 @@ class Way:
     """One way for a program to find the broker: its name and its variables."""
 
     name: str
+    file: str
     variables: Variables
 
     def environment(self, home: Path) -> dict[str, str]:
@@ -152,9 +155,14 @@ class Show:
                 file.write(client["container_token"])
         nothing: dict[str, str] = {}
         found = (
-            Way(name="IMDS", variables=imds_variables(client, role=None, environ=nothing)),
+            Way(
+                name="IMDS",
+                file="imds",
+                variables=imds_variables(client, role=None, environ=nothing),
+            ),
             Way(
                 name="the container endpoint",
+                file="container",
                 variables=container_variables(
                     client, role=None, token_file=str(token_file), environ=nothing
                 ),
@@ -166,19 +174,25 @@ class Show:
 
     def what_runs(self) -> None:
         endpoints = self.broker.endpoints
-        say("Broker on loopback, in this one process:")
+        say("Running on loopback, in this one process:")
         say(f"  Namespace (sandbox)    {self.sandbox.namespace.url}")
         say(f"  AWS STS, S3 (sandbox)  {self.sandbox.aws.url}")
         say(f"  broker, IMDS           {endpoints.imds[0]}")
         say(f"  broker, container      {endpoints.container[0]}")
         say(f"  broker, operations     {endpoints.ops[0]}/readyz  /metrics")
+
+    def how_to_use(self) -> None:
+        """Write each way's variables to a file, and print the line that takes them."""
+        say("\nTo use it from another shell, paste one of these:\n")
         for way in self.ways():
-            say(f"\nTo use it by {way.name}, paste into a shell:\n")
-            say(indented(rendered(way.variables, "shell", {})))
+            file = self.home / f"{way.file}.env"
+            file.write_text(rendered(way.variables, "shell", {}))
+            file.chmod(0o600)
+            say(f"  . {file}; aws sts get-caller-identity    # by {way.name}")
 
     async def proof(self) -> None:
         """Run real AWS clients in each way, and check what reached the sandbox."""
-        say("\nProof: programs that know nothing but those exports")
+        say("\nProof: programs that have a few variables and no keys")
         for number, way in enumerate(self.ways(), 1):
             say(f"\n  by {way.name}:")
             environment = way.environment(self.home)
@@ -271,10 +285,6 @@ def aws_command() -> list[str] | None:
         return [sys.executable, "-I", str(beside)]
     found = shutil.which("aws")
     return [found] if found else None
-
-
-def indented(text: str) -> str:
-    return "\n".join(f"  {line}" for line in text.splitlines() if not line.startswith("#"))
 
 
 async def python(program: str, *arguments: str, environment: Mapping[str, str]) -> Sequence[str]:

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from broker.cli.commands.demo import PROGRAM_LIMIT_S, RENEWAL_S, python, say, until_interrupted
+from broker.cli.environment import Variables
 from broker.cli.errors import Failure
+from broker.cli.output import rendered
 
 if TYPE_CHECKING:
     from broker.daemon.lifecycle import Broker
@@ -88,6 +90,7 @@ async def demonstrate(*, stay: bool) -> int:
                 show = Show(sandbox=sandbox, broker=broker, role_arn=role_arn, file=file)
                 show.what_runs()
                 await show.proof()
+                show.how_to_use()
                 await (show.until_interrupted() if stay else show.one_renewal())
     return 0
 
@@ -121,19 +124,23 @@ class Show:
         }
 
     def what_runs(self) -> None:
-        say("Broker on loopback, in this one process:")
+        say("Running on loopback, in this one process:")
         say(f"  AWS STS (sandbox)      {self.sandbox.aws.url}")
         say(f"  Namespace (sandbox)    {self.sandbox.namespace.url}")
         say(f"  broker, token spec     {self.broker.endpoints.container[0]}/nsc/v1/...")
         say(f"  broker, operations     {self.broker.endpoints.ops[0]}/readyz  /metrics")
         say(f"\nThe workload is the AWS role {self.role_arn}.")
         say("The workspace trusts it: issuer, subject and audience are checked at each exchange.")
-        say("\nTo use it, paste into a shell:\n")
-        for name, value in self.exports.items():
-            say(f"  export {name}='{value}'")
+
+    def how_to_use(self) -> None:
+        """Write the variables to a file, and print the line that takes them."""
+        file = self.file.parent / "demo.env"
+        file.write_text(rendered(Variables(self.exports), "shell", {}))
+        file.chmod(0o600)
+        say(f"\nTo use it from another shell, paste:\n\n  . {file}")
 
     async def proof(self) -> None:
-        say("\nProof: programs that know nothing but those exports")
+        say("\nProof: programs that have a few variables and no keys")
         await self.file_written()
         for name, reading in (("token file", BY_FILE), ("token spec", BY_SPEC)):
             say(f"  by {name}:  GetTenant  {await self.tenant(reading)}")

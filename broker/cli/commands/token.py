@@ -52,6 +52,10 @@ def run(options: Options) -> int:
 
         token = namespace_token_once(options)
     facts = {name: token.get(name) for name in FACTS}
+    if facts["tenant_id"] is None and token.get("token"):
+        from broker.cli.offline import workspace_of
+
+        facts["tenant_id"] = workspace_of(str(token["token"]))
     facts["kind"] = KINDS.get(str(facts["kind"]), facts["kind"])
     if options.switch("show"):
         facts["token"] = shown(token)
