@@ -10,10 +10,19 @@ import sys
 
 def main() -> int:
     """Run the command line and return its exit code."""
+    if sys.argv[1:2] == ["run"]:
+        exit_on_sigterm()
     drop_callers_path(os.environ.get("PYTHONPATH", ""))
     from broker.cli.main import main as run
 
     return run()
+
+
+def exit_on_sigterm() -> None:
+    """Exit with 0 on SIGTERM until the daemon has a handler: there is nothing to clean up yet."""
+    import signal
+
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 
 
 def drop_callers_path(python_path: str) -> None:

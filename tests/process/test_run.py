@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -346,3 +347,21 @@ def test_an_address_that_appears_later_is_listened_on(sandbox: Sandbox, tmp_path
             assert address in broker.endpoints["imds"][1]
         finally:
             subprocess.run(["ip", "address", "del", f"{address}/128", "dev", "lo"], check=True)
+
+
+@pytest.mark.parametrize("after_s", [0, 0.1, 0.2, 0.4, 0.8])
+def test_a_sigterm_while_it_starts_is_exit_0(
+    sandbox: Sandbox, tmp_path: Path, after_s: float
+) -> None:
+    with broker_process(sandbox, tmp_path) as broker:
+        until(lambda: catches_sigterm(broker.process.pid), what="Python's own start")
+        with suppress(subprocess.TimeoutExpired):
+            broker.process.wait(after_s)
+
+        assert broker.stop() == 0
+
+
+def catches_sigterm(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt:")).split()[1]
+    return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
