@@ -68,6 +68,17 @@ def test_a_container_is_known_by_its_id_also_where_it_has_cgroups_of_its_own() -
     assert place_seen(seen) == (f"docker-{ID}.scope", None, ID)
 
 
+@pytest.mark.parametrize(
+    "name", ["lxc.payload.web", "lxc.payload.web.slice", "lxc.payload.ssh.service"]
+)
+def test_an_lxc_container_is_in_no_unit_whatever_its_name_and_its_inside_say(name: str) -> None:
+    with cgroup(f"{name}/system.slice/ssh.service") as place:
+        seen = caller_seen(client=(f"--cgroup={place}",))
+
+    assert place_seen(seen) == (None, None, None)
+    assert seen["is_located"]
+
+
 def seen_in_cgroup_of_own(name: str, *, uid: int = 4242) -> dict[str, Any]:
     """Return how a process looks that user 4242 has put in a cgroup of its own making."""
     with cgroup(MANAGER, owner=4242) as manager:
