@@ -302,7 +302,8 @@ class TestEnvForNamespace:
         fake.answers["/v1/client"] = (200, CLIENT | {"namespace": spec})
 
         done = cli.run("env", "--for", "github")
-        written = cli.run("env", "--for", "github", "--static", "--output", "keys")
+        keys = str(cli.home / "keys")
+        written = cli.run("env", "--for", "github", "--static", "--output", keys)
 
         assert done.stderr.splitlines() == [
             f"::add-mask::{TOKEN}",
