@@ -43,6 +43,8 @@ def bind(
 ) -> socket.socket:
     """Return a TCP socket bound to *host* (an address) and *port* (0 picks one).
 
+    `listen` on it at once: as long as it does not, another user's socket may listen there.
+
     *hop_limit* is as for `hops_allowed`. With *device*, only what comes in by that network device
     reaches the socket: by ``lo``, what this network namespace sends to itself. A neighbour on the
     link can reach an address that is bound on ``lo``, and no hop limit stops it; this does.

@@ -11,11 +11,9 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from statistics import median
 
-import pytest
-
 from broker.access.rules import Rules
 from broker.credentials import AwsCredentials
-from broker.http.bind import bind
+from broker.http.bind import bind, listen
 from broker.http.connection import Connection
 from broker.http.server import serving
 from broker.keeper import Keeper
@@ -178,16 +176,17 @@ async def test_c_77_the_container_endpoint_takes_a_round_trip_and_no_more(
     assert answer_s < MARGIN * await echo_s()
 
 
-async def test_c_78_a_connection_is_refused_until_there_is_somebody_to_answer(
+async def test_c_78_who_came_to_a_port_before_it_is_served_is_answered_when_it_is(
     imds: Imds, clock: FakeClock
 ) -> None:
     sock = bind("127.0.0.1", 0)
+    listen(sock)
     place = Served("127.0.0.1", sock.getsockname()[1])
 
-    with pytest.raises(ConnectionRefusedError):
-        await place.ask(PUT_TOKEN)
-    async with serving(imds, [sock], clock=clock):
-        reply = await place.ask(PUT_TOKEN)
+    async with place.wire() as early:
+        await early.write(PUT_TOKEN)
+        async with serving(imds, [sock], clock=clock):
+            reply = await early.read()
 
     assert reply.status == 200
 

@@ -115,7 +115,7 @@ async def test_connections_whose_clients_have_gone_take_no_live_ones_place() -> 
     assert turns.count(turns[0]) == len(clients)
 
 
-async def test_who_is_at_the_door_when_it_closes_is_taken_still() -> None:
+async def test_who_is_in_the_backlog_when_it_closes_is_accepted() -> None:
     taken: list[socket.socket] = []
 
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -77,7 +77,7 @@ async def test_a_surface_may_hang_up_without_a_byte() -> None:
     assert rest == b""
 
 
-async def test_a_surface_that_fails_has_nothing_to_serve_and_is_told_of() -> None:
+async def test_a_surface_that_fails_has_nothing_to_serve_and_the_error_is_reported() -> None:
     bugs: list[BaseException] = []
 
     async with wire_to(Plain(), on_error=bugs.append) as wire:
@@ -89,7 +89,7 @@ async def test_a_surface_that_fails_has_nothing_to_serve_and_is_told_of() -> Non
     assert [str(bug) for bug in bugs] == ["a bug"]
 
 
-async def test_every_exchange_is_told_of() -> None:
+async def test_every_exchange_is_reported() -> None:
     exchanges: list[Exchange] = []
 
     async with wire_to(Plain(), on_exchange=exchanges.append) as wire:

@@ -118,7 +118,7 @@ async def test_who_connects_is_asked_before_anything_is_read() -> None:
     assert asked == [1]
 
 
-async def test_a_caller_who_cannot_be_asked_about_is_not_served_and_told_of() -> None:
+async def test_a_caller_who_cannot_be_asked_about_is_not_served_and_the_error_is_reported() -> None:
     bugs: list[BaseException] = []
 
     def broken(_: socket.socket, __: object) -> Caller:

@@ -13,7 +13,7 @@ import pytest
 from broker.access.caller import Caller
 from broker.http.limits import ConnectionLimiter, Limits
 from broker.http.message import Exchange
-from tests.support.http_callers import ALICE, BOB, CAROL, Door, door, hang_up, until
+from tests.support.http_callers import ALICE, BOB, CAROL, Port, hang_up, open_port, until
 from tests.support.http_plain import GET, Plain
 from tests.support.wire import Wire, served
 
@@ -38,7 +38,7 @@ def paths(surface: Plain) -> list[str]:
     return [request.path for request in surface.requests]
 
 
-async def busy(place: Door, address: str, count: int) -> list[Wire]:
+async def busy(place: Port, address: str, count: int) -> list[Wire]:
     """Open so many connections, each of which has begun a request and does not end it."""
     wires = [await place.wire(address) for _ in range(count)]
     for wire in wires:
@@ -50,7 +50,7 @@ async def busy(place: Door, address: str, count: int) -> list[Wire]:
 async def test_a_connection_over_its_callers_cap_is_not_read_until_one_of_its_own_ends() -> None:
     surface, limiter = Plain(), limiter_of(each=2)
 
-    async with door(surface, limiter=limiter) as place:
+    async with open_port(surface, limiter=limiter) as place:
         own = await busy(place, ALICE, 2)
         third = await place.wire(ALICE)
         await third.write(asking("/third"))
@@ -69,7 +69,7 @@ async def test_a_connection_over_its_callers_cap_is_not_read_until_one_of_its_ow
 async def test_who_waits_is_served_in_the_order_of_coming() -> None:
     surface, limiter = Plain(), limiter_of(each=3)
 
-    async with door(surface, limiter=limiter) as place:
+    async with open_port(surface, limiter=limiter) as place:
         own = await busy(place, ALICE, 3)
         waiting = [await place.wire(ALICE) for _ in range(3)]
         for number, wire in enumerate(waiting):
@@ -86,7 +86,7 @@ async def test_beyond_the_total_limit_queued_connections_are_closed_without_a_by
     limiter = limiter_of(4, each=2)
     reports: list[Exchange] = []
 
-    async with door(Plain(), limiter=limiter, on_exchange=reports.append) as place:
+    async with open_port(Plain(), limiter=limiter, on_exchange=reports.append) as place:
         await busy(place, ALICE, 2)
         for _ in range(4):
             await place.wire(ALICE)
@@ -106,12 +106,12 @@ async def test_beyond_the_total_limit_queued_connections_are_closed_without_a_by
 async def test_five_hundred_clients_of_one_user_at_once_are_served_within_a_second() -> None:
     limiter = ConnectionLimiter()
 
-    async def ask(place: Door) -> int:
+    async def ask(place: Port) -> int:
         """Ask as an SDK does, on a connection that it keeps."""
         wire = await place.wire(ALICE)
         return (await wire.send(GET)).status
 
-    async with door(Plain(), limiter=limiter) as place:
+    async with open_port(Plain(), limiter=limiter) as place:
         began_at = time.monotonic()
         statuses = await asyncio.gather(*[ask(place) for _ in range(500)])
         took_s = time.monotonic() - began_at
@@ -121,11 +121,11 @@ async def test_five_hundred_clients_of_one_user_at_once_are_served_within_a_seco
     assert took_s < LIMIT_S
 
 
-async def test_a_parked_connection_is_given_up_after_as_long_as_an_idle_one() -> None:
+async def test_a_queued_connection_is_given_up_after_as_long_as_an_idle_one() -> None:
     limiter = limiter_of(each=1)
     hasty = Limits(idle_timeout_s=0.05)
 
-    async with door(Plain(), limiter=limiter, limits=hasty) as place:
+    async with open_port(Plain(), limiter=limiter, limits=hasty) as place:
         await busy(place, ALICE, 1)
         second = await place.wire(ALICE)
         await second.write(GET)
@@ -134,10 +134,10 @@ async def test_a_parked_connection_is_given_up_after_as_long_as_an_idle_one() ->
     assert rest == b""
 
 
-async def test_a_parked_client_that_has_gone_does_not_keep_the_next_one_waiting() -> None:
+async def test_a_queued_client_that_has_gone_does_not_keep_the_next_one_waiting() -> None:
     limiter = limiter_of(each=2)
 
-    async with door(Plain(), limiter=limiter) as place:
+    async with open_port(Plain(), limiter=limiter) as place:
         own = await busy(place, ALICE, 2)
         gone, waiting = await place.wire(ALICE), await place.wire(ALICE)
         await until(lambda: limiter.queued == 2)
@@ -151,7 +151,7 @@ async def test_a_parked_client_that_has_gone_does_not_keep_the_next_one_waiting(
 async def test_a_kept_alive_connection_makes_way_for_one_of_its_own_caller() -> None:
     limiter = limiter_of(each=2, idle_yields_s=0.02)
 
-    async with door(Plain(), limiter=limiter) as place:
+    async with open_port(Plain(), limiter=limiter) as place:
         unused = [await place.wire(ALICE) for _ in range(2)]
         for wire in unused:
             await wire.send(GET)
@@ -165,7 +165,7 @@ async def test_a_kept_alive_connection_makes_way_for_one_of_its_own_caller() -> 
 async def test_it_does_not_make_way_while_a_request_is_under_way() -> None:
     surface, limiter = Plain(), limiter_of(each=1, idle_yields_s=0.01)
 
-    async with door(surface, limiter=limiter, limits=Limits(idle_timeout_s=0.1)) as place:
+    async with open_port(surface, limiter=limiter, limits=Limits(idle_timeout_s=0.1)) as place:
         (own,) = await busy(place, ALICE, 1)
         second = await place.wire(ALICE)
         await second.write(asking("/second"))
@@ -179,7 +179,7 @@ async def test_it_does_not_make_way_while_a_request_is_under_way() -> None:
 async def test_when_all_places_are_taken_whoever_has_the_most_makes_way() -> None:
     limiter = limiter_of(4, each=3)
 
-    async with door(Plain(), limiter=limiter) as place:
+    async with open_port(Plain(), limiter=limiter) as place:
         await busy(place, BOB, 1)
         own = await busy(place, ALICE, 3)
         await own[0].send(b"\r\n")  # so that the second is the one unheard of the longest
@@ -196,7 +196,7 @@ async def test_who_fills_all_places_from_many_addresses_locks_nobody_out() -> No
     limiter = limiter_of(10, each=3)
     told: list[Exchange] = []
 
-    async with door(Plain(), limiter=limiter, on_exchange=told.append) as place:
+    async with open_port(Plain(), limiter=limiter, on_exchange=told.append) as place:
         for number in range(40):
             await place.wire(f"127.0.1.{number}")
         await until(lambda: limiter.rejected == 30)
@@ -206,10 +206,10 @@ async def test_who_fills_all_places_from_many_addresses_locks_nobody_out() -> No
     assert {each.answer.refusal for each in told} == {"connections", None}
 
 
-async def test_parked_connections_take_no_place_from_others() -> None:
+async def test_queued_connections_take_no_place_from_others() -> None:
     limiter = limiter_of(5, each=2)
 
-    async with door(Plain(), limiter=limiter) as place:
+    async with open_port(Plain(), limiter=limiter) as place:
         for address in (ALICE, BOB):
             await busy(place, address, 2)
             for _ in range(2):
@@ -226,7 +226,10 @@ async def test_parked_connections_take_no_place_from_others() -> None:
 async def test_connections_count_together_whatever_the_surface() -> None:
     limiter = limiter_of(each=2)
 
-    async with door(Plain(), limiter=limiter) as one, door(Plain(), limiter=limiter) as other:
+    async with (
+        open_port(Plain(), limiter=limiter) as one,
+        open_port(Plain(), limiter=limiter) as other,
+    ):
         own = await busy(one, ALICE, 2)
         third = await other.wire(ALICE)
         await third.write(GET)
@@ -254,10 +257,10 @@ async def test_the_brokers_own_uid_has_as_many_as_it_likes() -> None:
 async def test_leaving_closes_who_was_queued() -> None:
     limiter = limiter_of(each=1)
 
-    async with door(Plain(), limiter=limiter) as staying:
+    async with open_port(Plain(), limiter=limiter) as staying:
         await busy(staying, ALICE, 1)
         async with AsyncExitStack() as leaving:
-            place = await leaving.enter_async_context(door(Plain(), limiter=limiter))
+            place = await leaving.enter_async_context(open_port(Plain(), limiter=limiter))
             waiting = await place.wire(ALICE)
             await until(lambda: limiter.queued == 1)
             closing = asyncio.create_task(waiting.ended())
@@ -270,8 +273,8 @@ async def test_leaving_closes_who_was_queued() -> None:
 async def test_a_place_that_becomes_free_on_one_surface_is_given_on_another_that_stays() -> None:
     limiter = limiter_of(each=1)
 
-    async with door(Plain(), limiter=limiter) as staying:
-        async with door(Plain(), limiter=limiter, limits=Limits(drain_s=0.05)) as leaving:
+    async with open_port(Plain(), limiter=limiter) as staying:
+        async with open_port(Plain(), limiter=limiter, limits=Limits(drain_s=0.05)) as leaving:
             await busy(leaving, ALICE, 1)
             waiting = await staying.wire(ALICE)
             await waiting.write(GET)
@@ -285,7 +288,7 @@ async def test_who_asks_much_at_once_does_not_keep_others_waiting() -> None:
     surface, limiter = Plain(), limiter_of(each=8)
     asked = 4 * 500
 
-    async with door(surface, limiter=limiter) as place:
+    async with open_port(surface, limiter=limiter) as place:
         other = await place.wire(BOB)
         await other.send(GET)
         flood = [await place.wire(ALICE) for _ in range(4)]
@@ -303,7 +306,7 @@ async def test_who_asks_much_at_once_does_not_keep_others_waiting() -> None:
 
 @pytest.mark.parametrize("count", [1, 50, 500])
 async def test_who_closes_its_side_after_asking_much_at_once_gets_every_answer(count: int) -> None:
-    async with door(Plain(), limiter=limiter_of(each=1)) as place:
+    async with open_port(Plain(), limiter=limiter_of(each=1)) as place:
         wire = await place.wire(ALICE)
         await wire.write(GET * count)
         wire.writer.write_eof()

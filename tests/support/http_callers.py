@@ -20,14 +20,14 @@ def by_address(_: socket.socket, peer: tuple[str, int]) -> Caller:
     return Caller(address=peer[0])
 
 
-class Door:
-    """A surface on a free loopback port, where anybody may knock."""
+class Port:
+    """A surface on a free loopback port, to connect to from any loopback address."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._open = AsyncExitStack()
 
-    async def __aenter__(self) -> "Door":
+    async def __aenter__(self) -> "Port":
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -52,14 +52,14 @@ async def hang_up(wire: Wire) -> None:
 
 
 @asynccontextmanager
-async def door(
+async def open_port(
     surface: Surface,
     *,
     limiter: ConnectionLimiter,
     limits: Limits | None = None,
     on_exchange: Callable[[Exchange], None] = lambda _: None,
-) -> AsyncIterator[Door]:
-    """Serve *surface* to callers who are their addresses, as part of *limiter*, for the block."""
+) -> AsyncIterator[Port]:
+    """Serve *surface* to callers who are told apart by address, within *limiter*, for the block."""
     listener: socket.socket = bind("127.0.0.1", 0)
     async with (
         serving(
@@ -71,7 +71,7 @@ async def door(
             on_exchange=on_exchange,
             caller_of=by_address,
         ),
-        Door(listener.getsockname()[1]) as opened,
+        Port(listener.getsockname()[1]) as opened,
     ):
         yield opened
 

@@ -73,7 +73,7 @@ async def test_a_kept_connection_on_which_nothing_comes_is_closed_soon() -> None
         assert await kept.ended() == b""
 
 
-async def test_who_is_at_the_door_when_it_closes_is_answered() -> None:
+async def test_who_is_in_the_backlog_when_it_closes_is_answered() -> None:
     async with AsyncExitStack() as stack:
         server, place = await opened(stack, SLOW)
         with socket.create_connection((place.host, place.port)) as client:
@@ -83,7 +83,7 @@ async def test_who_is_at_the_door_when_it_closes_is_answered() -> None:
             assert client.recv(65536).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
-async def test_of_several_none_closes_its_door_before_all_can() -> None:
+async def test_of_several_none_stops_accepting_before_all_can() -> None:
     async with AsyncExitStack() as stack:
         slow_server, slow_place = await opened(stack, SLOW)
         server, place = await opened(stack, SLOW)
