@@ -4,7 +4,7 @@ import os
 import pwd
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any, Protocol
 
@@ -62,10 +62,12 @@ class Who:
     group: Account | None = None
     exe: str | None = None
 
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """The names of the keys that are set, cheapest first."""
-        return tuple(name for name in KEYS if _is_set(getattr(self, name)))
+    keys: tuple[str, ...] = field(init=False, repr=False, compare=False, default=())
+    """The names of the keys that are set, cheapest first; found once, since each request asks."""
+
+    def __post_init__(self) -> None:
+        keys = tuple(name for name in KEYS if _is_set(getattr(self, name)))
+        object.__setattr__(self, "keys", keys)
 
     def matches(self, caller: Caller, facts: Facts) -> bool | None:
         """Return whether *caller* matches, looking up no more of *facts* than needed.
