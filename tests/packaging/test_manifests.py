@@ -1,8 +1,10 @@
 """Dockerfile, Compose file and Kubernetes manifest agree with each other and with the program."""
 
 import json
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from broker.config import Config, Flags, load
 from tests.support.manifests import (
     BASE,
     DEPLOY,
+    ROOT,
     compose_services,
     healthcheck,
     in_base,
@@ -210,3 +213,32 @@ def test_the_script_that_builds_the_image_is_sound() -> None:
     done = subprocess.run([checker, DEPLOY / "build_image.sh"], capture_output=True, check=False)
 
     assert done.returncode == 0, done.stdout.decode()
+
+
+def test_what_the_image_is_built_from_reaches_the_build() -> None:
+    """`.dockerignore` lets in what it names, and a folder lets in what is below it."""
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    let_in = [line.removeprefix("!") for line in lines if line.startswith("!")]
+    copies = re.findall(
+        r"^COPY ((?!--)[^\n]*) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE
+    )
+
+    sources = {source for copy in copies for source in copy.split()}
+
+    assert "broker" in sources
+    assert [source for source in sorted(sources) if source not in let_in] == []
+    assert [source for source in sorted(sources) if not (ROOT / source).exists()] == []
+
+
+def test_every_module_of_the_wheel_reaches_the_build() -> None:
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"][
+        "targets"
+    ]
+    needed = {*wheel["wheel"]["packages"], *wheel["wheel"]["force-include"]}
+    dockerfile = (ROOT / "Dockerfile").read_text()
+
+    assert [
+        name
+        for name in sorted(needed)
+        if not re.search(rf"^COPY .*\b{name}\b", dockerfile, re.MULTILINE)
+    ] == []
