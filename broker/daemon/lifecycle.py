@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -41,6 +41,8 @@ from broker.daemon.tasks import (
     task_registry,
 )
 from broker.daemon.wiring import Pipelines
+from broker.files.external import original_of
+from broker.files.off_loop import off_loop
 from broker.files.watch import watch
 from broker.http.limits import ConnectionLimiter
 from broker.http.message import Exchange
@@ -305,6 +307,14 @@ class Broker:
             if is_gone or not appeared <= tried:
                 await self._apply_again()
             tried = appeared
+            await self._look_at_copies()
+
+    async def _look_at_copies(self) -> None:
+        """Show why the identity's file, of which we have a copy, was not copied."""
+        paths = [path for each in self.current.pipelines.watched.values() for path in each()]
+        with suppress(TimeoutError):
+            found = await off_loop(lambda: [original_of(path)[1] for path in paths])
+            self.telemetry.on_copy(problem=next(filter(None, found), None))
 
     async def _apply_again(self) -> None:
         current = self.current

@@ -1,5 +1,6 @@
 """Read a small file that another program rewrites."""
 
+import json
 import os
 import stat
 from collections.abc import Awaitable, Callable
@@ -61,6 +62,23 @@ def path_exists(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     return True
+
+
+def source_record(copy: Path) -> Path:
+    """Return the file that describes a *copy* which `namespace-broker copy-token` made.
+
+    It is JSON with the ``path`` of the original, and a ``problem`` or null.
+    """
+    return copy.with_name(f"{copy.name}.source")
+
+
+def original_of(path: Path) -> tuple[Path, str | None]:
+    """Return the file that *path* is a copy of, or *path* itself, and why it was not copied."""
+    try:
+        document = json.loads(source_record(path).read_bytes())
+        return Path(document["path"]), document["problem"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return path, None
 
 
 async def _in_time(work: Callable[[], T], path: Path, run: Run) -> T:

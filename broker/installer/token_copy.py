@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from broker.files.external import source_record
 from broker.files.private import read_private, write_private
 
 SETTLED_S = 1.0
@@ -52,14 +53,22 @@ def keep_copy(
         if stamp != seen:
             seen, quiet_since = stamp, now()
             trouble = copied(source, target)
+            record_source(source, target, None if trouble is None else str(trouble))
         if first:
             on_first()
             first = False
         sleep(LOOK_S)
     if seen is None:
         target.unlink(missing_ok=True)
+        record_source(source, target, f"{source} does not exist; is its writer running?")
     if trouble is not None:
         raise trouble
+
+
+def record_source(source: Path, target: Path, problem: str | None) -> None:
+    """Write beside the copy what it is a copy of, so that errors name the file people know."""
+    document = {"path": str(source), "problem": problem}
+    write_private(source_record(target), json.dumps(document).encode(), mode=MODE)
 
 
 def copied(source: Path, target: Path) -> NotCopied | None:

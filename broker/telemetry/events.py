@@ -77,6 +77,16 @@ class Telemetry:
         self.problems["clock"] = reason
         self.log.warning("clock.skewed", ahead_s=round(seconds), reason=reason)
 
+    def on_copy(self, problem: str | None) -> None:
+        """Show and log why the token file was not copied, or None after it was."""
+        if problem == self.problems.get("token-file"):
+            return
+        if problem is None:
+            self.problems.pop("token-file", None)
+        else:
+            self.problems["token-file"] = problem
+            self.log.warning("warning", reason=problem)
+
     def on_config(self, refused: str | None) -> None:
         """Show a refused configuration that is still on disk, or None after one was loaded."""
         if refused is None:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from broker.installer.token_copy import keep_copy
 from broker.sandbox import sandbox_in_thread
-from tests.support.broker_process import BrokerProcess, broker_process, get
+from tests.support.broker_process import BrokerProcess, broker_process, get, until
 
 
 def problems(broker: BrokerProcess) -> Mapping[str, str]:
@@ -44,11 +45,36 @@ def test_with_a_wrong_clock_leases_live_by_the_clouds_and_it_is_said(
         life = datetime.fromisoformat(role["expires_at"]) - datetime.now(UTC)
 
         assert way in problems(broker)["clock"]
-        assert abs(metric(broker, "clock_skew_seconds") + off.total_seconds()) < 10
+        until(
+            lambda: abs(metric(broker, "clock_skew_seconds") + off.total_seconds()) < 10,
+            what="the metric",
+        )
 
     assert skewed["level"] == "warning"
     assert (ready["ready"], role["state"]) == (True, "live")
     assert timedelta(minutes=59) < life <= timedelta(hours=1, seconds=5)
+
+
+def test_a_token_file_that_cannot_be_copied_is_shown_by_the_name_people_know(
+    tmp_path: Path,
+) -> None:
+    original, copy = tmp_path / "nsc.json", tmp_path / "identity" / "token.json"
+    with sandbox_in_thread() as sandbox:
+        sandbox.namespace.write_token_file(original)
+        keep_copy(original, copy, on_first=lambda: None, settled_s=0)
+        with broker_process(sandbox, tmp_path, environ={"NSC_TOKEN_FILE": str(copy)}) as broker:
+            broker.wait_for("daemon.ready")
+            assert problems(broker) == {}
+
+            original.unlink()
+            keep_copy(original, copy, on_first=lambda: None, settled_s=0)
+
+            failed = broker.wait_for("lease.refused")
+            until(lambda: "token-file" in problems(broker), what="the problem in status")
+            assert str(original) in problems(broker)["token-file"]
+
+    assert str(original) in failed["reason"]
+    assert str(copy) not in failed["reason"]
 
 
 def test_a_refused_configuration_is_shown_until_another_is_loaded(tmp_path: Path) -> None:
@@ -63,10 +89,11 @@ def test_a_refused_configuration_is_shown_until_another_is_loaded(tmp_path: Path
             file.write_text(good + "nonsense = 1\n")
             broker.process.send_signal(signal.SIGHUP)
             broker.wait_for("config.refused")
-            assert metric(broker, "config_refused") == 1
+            until(lambda: metric(broker, "config_refused") == 1, what="the metric")
             assert "nonsense" in problems(broker)["config"]
 
             file.write_text(good)
             broker.process.send_signal(signal.SIGHUP)
             broker.wait_for("config.reloaded")
+            until(lambda: metric(broker, "config_refused") == 0, what="the metric")
             assert (metric(broker, "config_refused"), problems(broker)) == (0, {})

@@ -11,9 +11,16 @@ from yarl import URL
 
 from broker.clock import Clock
 from broker.credentials import NamespaceToken, json_object
-from broker.files.external import HalfWritten, Run, exists, read_text, read_when_complete
+from broker.files.external import (
+    HalfWritten,
+    Run,
+    exists,
+    original_of,
+    read_text,
+    read_when_complete,
+)
 from broker.files.off_loop import off_loop
-from broker.lease import Lease, Refused, Stale, Unavailable
+from broker.lease import Lease, Refused, SourceError, Stale, Unavailable
 from broker.sources.http_client import HttpClient, HttpResponse, may_be_plain, origin
 from broker.sources.jwt import InvalidToken, bearer_lease, duration_text, session_expiry, to_local
 from broker.sources.namespace.api import NamespaceIam
@@ -228,11 +235,17 @@ class TokenFileIdentity:
         self._required = required
 
     async def fetch(self) -> Lease[NamespaceToken]:
-        content = await self._content()
-        if content.session is not None:
-            return await self._issue_from(content.session)
-        assert content.bearer is not None
-        return _kept_lease(content.bearer, place=str(self._path), clients=self._clients)
+        try:
+            content = await self._content()
+            if content.session is not None:
+                return await self._issue_from(content.session)
+            assert content.bearer is not None
+            return _kept_lease(content.bearer, place=str(self._path), clients=self._clients)
+        except SourceError as error:
+            named = await self._about_original(error)
+            if named is error:
+                raise
+            raise named from error
 
     async def is_there(self) -> bool:
         return self._required or await exists(self._path, run=self._clients.run)
@@ -242,6 +255,19 @@ class TokenFileIdentity:
 
     async def _content(self) -> TokenFileContent:
         return await self._clients.read(self._read, self._path)
+
+    async def _about_original(self, error: SourceError) -> SourceError:
+        """Return *error*, about the file that people know where ours is a copy of it."""
+        try:
+            original, problem = await self._clients.run(lambda: original_of(self._path))
+        except TimeoutError:
+            return error
+        if original == self._path:
+            return error
+        text = problem or str(error).replace(str(self._path), str(original))
+        if isinstance(error, Unavailable):
+            return Unavailable(text, word=error.word, retry_after_s=error.retry_after_s)
+        return Refused(text, word=error.word)
 
     def _read(self) -> TokenFileContent:
         document = json_object(read_text(self._path, named_by=self._named_by))
