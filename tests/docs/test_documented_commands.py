@@ -211,6 +211,27 @@ def test_every_path_of_the_tree_that_is_named_is_there() -> None:
     assert missing == []
 
 
+def test_every_name_in_a_strangers_answer_is_in_one_of_the_files_beside_it() -> None:
+    table = (ROOT / "CONTRIBUTING.md").read_text().partition("\n## Where things are\n")[2]
+    rows = [line for line in table.partition("\n```")[0].splitlines() if line.startswith("| ")]
+    missing = []
+    for row in rows:
+        words = re.findall(r"`([^`]+)`", row)
+        paths = [ROOT / word for word in words if word.startswith("broker/")]
+        code = "".join(path.read_text() for path in paths if path.suffix == ".py")
+        names = [word.rpartition(".")[2] for word in words if re.fullmatch(r"[A-Za-z_.]+", word)]
+        missing += [
+            name
+            for name in names
+            if name not in ("json", "py", "main", "stop")
+            and code
+            and not re.search(rf"\b(?:class|def) {name}\b", code)
+        ]
+
+    assert len(rows) >= 7
+    assert missing == []
+
+
 def test_the_page_about_the_code_names_every_package() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text()
 
