@@ -1,7 +1,7 @@
 """The guide's third table, where it speaks of the console: an account comes to trust a workspace.
 
 One row after the other by `setup to-aws`, from an account with nothing in it; then what it shows,
-what it refuses, and what it takes back.
+what it refuses, and what it removes.
 """
 
 import json

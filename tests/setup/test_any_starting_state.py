@@ -80,15 +80,15 @@ asked = st.builds(
 
 
 def planned(account: Account, wanted: ToAwsRequest) -> Plan:
-    standing = read_states(account.access(), to_aws.desired_resources(wanted, PLACE))
-    return plan_changes(asyncio.run(standing))
+    states = read_states(account.access(), to_aws.desired_resources(wanted, PLACE))
+    return plan_changes(asyncio.run(states))
 
 
 def made(account: Account, wanted: ToAwsRequest) -> None:
     async def make_it() -> None:
         cloud = account.access()
-        standing = await read_states(cloud, to_aws.desired_resources(wanted, PLACE))
-        await apply(plan_changes(standing), standing, cloud, lambda _: None)
+        states = await read_states(cloud, to_aws.desired_resources(wanted, PLACE))
+        await apply(plan_changes(states), states, cloud, lambda _: None)
 
     asyncio.run(make_it())
 
@@ -96,8 +96,8 @@ def made(account: Account, wanted: ToAwsRequest) -> None:
 def unmade(account: Account, wanted: ToAwsRequest) -> None:
     async def unmake_it() -> None:
         cloud = account.access()
-        standing = await read_states(cloud, to_aws.desired_resources(wanted, PLACE), deep=True)
-        await revert(plan_removal(standing), standing, cloud, lambda _: None)
+        states = await read_states(cloud, to_aws.desired_resources(wanted, PLACE), deep=True)
+        await revert(plan_removal(states), states, cloud, lambda _: None)
 
     asyncio.run(unmake_it())
 
@@ -182,7 +182,7 @@ def test_taking_back_takes_nothing_of_others_and_taken_back_again_nothing_at_all
 
 
 @given(wanted=asked)
-def test_what_was_made_in_an_empty_account_is_taken_back_to_an_empty_one(
+def test_what_was_made_in_an_empty_account_is_removed_to_an_empty_one(
     wanted: ToAwsRequest,
 ) -> None:
     account = Account()

@@ -124,8 +124,8 @@ def planned(world: BothClouds, wanted: StsRequest | CognitoRequest) -> Plan:
 def made(world: BothClouds, wanted: StsRequest | CognitoRequest) -> None:
     async def make_it() -> None:
         cloud = world.access()
-        standing = await read_states(cloud, wanted_of(wanted))
-        await apply(plan_changes(standing), standing, cloud, lambda _: None)
+        states = await read_states(cloud, wanted_of(wanted))
+        await apply(plan_changes(states), states, cloud, lambda _: None)
 
     asyncio.run(make_it())
 
@@ -150,8 +150,8 @@ def is_made(world: BothClouds, wanted: StsRequest | CognitoRequest) -> bool:
 def unmade(world: BothClouds, wanted: StsRequest | CognitoRequest) -> None:
     async def unmake_it() -> None:
         cloud = world.access()
-        standing = await read_states(cloud, wanted_of(wanted), deep=True)
-        await revert(plan_removal(standing), standing, cloud, lambda _: None)
+        states = await read_states(cloud, wanted_of(wanted), deep=True)
+        await revert(plan_removal(states), states, cloud, lambda _: None)
 
     asyncio.run(unmake_it())
 
@@ -277,7 +277,7 @@ def test_taking_back_takes_nothing_of_others_and_taken_back_again_nothing_at_all
 
 
 @given(wanted=asked)
-def test_what_was_made_in_two_empty_clouds_is_taken_back_to_empty_ones(
+def test_what_was_made_in_two_empty_clouds_is_removed_to_empty_ones(
     wanted: StsRequest | CognitoRequest,
 ) -> None:
     world = BothClouds()

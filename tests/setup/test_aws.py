@@ -1,4 +1,4 @@
-"""AWS as setting up calls it: whose identity, which address, and what each refusal is told as."""
+"""AWS as setup calls it: whose identity, which address, and what each refusal says."""
 
 from typing import Any
 

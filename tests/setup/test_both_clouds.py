@@ -87,9 +87,9 @@ def task(sandbox: Sandbox, clock: Hurried, asked: StsRequest | CognitoRequest) -
 
 async def set_up(asked: ToNamespaceTask) -> Plan:
     async with open_clouds(asked) as clouds:
-        standing = await clouds.states()
-        planned = plan_changes(standing)
-        await apply(planned, standing, clouds.access, lambda _: None)
+        states = await clouds.states()
+        planned = plan_changes(states)
+        await apply(planned, states, clouds.access, lambda _: None)
     return planned
 
 

@@ -1,4 +1,4 @@
-"""Which trust statement does as well as what is wanted, and what a difference looks like."""
+"""Which trust statement admits as much as the desired one, and what a difference looks like."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""The federation switch and identity pools, read, made and taken back at AWS over real HTTP."""
+"""The federation switch and identity pools, read, made and deleted at AWS over real HTTP."""
 
 import os
 from collections.abc import AsyncIterator

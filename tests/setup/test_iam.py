@@ -1,4 +1,4 @@
-"""IAM as it is read, made, changed and taken back, against the sandbox's over HTTP."""
+"""IAM as it is read, made, changed and deleted, against the sandbox's over HTTP."""
 
 from dataclasses import replace
 
@@ -20,9 +20,9 @@ from tests.support.setup import (
     READ_ONLY,
     Impatient,
     Open,
+    desired_provider,
+    desired_role,
     statement,
-    wanted_provider,
-    wanted_role,
 )
 
 DOCUMENT = {
@@ -44,17 +44,17 @@ def access(aws: AwsAccount, clock: Clock | None = None) -> CloudAccess:
 
 async def made(aws: AwsAccount, asked: ToAwsRequest = ASKED) -> Plan:
     cloud = access(aws)
-    standing = await read_states(cloud, to_aws.desired_resources(asked, PLACE))
-    planned = plan_changes(standing)
-    await apply(planned, standing, cloud, lambda _: None)
+    states = await read_states(cloud, to_aws.desired_resources(asked, PLACE))
+    planned = plan_changes(states)
+    await apply(planned, states, cloud, lambda _: None)
     return planned
 
 
 async def unmade(aws: AwsAccount, asked: ToAwsRequest = ASKED) -> Plan:
     cloud = access(aws)
-    standing = await read_states(cloud, to_aws.desired_resources(asked, PLACE), deep=True)
-    planned = plan_removal(standing)
-    await revert(planned, standing, cloud, lambda _: None)
+    states = await read_states(cloud, to_aws.desired_resources(asked, PLACE), deep=True)
+    planned = plan_removal(states)
+    await revert(planned, states, cloud, lambda _: None)
     return planned
 
 
@@ -86,9 +86,7 @@ async def test_planned_again_there_is_nothing_to_do_and_nothing_is_called_but_re
     assert all(name.startswith(("Get", "List")) for name in called)
 
 
-async def test_what_was_made_is_taken_back_to_an_empty_account(
-    sandbox: Sandbox, opened: Open
-) -> None:
+async def test_what_was_made_is_removed_to_an_empty_account(sandbox: Sandbox, opened: Open) -> None:
     async with opened() as aws:
         await made(aws)
         await unmade(aws)
@@ -161,11 +159,11 @@ async def test_a_role_whose_making_was_answered_too_late_is_taken_for_made(
 ) -> None:
     async with opened(Impatient()) as aws:
         clouds = access(aws, Impatient())
-        await wanted_provider().create(clouds)
-        await wanted_role().create(clouds)
+        await desired_provider().create(clouds)
+        await desired_role().create(clouds)
 
-        await wanted_provider().create(clouds)
-        await wanted_role().create(clouds)
+        await desired_provider().create(clouds)
+        await desired_role().create(clouds)
 
     assert sandbox.aws.trust_of(sandbox.role_arn) == sandbox.guide_trust()
 
@@ -177,7 +175,7 @@ async def test_a_role_that_somebody_else_made_meanwhile_is_not_taken_for_ours(
         sandbox.aws.add_role("deploy", trust_policy={"Statement": [FOREIGN]})
 
         with pytest.raises(Refused, match="EntityAlreadyExists"):
-            await wanted_role().create(access(aws, Impatient()))
+            await desired_role().create(access(aws, Impatient()))
 
 
 async def test_a_role_in_other_upper_and_lower_case_is_explained(
@@ -204,7 +202,7 @@ async def test_a_provider_that_iam_does_not_know_everywhere_yet_is_waited_for(
     clock = Impatient()
 
     async with opened() as aws:
-        await wanted_role().create(access(aws, clock))
+        await desired_role().create(access(aws, clock))
 
     assert clock.slept == [5.0, 10.0]
     assert sandbox.aws.has_role(sandbox.role_arn)
@@ -218,7 +216,7 @@ async def test_a_policy_document_that_iam_does_not_take_is_told_at_once(
 
     async with opened() as aws:
         with pytest.raises(Refused, match="Bad syntax; correct the policy"):
-            await wanted_role().create(access(aws, clock))
+            await desired_role().create(access(aws, clock))
 
     assert clock.slept == []
 

@@ -1,4 +1,4 @@
-"""Whom a workspace trusts, read and changed at Namespace over real HTTP."""
+"""A workspace's trust, read and changed at Namespace over real HTTP."""
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence

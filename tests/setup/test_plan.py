@@ -10,7 +10,7 @@ from broker.setup.plan import Plan, State, apply, plan_changes, plan_removal, re
 from broker.setup.resource import ResourceState, Step
 from broker.setup.resources.oidc_provider import ActualProvider
 from broker.setup.to_aws import ToAwsRequest
-from tests.support.setup import FOREIGN, PLACE, READ_ONLY, Account, found_role, statement
+from tests.support.setup import FOREIGN, PLACE, READ_ONLY, Account, actual_role, statement
 
 ASKED = ToAwsRequest(role_name="deploy", policy_arns=(READ_ONLY,))
 
@@ -22,9 +22,9 @@ async def looked(account: Account, *, deep: bool = False) -> tuple[State, ...]:
 async def test_every_step_that_stands_is_told_in_order() -> None:
     account = Account(provider=ActualProvider(audiences=("sts.amazonaws.com",)))
     done: list[Step] = []
-    standing = await looked(account)
+    states = await looked(account)
 
-    await apply(plan_changes(standing), standing, account.access(), done.append)
+    await apply(plan_changes(states), states, account.access(), done.append)
 
     assert [(step.kind, step.title) for step in done] == [
         ("keep", "OIDC provider https://federation.namespaceapis.com"),
@@ -35,11 +35,11 @@ async def test_every_step_that_stands_is_told_in_order() -> None:
 
 async def test_after_a_failure_the_same_plan_made_anew_does_the_rest() -> None:
     account, done = Account(), list[Step]()
-    standing = await looked(account)
+    states = await looked(account)
     account.failing.add("CreateRole")
 
     with pytest.raises(Unavailable, match="IAM is down"):
-        await apply(plan_changes(standing), standing, account.access(), done.append)
+        await apply(plan_changes(states), states, account.access(), done.append)
     account.failing.clear()
     rest = plan_changes(await looked(account))
 
@@ -48,50 +48,50 @@ async def test_after_a_failure_the_same_plan_made_anew_does_the_rest() -> None:
 
 
 async def test_what_was_changed_since_the_plan_was_shown_is_not_touched() -> None:
-    account = Account(roles={"deploy": found_role(FOREIGN)})
-    standing = await looked(account)
-    account.roles["deploy"] = found_role(FOREIGN, statement(sub="ws_2/*"))
+    account = Account(roles={"deploy": actual_role(FOREIGN)})
+    states = await looked(account)
+    account.roles["deploy"] = actual_role(FOREIGN, statement(sub="ws_2/*"))
 
     with pytest.raises(Refused, match="role deploy was changed since the plan was made"):
-        await apply(plan_changes(standing), standing, account.access(), lambda _: None)
+        await apply(plan_changes(states), states, account.access(), lambda _: None)
 
-    assert account.roles["deploy"] == found_role(FOREIGN, statement(sub="ws_2/*"))
+    assert account.roles["deploy"] == actual_role(FOREIGN, statement(sub="ws_2/*"))
 
 
 async def test_what_somebody_else_did_meanwhile_in_just_that_way_is_done() -> None:
-    account = Account(roles={"deploy": found_role(FOREIGN)})
-    standing = await looked(account)
-    account.roles["deploy"] = found_role(FOREIGN, statement())
+    account = Account(roles={"deploy": actual_role(FOREIGN)})
+    states = await looked(account)
+    account.roles["deploy"] = actual_role(FOREIGN, statement())
 
-    await apply(plan_changes(standing), standing, account.access(), lambda _: None)
+    await apply(plan_changes(states), states, account.access(), lambda _: None)
 
-    assert account.roles["deploy"] == found_role(FOREIGN, statement())
+    assert account.roles["deploy"] == actual_role(FOREIGN, statement())
 
 
-async def test_a_role_that_somebody_began_to_use_is_not_taken_back_by_an_older_plan() -> None:
+async def test_a_role_that_somebody_began_to_use_is_not_removed_by_an_older_plan() -> None:
     account = Account()
-    standing = await looked(account)
-    await apply(plan_changes(standing), standing, account.access(), lambda _: None)
-    standing = await looked(account, deep=True)
+    states = await looked(account)
+    await apply(plan_changes(states), states, account.access(), lambda _: None)
+    states = await looked(account, deep=True)
     made = account.roles["deploy"]
     account.roles["deploy"] = replace(
         made, trust_policy={"Version": "2012-10-17", "Statement": [statement(), FOREIGN]}
     )
 
     with pytest.raises(Refused, match="run the command again"):
-        await revert(plan_removal(standing), standing, account.access(), lambda _: None)
+        await revert(plan_removal(states), states, account.access(), lambda _: None)
 
     assert "deploy" in account.roles
 
 
-async def test_a_provider_that_somebody_began_to_trust_is_not_taken_back() -> None:
+async def test_a_provider_that_somebody_began_to_trust_is_not_removed() -> None:
     account = Account()
-    standing = await looked(account)
-    await apply(plan_changes(standing), standing, account.access(), lambda _: None)
-    standing = await looked(account, deep=True)
-    account.roles["theirs"] = found_role(statement(sub="ws_2/*"))
+    states = await looked(account)
+    await apply(plan_changes(states), states, account.access(), lambda _: None)
+    states = await looked(account, deep=True)
+    account.roles["theirs"] = actual_role(statement(sub="ws_2/*"))
 
-    await revert(plan_removal(standing), standing, account.access(), lambda _: None)
+    await revert(plan_removal(states), states, account.access(), lambda _: None)
 
     assert account.provider is not None
     assert "deploy" not in account.roles

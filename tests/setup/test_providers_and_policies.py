@@ -1,4 +1,4 @@
-"""How providers and permission policies that are wanted compare with what stands."""
+"""How desired providers and permission policies compare with what exists."""
 
 from broker.setup.documents import VERSION
 from broker.setup.resource import ResourceState
@@ -9,17 +9,17 @@ from tests.support.setup import (
     FOREIGN,
     PROVIDER,
     READ_ONLY,
-    found_role,
+    actual_role,
+    desired_provider,
+    desired_role,
     statement,
-    wanted_provider,
-    wanted_role,
 )
 
 TRUSTS = {"Statement": [statement()]}
 
 
 def test_a_provider_is_made_with_the_guides_audience_and_thumbprint() -> None:
-    step = wanted_provider().diff(None)
+    step = desired_provider().diff(None)
 
     assert step.kind == "create"
     assert step.diff == (
@@ -31,11 +31,11 @@ def test_a_provider_is_made_with_the_guides_audience_and_thumbprint() -> None:
 def test_a_provider_that_stands_is_kept_whatever_its_thumbprints() -> None:
     found = ActualProvider(audiences=("other", "sts.amazonaws.com"))
 
-    assert wanted_provider().diff(found).kind == "keep"
+    assert desired_provider().diff(found).kind == "keep"
 
 
 def test_a_provider_gets_the_audience_that_it_lacks_and_keeps_its_own() -> None:
-    step = wanted_provider().diff(ActualProvider(audiences=("other",)))
+    step = desired_provider().diff(ActualProvider(audiences=("other",)))
 
     assert (step.kind, step.diff) == ("change", ("+ audience sts.amazonaws.com",))
 
@@ -43,13 +43,13 @@ def test_a_provider_gets_the_audience_that_it_lacks_and_keeps_its_own() -> None:
 def test_a_provider_of_ours_that_nobody_trusts_goes() -> None:
     found = ActualProvider(audiences=("sts.amazonaws.com",), is_ours=True, trusted_by={})
 
-    assert wanted_provider().removal(found, ()).kind == "remove"
+    assert desired_provider().removal(found, ()).kind == "remove"
 
 
 def test_a_provider_without_our_tag_stays() -> None:
     found = ActualProvider(audiences=("sts.amazonaws.com",), trusted_by={})
 
-    step = wanted_provider().removal(found, ())
+    step = desired_provider().removal(found, ())
 
     assert (step.kind, step.note) == ("keep", "it does not have our tag: not ours")
 
@@ -57,16 +57,16 @@ def test_a_provider_without_our_tag_stays() -> None:
 def test_a_provider_that_another_role_trusts_stays() -> None:
     found = ActualProvider(audiences=(), is_ours=True, trusted_by={"theirs": TRUSTS})
 
-    step = wanted_provider().removal(found, ())
+    step = desired_provider().removal(found, ())
 
     assert (step.kind, step.note) == ("keep", "trusted by theirs")
 
 
 def test_a_provider_that_only_our_role_trusts_goes_with_that() -> None:
     found = ActualProvider(audiences=(), is_ours=True, trusted_by={"deploy": TRUSTS})
-    role = found_role(statement(), is_ours=True, attached=(), inline=())
+    role = actual_role(statement(), is_ours=True, attached=(), inline=())
 
-    step = wanted_provider().removal(found, [ResourceState(desired=wanted_role(), actual=role)])
+    step = desired_provider().removal(found, [ResourceState(desired=desired_role(), actual=role)])
 
     assert step.kind == "remove"
 
@@ -76,9 +76,9 @@ def test_a_provider_that_our_role_goes_on_trusting_for_others_stays() -> None:
     found = ActualProvider(
         audiences=(), is_ours=True, trusted_by={"deploy": {"Statement": [statement(), theirs]}}
     )
-    role = found_role(statement(), theirs, is_ours=True, attached=(), inline=())
+    role = actual_role(statement(), theirs, is_ours=True, attached=(), inline=())
 
-    step = wanted_provider().removal(found, [ResourceState(desired=wanted_role(), actual=role)])
+    step = desired_provider().removal(found, [ResourceState(desired=desired_role(), actual=role)])
 
     assert (step.kind, step.note) == ("keep", "trusted by deploy")
 

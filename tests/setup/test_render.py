@@ -1,4 +1,4 @@
-"""What every form has to keep: nothing that was said breaks out of it, and nothing is lost."""
+"""In every rendered form, no text breaks out of its place, and nothing is lost."""
 
 from dataclasses import replace
 

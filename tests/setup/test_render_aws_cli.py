@@ -1,4 +1,4 @@
-"""`--render aws-cli`: a script without fault, in which no text becomes code."""
+"""`--render aws-cli`: a script without warnings, in which no text becomes code."""
 
 import json
 import subprocess

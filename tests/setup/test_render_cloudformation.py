@@ -1,4 +1,4 @@
-"""`--render cloudformation`: a template without fault, and thing by thing the plan."""
+"""`--render cloudformation`: a template without warnings, and resource by resource the plan."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""`--render json`: the wanted things as documents, for programs."""
+"""`--render json`: the desired resources as documents, for programs."""
 
 import json
 from typing import Any

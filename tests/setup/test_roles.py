@@ -1,4 +1,4 @@
-"""How a role that is wanted compares with what stands, and what of it is taken back."""
+"""How a desired role compares with what exists, and what of it is removed."""
 
 from dataclasses import replace
 
@@ -8,31 +8,31 @@ from broker.setup.resource import Outputs, ResourceState, resolve
 from broker.setup.resources import AttachedPolicy, InlinePolicy
 from broker.setup.resources.policies import ActualInlinePolicy
 from broker.setup.to_aws import ToAwsRequest
-from tests.support.setup import FOREIGN, READ_ONLY, found_role, statement, wanted_role
+from tests.support.setup import FOREIGN, READ_ONLY, actual_role, desired_role, statement
 
 OURS = statement()
 
 
 def test_a_role_that_is_not_there_is_made() -> None:
-    step = wanted_role().diff(None)
+    step = desired_role().diff(None)
 
     assert (step.kind, step.title) == ("create", "role deploy")
     assert any("ws_1/*" in line for line in step.diff)
 
 
 def test_the_trust_statement_is_the_guides_word_for_word() -> None:
-    assert wanted_role().trust_statement == OURS
+    assert desired_role().trust_statement == OURS
 
 
 @pytest.mark.parametrize("effective", [OURS, statement(Sid="ByHand"), statement(sub=["ws_1/*"])])
 def test_a_role_made_by_hand_by_the_guide_is_kept(effective: object) -> None:
-    step = wanted_role().diff(found_role(FOREIGN, effective))
+    step = desired_role().diff(actual_role(FOREIGN, effective))
 
     assert (step.kind, step.diff) == ("keep", ())
 
 
 def test_a_role_that_lacks_our_statement_gets_it_after_its_own() -> None:
-    wanted, found = wanted_role(), found_role(FOREIGN, statement(sub="ws_2/*"))
+    wanted, found = desired_role(), actual_role(FOREIGN, statement(sub="ws_2/*"))
 
     step = wanted.diff(found)
 
@@ -45,8 +45,8 @@ def test_a_role_that_lacks_our_statement_gets_it_after_its_own() -> None:
 
 
 def test_what_stands_and_admits_more_is_kept_and_told() -> None:
-    step = wanted_role(ToAwsRequest(role_name="deploy", subject="ws_1/i-abc")).diff(
-        found_role(OURS)
+    step = desired_role(ToAwsRequest(role_name="deploy", subject="ws_1/i-abc")).diff(
+        actual_role(OURS)
     )
 
     assert step.kind == "keep"
@@ -54,16 +54,16 @@ def test_what_stands_and_admits_more_is_kept_and_told() -> None:
 
 
 def test_a_denial_that_stands_against_it_is_told() -> None:
-    step = wanted_role().diff(found_role(statement(effect="Deny", sub="ws_1/*"), is_ours=True))
+    step = desired_role().diff(actual_role(statement(effect="Deny", sub="ws_1/*"), is_ours=True))
 
     assert step.kind == "change"
     assert "even so, access will be refused: statement 1 denies it" in step.note
 
 
 def test_the_session_duration_of_a_role_of_ours_is_set() -> None:
-    wanted = wanted_role(ToAwsRequest(role_name="deploy", max_session_duration_s=7200))
+    wanted = desired_role(ToAwsRequest(role_name="deploy", max_session_duration_s=7200))
 
-    step = wanted.diff(found_role(OURS, is_ours=True))
+    step = wanted.diff(actual_role(OURS, is_ours=True))
 
     assert step.kind == "change"
     assert step.diff == (
@@ -73,27 +73,27 @@ def test_the_session_duration_of_a_role_of_ours_is_set() -> None:
 
 
 def test_a_role_that_is_not_ours_is_changed_in_nothing_but_its_trust() -> None:
-    wanted = wanted_role(ToAwsRequest(role_name="deploy", max_session_duration_s=7200))
+    wanted = desired_role(ToAwsRequest(role_name="deploy", max_session_duration_s=7200))
 
-    kept = wanted.diff(found_role(OURS))
-    changed = wanted.diff(found_role(FOREIGN))
+    kept = wanted.diff(actual_role(OURS))
+    changed = wanted.diff(actual_role(FOREIGN))
 
     assert kept.kind == "keep"
     assert "aws iam update-role --role-name deploy --max-session-duration 7200" in kept.note
     assert not any("duration" in line for line in changed.diff)
 
 
-# Taking it back.
+# Removal.
 
 
 def test_a_role_of_ours_goes_whole() -> None:
-    found = found_role(OURS, is_ours=True, attached=(), inline=())
+    found = actual_role(OURS, is_ours=True, attached=(), inline=())
 
-    assert wanted_role().removal(found, ()).kind == "remove"
+    assert desired_role().removal(found, ()).kind == "remove"
 
 
-def test_a_role_of_ours_goes_with_the_policies_that_are_taken_back_with_it() -> None:
-    found = found_role(OURS, is_ours=True, attached=(READ_ONLY,), inline=("mine",))
+def test_a_role_of_ours_goes_with_the_policies_that_are_removed_with_it() -> None:
+    found = actual_role(OURS, is_ours=True, attached=(READ_ONLY,), inline=("mine",))
     document = {"Statement": [FOREIGN]}
     inline = InlinePolicy(role="deploy", name="mine", document=document)
     beside = (
@@ -101,23 +101,23 @@ def test_a_role_of_ours_goes_with_the_policies_that_are_taken_back_with_it() -> 
         ResourceState(desired=inline, actual=ActualInlinePolicy(document=document)),
     )
 
-    assert wanted_role().removal(found, beside).kind == "remove"
-    assert wanted_role().removal(found, beside[1:]).kind == "keep"
-    assert READ_ONLY in wanted_role().removal(found, beside[1:]).note
+    assert desired_role().removal(found, beside).kind == "remove"
+    assert desired_role().removal(found, beside[1:]).kind == "keep"
+    assert READ_ONLY in desired_role().removal(found, beside[1:]).note
 
 
 def test_an_inline_policy_that_somebody_changed_keeps_its_role() -> None:
-    found = found_role(OURS, is_ours=True, attached=(), inline=("mine",))
+    found = actual_role(OURS, is_ours=True, attached=(), inline=("mine",))
     inline = InlinePolicy(role="deploy", name="mine", document={"Statement": [FOREIGN]})
     beside = (ResourceState(desired=inline, actual=ActualInlinePolicy(document={"Statement": []})),)
 
-    assert wanted_role().removal(found, beside).kind == "keep"
+    assert desired_role().removal(found, beside).kind == "keep"
 
 
 @pytest.mark.parametrize("is_ours", [True, False])
 def test_of_a_role_that_others_use_only_our_statement_goes(is_ours: bool) -> None:
-    wanted = wanted_role()
-    found = found_role(FOREIGN, OURS, statement(sub="ws_2/*"), is_ours=is_ours)
+    wanted = desired_role()
+    found = actual_role(FOREIGN, OURS, statement(sub="ws_2/*"), is_ours=is_ours)
 
     step = wanted.removal(found, ())
 
@@ -126,20 +126,20 @@ def test_of_a_role_that_others_use_only_our_statement_goes(is_ours: bool) -> Non
 
 
 def test_the_only_statement_of_a_role_that_is_not_ours_stays_and_is_explained() -> None:
-    step = wanted_role().removal(found_role(OURS), ())
+    step = desired_role().removal(actual_role(OURS), ())
 
     assert step.kind == "keep"
     assert "aws iam delete-role --role-name deploy" in step.note
 
 
 def test_a_statement_in_another_form_is_not_ours_to_take() -> None:
-    step = wanted_role().removal(found_role(FOREIGN, statement(Sid="ByHand")), ())
+    step = desired_role().removal(actual_role(FOREIGN, statement(Sid="ByHand")), ())
 
     assert step.kind == "keep"
 
 
-def test_what_is_not_there_needs_no_taking_back() -> None:
-    step = wanted_role().removal(None, ())
+def test_what_is_not_there_needs_no_removal() -> None:
+    step = desired_role().removal(None, ())
 
     assert (step.kind, step.note) == ("keep", "does not exist")
 
@@ -149,7 +149,7 @@ def test_what_is_not_there_needs_no_taking_back() -> None:
 
 def test_what_is_known_later_is_filled_in_everywhere() -> None:
     wanted = replace(
-        wanted_role(), description="<issuer of the account>, <id of the pool>, <guid of the pool>"
+        desired_role(), description="<issuer of the account>, <id of the pool>, <guid of the pool>"
     )
 
     told = resolve(wanted, Outputs(issuer="https://issuer", pool_id="eu-central-1:guid"))

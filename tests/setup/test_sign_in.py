@@ -1,4 +1,4 @@
-"""Waiting until AWS knows of a trust everywhere: growing pauses, five minutes at most."""
+"""Waiting until a trust is known everywhere in AWS: growing pauses, five minutes at most."""
 
 import asyncio
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""What `setup to-namespace` wants in both clouds, and when what stands does as well."""
+"""What `setup to-namespace` makes in both clouds, and when what exists is as good."""
 
 from typing import Any
 

@@ -49,7 +49,7 @@ def foreign() -> dict[str, object]:
     return by_hand(id="tr_9", issuer="https://token.actions.example", odd={"a": [1, 2.5, None]})
 
 
-# What stands already.
+# What exists already.
 
 
 def test_an_empty_list_gets_the_entry_and_nothing_that_the_server_sets() -> None:
@@ -173,10 +173,10 @@ def test_the_line_of_nscs_has_every_flag_quoted_for_a_shell() -> None:
     assert line.endswith("--default_token_duration 1800s")
 
 
-# Taking it back.
+# Removal.
 
 
-def test_only_what_equals_ours_is_taken_back() -> None:
+def test_only_what_equals_ours_is_removed() -> None:
     ours = {**wanted().added_to(())[0], "id": "tr_5", "created_at": "2026-03-01T10:00:00Z"}
     entries = (foreign(), ours, by_hand())
 
@@ -276,7 +276,7 @@ def test_every_other_entry_of_any_list_comes_back_as_it_was_in_its_place(
 
 
 @given(LISTS, WANTED)
-def test_an_entry_that_was_added_to_any_list_is_taken_back_without_a_trace(
+def test_an_entry_that_was_added_to_any_list_is_removed_without_a_trace(
     entries: tuple[dict[str, object], ...], asked: TrustRelationship
 ) -> None:
     if asked.matching(entries) is None:

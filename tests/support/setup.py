@@ -1,4 +1,4 @@
-"""What tests of setting up begin with: a place, what is wanted there, and a cloud in memory."""
+"""What tests of setup share: a target, desired resources, and IAM in memory."""
 
 from __future__ import annotations
 
@@ -55,19 +55,19 @@ def statement(
     }
 
 
-def wanted_role(asked: ToAwsRequest | None = None) -> IamRole:
+def desired_role(asked: ToAwsRequest | None = None) -> IamRole:
     wanted = to_aws.desired_resources(asked or ToAwsRequest(role_name="deploy"), PLACE)[1]
     assert isinstance(wanted, IamRole)
     return wanted
 
 
-def wanted_provider() -> OidcProvider:
+def desired_provider() -> OidcProvider:
     wanted = to_aws.desired_resources(ToAwsRequest(role_name="deploy"), PLACE)[0]
     assert isinstance(wanted, OidcProvider)
     return wanted
 
 
-def found_role(*statements: object, **more: Any) -> ActualRole:
+def actual_role(*statements: object, **more: Any) -> ActualRole:
     return ActualRole(
         arn=PLACE.role_arn("deploy"),
         trust_policy={"Version": "2012-10-17", "Statement": list(statements)},

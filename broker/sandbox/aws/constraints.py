@@ -51,15 +51,15 @@ def named(params: Params, name: str, *, least: int, most: int, pattern: str = NA
     return value
 
 
-def duration_s(params: Params, *, least: int, most: int, default: int) -> int:
-    text = params.get("DurationSeconds", str(default))
+def whole(params: Params, name: str, *, least: int, most: int, default: int) -> int:
+    """Return the whole number, if it is from *least* to *most*."""
+    text = params.get(name, str(default))
     if not re.fullmatch(r"-?\d{1,9}", text, re.ASCII):
-        raise ApiError("MalformedInput", "DurationSeconds is not an integer")
+        raise ApiError("MalformedInput", f"{name} is not an integer")
     if int(text) < least:
-        constraint = f"have value greater than or equal to {least}"
-        raise invalid(f"'{text}'", "DurationSeconds", constraint)
+        raise invalid(f"'{text}'", name, f"have value greater than or equal to {least}")
     if int(text) > most:
-        raise invalid(f"'{text}'", "DurationSeconds", f"have value less than or equal to {most}")
+        raise invalid(f"'{text}'", name, f"have value less than or equal to {most}")
     return int(text)
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from broker.sandbox.aws.constraints import Params, invalid, sized
+from broker.sandbox.aws.constraints import Params, sized, whole
 from broker.sandbox.aws.query import ApiError, Result
 
 _PAGE_MAX, _PAGE_DEFAULT = 1000, 100
@@ -14,7 +14,8 @@ _PAGE_MAX, _PAGE_DEFAULT = 1000, 100
 
 def page(params: Params, name: str, entries: Sequence[object]) -> Result:
     """Answer the page of *entries* that ``Marker`` and ``MaxItems`` ask for, as the list *name*."""
-    most, start = _max_items(params), _start(params)
+    start = _start(params)
+    most = whole(params, "MaxItems", least=1, most=_PAGE_MAX, default=_PAGE_DEFAULT)
     is_truncated = start + most < len(entries)
     return {
         name: entries[start : start + most],
@@ -29,17 +30,6 @@ def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
 
 def wire_time(at: datetime) -> str:
     return f"{at:%Y-%m-%dT%H:%M:%SZ}"
-
-
-def _max_items(params: Params) -> int:
-    text = params.get("MaxItems", str(_PAGE_DEFAULT))
-    if not re.fullmatch(r"-?\d{1,9}", text, re.ASCII):
-        raise ApiError("MalformedInput", "MaxItems is not an integer")
-    if int(text) < 1:
-        raise invalid(f"'{text}'", "MaxItems", "have value greater than or equal to 1")
-    if int(text) > _PAGE_MAX:
-        raise invalid(f"'{text}'", "MaxItems", f"have value less than or equal to {_PAGE_MAX}")
-    return int(text)
 
 
 def _start(params: Params) -> int:

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from broker.sandbox.aws import constraints, iam_documents
 from broker.sandbox.aws.accounts import Accounts
-from broker.sandbox.aws.constraints import Params, invalid, named, sized
+from broker.sandbox.aws.constraints import Params, named, sized
 from broker.sandbox.aws.iam_paging import page, tag_list, wire_time
 from broker.sandbox.aws.iam_records import RoleRecord
 from broker.sandbox.aws.operations import Operation, Signer, signed
@@ -210,18 +210,11 @@ def _described(role: RoleRecord) -> Result:
 
 
 def _max_session_duration(params: Params) -> int | None:
-    text = params.get("MaxSessionDuration")
-    if text is None:
+    if "MaxSessionDuration" not in params:
         return None
-    if not re.fullmatch(r"-?\d{1,9}", text, re.ASCII):
-        raise ApiError("MalformedInput", "MaxSessionDuration is not an integer")
-    if int(text) < _DURATION_MIN_S:
-        constraint = f"have value greater than or equal to {_DURATION_MIN_S}"
-        raise invalid(f"'{text}'", "MaxSessionDuration", constraint)
-    if int(text) > _DURATION_MAX_S:
-        constraint = f"have value less than or equal to {_DURATION_MAX_S}"
-        raise invalid(f"'{text}'", "MaxSessionDuration", constraint)
-    return int(text)
+    return constraints.whole(
+        params, "MaxSessionDuration", least=_DURATION_MIN_S, most=_DURATION_MAX_S, default=0
+    )
 
 
 def _description(params: Params) -> str | None:

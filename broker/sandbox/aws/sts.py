@@ -306,8 +306,12 @@ def _role_arn(params: Params) -> str:
 
 
 def _duration_s(params: Params) -> int:
-    return constraints.duration_s(
-        params, least=_DURATION_MIN_S, most=_DURATION_MAX_S, default=_CHAINED_MAX_S
+    return constraints.whole(
+        params,
+        "DurationSeconds",
+        least=_DURATION_MIN_S,
+        most=_DURATION_MAX_S,
+        default=_CHAINED_MAX_S,
     )
 
 

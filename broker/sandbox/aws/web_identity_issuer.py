@@ -99,8 +99,12 @@ class WebIdentityIssuer:
         assert signer is not None
         audiences = _audiences(params)
         algorithm = _algorithm(params)
-        duration_s = constraints.duration_s(
-            params, least=_DURATION_MIN_S, most=_DURATION_MAX_S, default=_DURATION_DEFAULT_S
+        duration_s = constraints.whole(
+            params,
+            "DurationSeconds",
+            least=_DURATION_MIN_S,
+            most=_DURATION_MAX_S,
+            default=_DURATION_DEFAULT_S,
         )
         tags = constraints.tags(params)
         context: dict[str, object] = {

@@ -22,6 +22,8 @@ from broker.setup.resources.trust_relationship import FULL_ACCESS, TrustRelation
 
 W = TypeVar("W")
 
+_ESCAPED = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
 TAGS: Mapping[str, str] = {TAG_KEY: TAG_VALUE}
 ENABLING = ("aws", "iam", "enable-outbound-web-identity-federation")
 READING_THE_ISSUER = (
@@ -112,6 +114,16 @@ def pieces(text: str, placeholders: frozenset[Placeholder]) -> Iterator[str | Pl
     for piece in re.split("|".join(f"({re.escape(one)})" for one in stand_ins), text):
         if piece:
             yield stand_ins.get(piece, piece)
+
+
+def escaped(character: str) -> str:
+    """Return a character in a double-quoted text of YAML or Terraform."""
+    if character in _ESCAPED:
+        return _ESCAPED[character]
+    if " " <= character <= "~":
+        return character
+    # Not as JSON does it: these have no pairs of surrogates.
+    return f"\\U{ord(character):08x}" if ord(character) > 0xFFFF else f"\\u{ord(character):04x}"
 
 
 def shell_word(text: str, fills: Mapping[Placeholder, str]) -> str:

@@ -11,13 +11,12 @@ import re
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 
-from broker.setup.render.draft import pieces
+from broker.setup.render.draft import escaped, pieces
 from broker.setup.resource import Placeholder
 
 Fills = Mapping[Placeholder, str]
 """The expression for each placeholder."""
 
-_ESCAPED = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _MARK_BEFORE_TEMPLATE = re.compile(r"[$%](?=\{)")
 _MARK_BEFORE_MARK = re.compile(r"[$%](?=[$%]|\Z)")
 
@@ -39,17 +38,9 @@ def text(value: str, fills: Fills) -> str:
 
 def _literal(value: str) -> str:
     # A mark before another, or at the end where a template may follow, would join with that.
-    escaped = "".join(map(_escaped, value))
-    escaped = _MARK_BEFORE_MARK.sub(lambda mark: f"\\u{ord(mark[0]):04x}", escaped)
-    return _MARK_BEFORE_TEMPLATE.sub(lambda mark: mark[0] * 2, escaped)
-
-
-def _escaped(character: str) -> str:
-    if character in _ESCAPED:
-        return _ESCAPED[character]
-    if " " <= character <= "~":
-        return character
-    return f"\\U{ord(character):08x}" if ord(character) > 0xFFFF else f"\\u{ord(character):04x}"
+    literal = "".join(map(escaped, value))
+    literal = _MARK_BEFORE_MARK.sub(lambda mark: f"\\u{ord(mark[0]):04x}", literal)
+    return _MARK_BEFORE_TEMPLATE.sub(lambda mark: mark[0] * 2, literal)
 
 
 def expression(value: object, fills: Fills, *, indent: int = 0) -> str:

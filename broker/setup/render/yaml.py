@@ -6,13 +6,14 @@ import json
 import re
 from collections.abc import Mapping
 
+from broker.setup.render.draft import escaped
+
 _PLAIN = re.compile(r"[A-Za-z][\w./-]*(?:::?[\w./-]+)*", re.ASCII)
 _TAKEN_FOR_OTHER = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
-_ESCAPED = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t"}
 
 
 def block(value: object, *, indent: int = 0) -> str:
-    """Return *value* as lines, each beginning with *indent* placeholders."""
+    """Return *value* as lines, each beginning with *indent* spaces."""
     return "".join(f"{' ' * indent}{line}\n" for line in _lines(value))
 
 
@@ -51,13 +52,4 @@ def text(value: str) -> str:
     """Return a scalar that is read as the text *value* and nothing else."""
     if _PLAIN.fullmatch(value) and value.lower() not in _TAKEN_FOR_OTHER:
         return value
-    return '"' + "".join(map(_escaped, value)) + '"'
-
-
-def _escaped(character: str) -> str:
-    if character in _ESCAPED:
-        return _ESCAPED[character]
-    if " " <= character <= "~":
-        return character
-    # Not as JSON does it: YAML has no pairs of surrogates.
-    return f"\\U{ord(character):08x}" if ord(character) > 0xFFFF else f"\\u{ord(character):04x}"
+    return '"' + "".join(map(escaped, value)) + '"'

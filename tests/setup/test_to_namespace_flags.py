@@ -1,4 +1,4 @@
-"""What may be said to `setup to-namespace`, and what is refused before any cloud is asked."""
+"""The flags of `setup to-namespace`, and what is refused before any cloud is asked."""
 
 from typing import Any
 
