@@ -1,6 +1,5 @@
 """Send one HTTP request to a cloud and read at most 1 MiB of the response."""
 
-import asyncio
 import base64
 import ipaddress
 import os
@@ -10,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -18,6 +18,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from broker.clock import Clock, ClockSkew, SystemClock
+from broker.files.off_loop import off_loop
 from broker.lease import Refused, Unavailable
 
 RESPONSE_LIMIT_BYTES = 1 << 20
@@ -216,9 +217,12 @@ async def load_ca_bundle(path: str) -> ssl.SSLContext:
 
     Raises:
         Refused: It is none.
+        Unavailable: It was not read in time.
     """
     try:
-        return await asyncio.to_thread(ssl.create_default_context, cafile=path)
+        return await off_loop(partial(ssl.create_default_context, cafile=path))
+    except TimeoutError as error:
+        raise Unavailable(f"the CA bundle {path} was not read: {error}", word="timeout") from error
     except OSError as error:  # a bundle that is none is an SSLError, which is one too
         raise Refused(
             f"the CA bundle {path} cannot be used ({error.strerror or error}); "

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,6 +16,7 @@ from yarl import URL
 
 from broker.clock import Clock
 from broker.credentials import AwsCredentials
+from broker.files.off_loop import off_loop
 from broker.lease import Refused, SourceError, Stale
 from broker.sources.aws.errors import AwsError, call_error, lookup_error, no_credentials
 from broker.sources.aws.xml import HostileXml, parse_xml
@@ -237,9 +240,11 @@ class CredentialChain:
 
     async def _find(self) -> ResolvedCredentials:
         if self._credentials is None:
-            # In a thread, because importing takes a fifth of a second in which others are served.
-            self._session = await asyncio.to_thread(
-                _session, self._profile, region=self._region, models=self._models
+            # In a thread, because importing takes a fifth of a second in which others are served,
+            # and the file system of the shared files may hang.
+            self._session = await off_loop(
+                partial(_session, self._profile, region=self._region, models=self._models),
+                limit_s=self._lookup_limit_s,
             )
             self._models = self._session.get_component("data_loader")
             if keys := self._keys:
@@ -294,6 +299,11 @@ def _session(profile: str | None, *, region: str | None, models: Any) -> Any:
     session.set_default_client_config(AioConfig(**client_settings("AWS", with_endpoint=False)))
     chain = session.get_component("credential_provider")
     chain.get_provider("assume-role")._prompter = _refuse_mfa
+    for variable in ("config_file", "credentials_file"):
+        # Read here, off the event loop: where that hangs, the chain must not read it on the loop.
+        path = Path(str(session.get_config_variable(variable))).expanduser()
+        with suppress(OSError), path.open("rb") as file:
+            file.read(1)
     return session
 
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from broker import aws, policy
 from broker.clock import Clock
 from broker.credentials import AwsCredentials, IdToken, Role, jwt_payload
+from broker.files.off_loop import off_loop
 from broker.lease import Refused, SourceError
 from broker.sources.aws.credential_chain import AwsOperation, CredentialChain
 from broker.sources.aws.errors import AwsError, RoleRefused, presented, provider_arn
@@ -82,7 +83,7 @@ class IamRoleReader:
         """See `RoleReader`."""
         try:
             async with asyncio.timeout(self._limit_s):
-                for reader in self._readers(own):
+                for reader in await off_loop(lambda: list(self._readers(own))):
                     async with reader:
                         found = await self._read_by(reader, role)
                     if found is not None:
