@@ -22,7 +22,7 @@ from broker.http.limits import DEFAULT_LIMITS, ConnectionLimiter, Limits
 from broker.http.message import Answer, Exchange, Request, Surface
 from broker.http.remembered import Key, RememberedAnswers
 
-ACCEPTED_AT_ONCE = 8
+ACCEPTED_AT_ONCE = 32
 """Connections accepted in one turn of the event loop: many new ones must not delay who is there.
 asyncio's own server takes as many as the backlog."""
 
