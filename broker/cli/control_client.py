@@ -27,14 +27,21 @@ LARGEST_BYTES = 1 << 20
 
 
 class Reply:
-    """The broker's answer, and the names of all its roles."""
+    """The broker's answer, and its ``endpoints.json``."""
 
-    __slots__ = ("document", "roles", "status")
+    __slots__ = ("document", "endpoints", "status")
 
-    def __init__(self, status: int, document: Mapping[str, Any], roles: tuple[str, ...]) -> None:
+    def __init__(
+        self, status: int, document: Mapping[str, Any], endpoints: Mapping[str, Any]
+    ) -> None:
         self.status = status
         self.document = document
-        self.roles = roles
+        self.endpoints = endpoints
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The names of all the broker's roles."""
+        return tuple(map(str, self.endpoints["roles"]))
 
     @property
     def message(self) -> str:
@@ -73,7 +80,7 @@ def ask(
             continue
         with connection:
             status, document = exchange(connection, target, time.monotonic() + limit_s)
-            return Reply(status, document, tuple(map(str, endpoints["roles"])))
+            return Reply(status, document, endpoints)
     raise NotRunning(
         "" if runtime_dir is None else "--runtime-dir",
         f"no broker is running: looked in {', '.join(looked)}",

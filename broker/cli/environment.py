@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 TOKEN_FILE = "container.token"  # noqa: S105 - the name of a file
+TOKEN_FILE_VARIABLE = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"  # noqa: S105
 DEFAULT_IMDS = f"http://{aws.METADATA_HOST}"
 KEPT_FROM_PROXIES = (*aws.METADATA_HOSTS, "127.0.0.1", "localhost", "::1")
 # C-82: what every client takes, most widely taken first.
@@ -96,14 +97,18 @@ class Variables:
 
 
 def container_variables(
-    client: Mapping[str, Any], *, role: str | None, token_file: str, environ: Mapping[str, str]
+    client: Mapping[str, Any],
+    *,
+    role: str | None,
+    token_file: str | None,
+    environ: Mapping[str, str],
 ) -> Variables:
     """Return the variables for the container endpoint.
 
     Args:
         client: The broker's answer to ``/v1/client``.
         role: The role by name; None is the caller's default.
-        token_file: This caller's copy of the token.
+        token_file: This caller's copy of the token, None for none.
         environ: The present environment, to merge with.
 
     Raises:
@@ -117,7 +122,9 @@ def container_variables(
         {
             "AWS_CONTAINER_CREDENTIALS_FULL_URI": best_container(urls) + path,  # C-82, C-84
             "AWS_CONTAINER_AUTHORIZATION_TOKEN": str(client["container_token"]),  # C-83
-            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": token_file,
+            **(
+                {} if token_file is None else {"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": token_file}
+            ),
             **region_variables(client.get("region")),
             **proxy_variables(environ),
         },
@@ -251,10 +258,11 @@ def variables_for(
     *,
     role: str | None,
     environ: Mapping[str, str],
+    with_token_file: bool = True,
 ) -> Variables:
     """Return the variables for one surface and for Namespace's tools.
 
-    The container endpoint's token is written to a file of ours.
+    With *with_token_file* the container endpoint's token is written to a file of ours too.
 
     Raises:
         Failure: There is no such surface, or the token cannot be written.
@@ -265,14 +273,15 @@ def variables_for(
         return namespace
     if surface == "imds":
         return imds_variables(client, role=role, environ=environ).also(namespace)
-    path = token_path(environ)
+    path = token_path(environ) if with_token_file else None
     found = container_variables(client, role=role, token_file=path, environ=environ)
-    write_token(path, str(client["container_token"]))
+    if path is not None:
+        write_token(path, str(client["container_token"]))
     return found.also(namespace)
 
 
 def token_path(environ: Mapping[str, str]) -> str:
-    return os.path.join(locations.user_dir(environ, os.getuid()), TOKEN_FILE)
+    return os.path.join(locations.commands_dir(environ, os.getuid()), TOKEN_FILE)
 
 
 def write_token(path: str, token: str) -> None:

@@ -191,17 +191,14 @@ def write_settings(text: str, environ: Mapping[str, str]) -> str:
 
     uid = os.getuid()
     # A program that root starts may become another user; nothing in there is secret.
-    directory, mode = (
-        (f"{locations.SYSTEM_RUNTIME_DIR}-settings", 0o644)
-        if uid == 0
-        else (locations.user_dir(environ, uid), 0o600)
-    )
+    directory, mode = locations.commands_dir(environ, uid), 0o644 if uid == 0 else 0o600
     content = text.encode("utf-8", "surrogateescape")
     path = os.path.join(directory, f"aws-config-{hashlib.sha256(content).hexdigest()[:16]}")
     try:
         if uid == 0:
             os.makedirs(directory, mode=0o755, exist_ok=True)
             locations.require_owned(directory, uid, forbidden=0o022)
+            os.chmod(directory, 0o755)  # noqa: S103 - nothing in it is secret but the 0600 token
         else:
             locations.make_private_dir(directory, uid)
         write_private(path, content, mode=mode, durable=False)

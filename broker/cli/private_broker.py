@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from broker.cli.commands.exec import environment_of, no_lease, not_started
+from broker.cli.commands.exec import environment_of, no_lease, not_started, takes_token_file
 from broker.cli.environment import TOKEN_FILE, container_variables
 from broker.cli.offline import configured, explained, one_off_flags, role_in, warn
 from broker.cli.parser import Options
@@ -135,7 +135,10 @@ async def served_until_it_ends(
             token_file = os.path.join(directory, TOKEN_FILE)
             write_private(token_file, str(broker.client["container_token"]), durable=False)
             variables = container_variables(
-                broker.client, role=role, token_file=token_file, environ=os.environ
+                broker.client,
+                role=role,
+                token_file=token_file if takes_token_file() else None,
+                environ=os.environ,
             )
             return await child(options.words, environment_of(variables, os.environ), signals)
 

@@ -38,6 +38,15 @@ def user_dir(environ: Mapping[str, str], uid: int) -> str:
     return SYSTEM_RUNTIME_DIR if uid == 0 else temporary_dir(environ, uid)
 
 
+def commands_dir(environ: Mapping[str, str], uid: int) -> str:
+    """Return the directory for what our own commands write for programs of *uid*.
+
+    Root's is not the system's runtime directory, which is the service's.
+    """
+    directory = user_dir(environ, uid)
+    return f"{SYSTEM_RUNTIME_DIR}-root" if directory == SYSTEM_RUNTIME_DIR else directory
+
+
 def _is_foreign(path: str, uid: int) -> bool:
     try:
         return os.stat(path).st_uid not in (0, uid)

@@ -13,7 +13,7 @@ from broker.installer.systemctl import SystemdFailed
 
 KEPT = (units.STATE, units.STATE.parent / "private" / units.STATE.name)
 LOGGED = (units.LOGS, units.LOGS.parent / "private" / units.LOGS.name)
-FLEETING = (units.RUNTIME, units.PRIVATE)
+FLEETING = (units.RUNTIME, units.PRIVATE, units.ROOTS)
 
 
 def uninstall(host: Host, *, purge: bool, say: Callable[[str], None]) -> list[Path]:

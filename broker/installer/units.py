@@ -14,6 +14,8 @@ STATE: Final = Path("/var/lib/namespace-broker")
 LOGS: Final = Path("/var/log/namespace-broker")
 RUNTIME: Final = Path("/run/namespace-broker")
 PRIVATE: Final = Path("/run/namespace-broker-private")
+ROOTS: Final = Path("/run/namespace-broker-root")
+"""Where our own commands write for programs of root."""
 
 TOKEN_SOURCE: Final = Path("/var/run/nsc/token.json")
 SPEC_SOURCE: Final = Path("/var/run/nsc/token.spec")

@@ -2,21 +2,27 @@
 
 import asyncio
 import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from broker.cli import control_client
 from broker.cli.commands.run import FLAGS as BROKER_FLAGS
 from broker.cli.commands.run import broker_flags
+from broker.cli.control_client import Reply, no_access
+from broker.cli.errors import Failure
 from broker.cli.offline import configured, ends_at, explained, misuse, warn
 from broker.cli.output import columns, span, without_repeats
 from broker.cli.parser import JSON, SWITCH, Flag, Options
 from broker.config import Address, Config, ConfigError, IdentityConfig, RoleConfig, Rule
+from broker.files import locations
 from broker.lease import Lease
 
 DESCRIPTION = """Validate the configuration and show what would run.
 
 Takes the flags of run and starts nothing. With --live it obtains every lease once, as the broker
-would, so that missing trust shows now.
+would, so that missing trust shows now. Where the service runs by this configuration, it is asked
+instead.
 
 Exit code 0: valid; 1: a lease could not be obtained; 2: wrong configuration.
 
@@ -37,14 +43,57 @@ def run(options: Options) -> int:
         raise misuse(error) from error
     warn(config.warnings)
     facts = facts_of(config)
+    service = running_service(options)
+    if service is not None:
+        facts["listen"] = listened(service.endpoints)
     if options.switch("live"):
-        facts["leases"] = obtained(config)
+        facts["leases"] = obtained(config) if service is None else held_by(service)
     good = all(lease["ok"] for lease in facts.get("leases", []))
     if options.switch("json"):
         print(json.dumps({"ok": good, **facts}, indent=2))
     else:
         print(described(facts), end="")
     return 0 if good else 1
+
+
+def running_service(options: Options) -> Reply | None:
+    """Return the status of the service that runs by this configuration, None where none does.
+
+    Only the service sees its copy of the identity, and systemd's sockets.
+    """
+    flags = {flag.name: flag.initial for flag in BROKER_FLAGS}
+    is_default = all(options.values[name] == initial for name, initial in flags.items())
+    if not is_default or os.environ.get("NAMESPACE_BROKER_CONFIG"):
+        return None
+    try:
+        return control_client.ask("/v1/status", locations.SYSTEM_RUNTIME_DIR, {})
+    except Failure:
+        return None
+
+
+def listened(endpoints: Mapping[str, Any]) -> dict[str, list[str]]:
+    return {
+        name: [str(url).removeprefix("http://").rstrip("/") for url in endpoints.get(name) or ()]
+        for name in ("imds", "container", "ops")
+    }
+
+
+def held_by(service: Reply) -> list[dict[str, Any]]:
+    """Return the service's leases; to a user it shows only those the user may use."""
+    if service.status != 200:
+        warn([f"{no_access(' to the service')}: its leases are not checked; run this as root"])
+        return []
+    if "problems" not in service.document:
+        warn(["the service shows only the leases that you may use; root sees all"])
+    return [
+        {
+            "name": lease["name"],
+            "ok": lease["state"] in ("live", "unavailable"),
+            "expires_at": lease["expires_at"],
+            "reason": lease.get("reason"),
+        }
+        for lease in service.document["leases"]
+    ]
 
 
 def facts_of(config: Config) -> dict[str, Any]:

@@ -60,7 +60,9 @@ def run(options: Options) -> int:
         return run_with_private_broker(options, or_else=not_running)
     if client.get("roles") and not options.switch("anyway"):
         require_lease(options, str(role or client.get("default_role")))
-    variables = variables_for(client, "container", role=role, environ=os.environ)
+    variables = variables_for(
+        client, "container", role=role, environ=os.environ, with_token_file=takes_token_file()
+    )
     return become(options.words, environment_of(variables, os.environ))
 
 
@@ -88,6 +90,14 @@ def states_of(ready: Reply) -> set[str]:
     return {str(lease.get("state")) for lease in ready.document.get("leases") or ()}
 
 
+def takes_token_file() -> bool:
+    """Return whether programs may get the token's file beside its value (C-83).
+
+    One that root starts may become another user, who could not read it.
+    """
+    return os.getuid() != 0
+
+
 def no_lease(reason: str) -> Failure:
     return Failure("exec", f"no credentials: {reason}", "--anyway starts the program all the same")
 
@@ -106,9 +116,6 @@ def environment_of(variables: Variables, environ: Mapping[str, str]) -> dict[str
     aside = standing_before(environ)
     if str(aside):
         print(f"namespace-broker: exec: set aside {aside}", file=sys.stderr, flush=True)
-    if os.getuid() == 0:
-        # A program that becomes another user could not read root's file; it has the value too.
-        environment.pop("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", None)
     return isolated(aside, environ).over(environment)
 
 
