@@ -1,6 +1,8 @@
 """Send one HTTP request to a cloud and read at most 1 MiB of the response."""
 
+import asyncio
 import base64
+import importlib
 import ipaddress
 import os
 import re
@@ -11,15 +13,16 @@ from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-import aiohttp
-from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from broker.clock import Clock, ClockSkew, SystemClock
 from broker.files.off_loop import off_loop
 from broker.lease import Refused, Unavailable
+
+if TYPE_CHECKING:
+    import aiohttp
 
 RESPONSE_LIMIT_BYTES = 1 << 20
 CONNECT_LIMIT_S = 5.0
@@ -92,9 +95,13 @@ class HttpClient:
             Refused: The proxy that the environment names is none.
         """
         proxy, proxy_headers = proxy_for(url)
+        session = await self._opened()
+        import aiohttp
+        from aiohttp.http_exceptions import HttpProcessingError
+
         sent_at = self._clock.now()
         try:
-            async with self._opened().request(
+            async with session.request(
                 method,
                 url,
                 data=body,
@@ -112,8 +119,14 @@ class HttpClient:
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
             raise _transport_error(error, upstream=upstream, limit_s=limit_s) from error
 
-    def _opened(self) -> aiohttp.ClientSession:
+    async def _opened(self) -> "aiohttp.ClientSession":
         if self._session is None:
+            # Late and in a thread: it takes a fifth of a second, in which leases that a restart
+            # brought along are served.
+            await asyncio.to_thread(importlib.import_module, "aiohttp")
+        if self._session is None:
+            import aiohttp
+
             self._session = aiohttp.ClientSession(
                 cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
             )
@@ -127,7 +140,7 @@ class HttpClient:
             self.skew.observe(sent_at + took / 2 - server_at - timedelta(seconds=0.5))
 
 
-async def _read_at_most(response: aiohttp.ClientResponse, *, upstream: str) -> bytes:
+async def _read_at_most(response: "aiohttp.ClientResponse", *, upstream: str) -> bytes:
     """Return the body, chunked or not.
 
     Raises:
@@ -169,6 +182,8 @@ def _http_date(text: str) -> datetime | None:
 
 def _transport_error(error: Exception, *, upstream: str, limit_s: float) -> Unavailable:
     """Classify what the HTTP library raised. Its text is not shown: it may hold the URL."""
+    import aiohttp
+
     match error:
         case TimeoutError():
             return Unavailable(f"{upstream} gave no answer within {limit_s:g} s", word="timeout")
@@ -194,6 +209,8 @@ def _transport_error(error: Exception, *, upstream: str, limit_s: float) -> Unav
 
 def _reason(error: BaseException) -> str:
     """Return why, from the operating system or by the error's kind, never by its text."""
+    import aiohttp
+
     number = getattr(error, "errno", None)
     if isinstance(number, int) and number > 0:
         return os.strerror(number)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from broker import aws, policy
+from broker import aws
 from broker.clock import Clock
 from broker.credentials import AwsCredentials, IdToken, Role, jwt_payload
 from broker.files.off_loop import off_loop
@@ -200,6 +200,8 @@ def _why(found: RoleDocument, role: Role, token: IdToken) -> str:
         return f"There is no such role in the account; correct roles.{role.name}, or create it"
     if found.arn != role.arn:
         return f"The role of that name is {redacted(found.arn)}; correct roles.{role.name}"
+    from broker import policy
+
     verdict = policy.role_admits_web_identity(
         found.trust_policy,
         provider_arn=provider_arn(role, token),
