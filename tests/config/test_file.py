@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from broker.config import ConfigError, Flags, load, model
 from broker.config.file import INTERNAL, MAX_BYTES
+from broker.config.load import CONTAINER_ADDRESS, OPS_ADDRESS
 from tests.support.config import ARN, NO_FILE, ROLE, Given
 
 
@@ -95,6 +96,30 @@ def test_the_reference_configuration_has_every_key() -> None:
     assert set().union(*sources.values()) == {"source"}.union(
         *map(keys_of, model.IDENTITY_SOURCES.values())
     )
+
+
+def test_the_reference_configuration_shows_the_defaults() -> None:
+    document = tomllib.loads(REFERENCE.read_text())
+    role = document["roles"]["deploy"]
+    sts, pool = (document["identities"][name] for name in ("aws", "pool"))
+
+    shown: list[tuple[type[msgspec.Struct], dict[str, object], tuple[str, ...]]] = [
+        (model.GuardConfig, document["guard"], tuple(document["guard"])),
+        (model.LogConfig, document["log"], tuple(document["log"])),
+        (model.ImdsConfig, document["imds"], ("v1",)),
+        (model.RoleTable, role, ("identity", "audience", "duration_s")),
+        (model.IdTokenConfig, document["id_tokens"]["other"], ("identity",)),
+        (model.StsIdentityConfig, sts, ("audience", "algorithm", "duration_s")),
+        (model.CognitoIdentityConfig, pool, ("developer_provider",)),
+    ]
+    for table, values, keys in shown:
+        defaults = {field.name: field.default for field in msgspec.structs.fields(table)}
+        listed = {
+            key: list(value) if isinstance(value := defaults[key], tuple) else value for key in keys
+        }
+        assert {key: values[key] for key in keys} == listed, table
+    for surface, address in (("container", CONTAINER_ADDRESS), ("ops", OPS_ADDRESS)):
+        assert document[surface]["listen"] == [str(address)]
 
 
 def keys_of(table: type[msgspec.Struct]) -> list[str]:
