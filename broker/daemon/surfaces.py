@@ -146,7 +146,7 @@ def token_files(
     files: dict[FileKey, TokenFileWriter[Any]] = {}
     for path, group, keeper, form in configured_files(config, pipelines):
         kept = (path, group, keeper)
-        if kept in before:
+        if kept in before and before[kept].is_in_place():
             files[kept] = before[kept]
             continue
         try:

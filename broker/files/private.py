@@ -301,14 +301,17 @@ class PrivateFile:
         self._unlink(self.path.name)
         os.fsync(self._directory)
 
-    def _require_same_directory(self) -> None:
-        parent = self.path.parent
+    def is_in_place(self) -> bool:
+        """Return whether the directory is still the one that readers look into."""
         try:
-            same = os.path.samestat(parent.lstat(), os.fstat(self._directory))
-        except FileNotFoundError:
-            same = False
-        if not same:
-            raise ValueError(f"{parent} is not the directory it was at start; restart the broker")
+            return os.path.samestat(self.path.parent.lstat(), os.fstat(self._directory))
+        except OSError:
+            return False
+
+    def _require_same_directory(self) -> None:
+        if not self.is_in_place():
+            parent = self.path.parent
+            raise ValueError(f"{parent} is not the directory it was at start; reload the broker")
 
     def _test_write(self) -> None:
         """Write a file beside ours and remove it, so that what cannot work is said at start."""

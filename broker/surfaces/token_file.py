@@ -170,6 +170,10 @@ class TokenFileWriter(Generic[T]):
             self.close()
             raise
 
+    def is_in_place(self) -> bool:
+        """Return whether the file's directory is still the one that readers look into."""
+        return self._file.is_in_place()
+
     def leave_in_place(self) -> None:
         """Leave the file in place at the end: another writer keeps it from then on."""
         self._stays = True

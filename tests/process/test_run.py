@@ -317,13 +317,18 @@ def test_what_everybody_types_first_answers() -> None:
 def test_a_runtime_directory_that_is_removed_and_may_be_made_again_comes_back(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    with broker_process(sandbox, tmp_path) as broker:
+    token = tmp_path / "run" / "nsc" / "token.json"
+    config = tmp_path / "config.toml"
+    config.write_text(f'[namespace_tokens.default]\nfile = "{token}"\n')
+    with broker_process(sandbox, tmp_path, "--config", str(config)) as broker:
         broker.wait_for("daemon.ready")
+        assert token.exists()
         shutil.rmtree(tmp_path / "run")
 
         broker.wait_for("listeners.repaired")
 
         until(lambda: (tmp_path / "run" / "container-token").exists(), what="the token")
+        until(token.exists, what="the Namespace token")
         status, _ = get(
             broker.endpoints["container"][0] + "/creds", authorization=broker.container_token
         )

@@ -397,7 +397,7 @@ async def test_a_directory_that_was_exchanged_is_not_written_to(
         event = world.told[0]
 
     assert isinstance(event, FileNotWritten)
-    assert "is not the directory it was at start; restart the broker" in event.reason
+    assert "is not the directory it was at start; reload the broker" in event.reason
     assert names_in(place.parent) == []
     assert names_in(moved) == ["token.json"]
 
