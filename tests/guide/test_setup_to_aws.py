@@ -470,7 +470,10 @@ def test_no_verify_obtains_nothing(sandbox: Sandbox, admin: Machine) -> None:
             ("--workspace", "ws_1", "--subject", "*"),
             "--subject: is '*', which does not begin with the workspace; give ws_1/*",
         ),
-        (("--policy-arn", "ReadOnly"), "--policy-arn: is 'ReadOnly', which is no managed policy's"),
+        (
+            ("--policy-arn", "ReadOnly"),
+            "--policy-arn: is 'ReadOnly', which is not a managed policy's",
+        ),
         (("--policy-file", "/nowhere.json"), "--policy-file: /nowhere.json cannot be read"),
         (("--max-session-duration", "60"), "--max-session-duration: is 60; IAM takes 3600"),
         (("--issuer", "https://federation.namespaceapis.com/"), "not even a slash"),

@@ -262,7 +262,7 @@ async def test_whose_an_opaque_token_is_is_asked(sandbox: Sandbox, iam: Namespac
 
 
 REFUSALS = [
-    ("PERMISSION_DENIED", "for those who administer it"),
+    ("PERMISSION_DENIED", "only administrators of a workspace may change"),
     ("UNIMPLEMENTED", "has no such call"),
     ("INVALID_ARGUMENT", "INVALID_ARGUMENT"),
     ("NOT_FOUND", "NOT_FOUND"),
