@@ -10,12 +10,14 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from broker.setup import to_aws
 from broker.setup.documents import policy_of
 from broker.setup.render import hcl, rendered
 from broker.setup.resource import Placeholder
 from broker.setup.resources import IamRole, InlinePolicy, OidcProvider
-from tests.support.setup import READ_ONLY
-from tests.support.setup_drafts import DRAFTS, READING, to_aws_draft
+from broker.setup.to_aws import ToAwsRequest
+from tests.support.setup import PLACE, READ_ONLY
+from tests.support.setup_drafts import DRAFTS, READING, draft, to_aws_draft
 
 TAGS = {"managed-by": "namespace-broker"}
 ROLE, POOL = "aws_iam_role.namespace", "aws_cognito_identity_pool.namespace"
@@ -203,3 +205,14 @@ def test_destroying_it_never_switches_federation_off() -> None:
 
     assert "# Terraform has aws_iam_outbound_web_identity_federation" in text
     assert 'resource "aws_iam_outbound_web_identity_federation"' not in text
+
+
+def test_a_provider_without_thumbprints_needs_a_plugin_that_takes_one() -> None:
+    target, issuer = PLACE, "https://token.actions.githubusercontent.com"
+    request = ToAwsRequest(role_name="deploy", issuer=issuer, subject="repo:acme/app:*")
+
+    written = rendered(draft(*to_aws.desired_resources(request, target)), "terraform")
+
+    assert 'version = ">= 5.82"' in written
+    assert "thumbprint" not in written
+    assert 'version = ">= 5.0"' in rendered(DRAFTS["to-aws"], "terraform")

@@ -24,14 +24,14 @@ ROLE = "aws_iam_role.namespace"
 PROVIDER = "aws_iam_openid_connect_provider.namespace"
 
 _REQUIRED = """\
-terraform {
-  required_providers {
-    aws = {
+terraform {{
+  required_providers {{
+    aws = {{
       source  = "hashicorp/aws"
-      version = ">= 5.0"
-    }
-  }
-}
+      version = ">= {version}"
+    }}
+  }}
+}}
 """
 
 _FILLS = {Placeholder.POOL_ID: f"{POOL}.id", Placeholder.POOL_GUID: "local.pool_guid"}
@@ -61,7 +61,10 @@ def _settings(draft: Draft) -> list[str]:
         "profile": draft.profile,
         "allowed_account_ids": [target.account],
     }
-    return [_REQUIRED, hcl.block(("provider", "aws"), provider, {})]
+    have_thumbprints = all(one.thumbprints for one in draft.all_of(OidcProvider))
+    # Before, a provider without thumbprints was refused.
+    version = "5.0" if have_thumbprints else "5.82"
+    return [_REQUIRED.format(version=version), hcl.block(("provider", "aws"), provider, {})]
 
 
 def _resources(draft: Draft) -> list[str]:
