@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Self
 
 from yarl import URL
 
+from broker import __version__
 from broker.clock import Clock, ClockSkew, SystemClock
 from broker.files.off_loop import off_loop
 from broker.lease import Refused, Unavailable
@@ -128,7 +129,9 @@ class HttpClient:
             import aiohttp
 
             self._session = aiohttp.ClientSession(
-                cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
+                headers={"User-Agent": f"namespace-broker/{__version__}"},
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=False,
             )
         return self._session
 

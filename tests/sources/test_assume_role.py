@@ -76,6 +76,7 @@ async def test_the_call_is_unsigned_and_says_no_more_than_it_must(
     }
     assert call.params["RoleSessionName"] == "nsc.instance=i-abc"
     assert call.params["DurationSeconds"] == "3600"
+    assert call.headers["User-Agent"].startswith("namespace-broker/")
 
 
 async def test_every_parameter_of_the_role_is_sent(pipeline: Pipeline, sandbox: Sandbox) -> None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 from yarl import URL
 
-from broker import __version__
 from broker.clock import ClockSkew
 from broker.credentials import json_object
 from broker.lease import Unavailable
@@ -212,7 +211,6 @@ class NamespaceIam:
                 "Content-Type": "application/json",
                 **({"Authorization": f"Bearer {bearer}"} if bearer else {}),
                 "NS-Internal-Version": str(self._api_version),
-                "User-Agent": f"namespace-broker/{__version__}",
                 "Accept-Encoding": "identity",
             },
         )
