@@ -129,7 +129,11 @@ def container_variables(
             **proxy_variables(environ),
         },
         must_go=PREFERRED_TO_OURS,
-        should_go=("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",),  # C-84
+        should_go=(
+            "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",  # C-84
+            # One of another broker would be read before our value.
+            *(("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",) if token_file is None else ()),
+        ),
         docker_note="docker run --network host --env-file FILE IMAGE, as any user of the image",
     )
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from broker.cli.environment import container_variables
 from broker.cli.isolation import isolated, standing_before
-from tests.support.fake_broker import Cli, FakeBroker
+from tests.support.fake_broker import CLIENT, Cli, FakeBroker
 
 CONFIG = """\
 # of this team
@@ -104,3 +105,11 @@ def test_env_warns_of_what_comes_before_and_with_isolate_hides_it(
     assert "AWS_SHARED_CREDENTIALS_FILE" not in warned.stdout
     assert "export AWS_SHARED_CREDENTIALS_FILE='/dev/null'\n" in hidden.stdout
     assert (hidden.stderr, in_container.stderr) == ("", "")
+
+
+def test_without_a_token_file_of_ours_another_brokers_is_taken_away() -> None:
+    variable = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"
+
+    variables = container_variables(CLIENT, role=None, token_file=None, environ={})
+
+    assert variable not in variables.over({variable: "/of/another/broker"})
