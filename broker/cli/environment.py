@@ -122,9 +122,7 @@ def container_variables(
         {
             "AWS_CONTAINER_CREDENTIALS_FULL_URI": best_container(urls) + path,  # C-82, C-84
             "AWS_CONTAINER_AUTHORIZATION_TOKEN": str(client["container_token"]),  # C-83
-            **(
-                {} if token_file is None else {"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": token_file}
-            ),
+            **({} if token_file is None else {TOKEN_FILE_VARIABLE: token_file}),
             **region_variables(client.get("region")),
             **proxy_variables(environ),
         },

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.cli.environment import Variables
+from broker.cli.environment import Variables, container_variables
 from broker.cli.errors import Failure
 from broker.cli.output import rendered, shell_quoted
 
@@ -85,3 +85,12 @@ def test_a_program_reads_one_object(values: list[str]) -> None:
     assigned = {f"NAME_{number}": value for number, value in enumerate(values)}
 
     assert json.loads(rendered(Variables(assigned), "json", {})) == assigned
+
+
+def test_without_a_token_file_of_ours_that_of_another_broker_does_not_stay() -> None:
+    client = {"container": ["http://127.0.0.1:8170"], "container_token": "ours"}
+    environ = {"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": "/run/another/container.token"}
+
+    variables = container_variables(client, role=None, token_file=None, environ=environ)
+
+    assert "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE" not in variables.over(environ)

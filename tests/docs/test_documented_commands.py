@@ -75,9 +75,13 @@ class Shell:
         aws = Path(sys.executable).with_name("aws")
         self._program(programs / "aws", f'exec {sys.executable} {aws} "$@"')
         self.home = home
+        # Where a caller's copy of the container token is: else root's is one for the whole machine.
+        own_runtime = home / "user"
+        own_runtime.mkdir(mode=0o700)
         self.environ = {
             "PATH": f"{programs}:{os.environ['PATH']}",
             "HOME": str(home),
+            "XDG_RUNTIME_DIR": str(own_runtime),
             "PYTHONPATH": str(ROOT),
             "ROLE_ARN": sandbox.role_arn,
             "OPS": ops,
