@@ -39,7 +39,7 @@ COMPLETED_AS = {"FILE": "file", "DIR": "directory"}
 """What shtab completes a value with, by metavar."""
 COMPLETED_PROGRAM = {
     "bash": "_namespace_broker_program",
-    "zsh": "_normal",
+    "zsh": "{_command_names -e; _files}",
     "fish": "(__fish_complete_subcommand --fcs-skip=2)",
     "preamble": {
         "bash": '_namespace_broker_program() { compgen -c -- "$1"; compgen -f -- "$1"; }',
