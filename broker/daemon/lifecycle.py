@@ -177,6 +177,8 @@ class Broker:
         self._switch_surfaces(current)
         stack.callback(self.service.stopping)
         self.service.ready()
+        if current.sockets.all.get("ops"):
+            self.tasks.start(self.telemetry.metrics, self.telemetry.metrics.load)
 
     async def apply(self, config: Config) -> Mapping[str, list[str]]:
         """Put *config* in force and return what has changed.

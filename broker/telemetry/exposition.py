@@ -1,141 +1,153 @@
-"""Prometheus's text format, and the metrics of this process in it.
+"""Render the metrics in Prometheus's text format, by its client library.
 
-Source: Prometheus, "Exposition formats"; names as its own client libraries have them.
+Imported after the start or at the first scrape: loading the library takes longer than a command.
 """
 
-import gc
-import os
-import platform
-import resource
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING
 
-Labels = Mapping[str, str]
-Sample = tuple[Labels, float]
-NO_LABELS: Labels = {}
+from prometheus_client import (
+    GC_COLLECTOR,
+    PLATFORM_COLLECTOR,
+    PROCESS_COLLECTOR,
+    generate_latest,
+)
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
 
-_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+from broker import __version__
+from broker.keeper import STATES
 
+if TYPE_CHECKING:
+    from broker.telemetry.metrics import Histogram, Metrics
 
-@dataclass(frozen=True, slots=True)
-class Family:
-    """One metric: its samples by their labels; ``name`` of a counter ends in ``_total``."""
-
-    name: str
-    kind: Literal["counter", "gauge"]
-    help: str
-    samples: Iterable[Sample]
-
-
-class Histogram:
-    """Counts durations in buckets, for one set of labels."""
-
-    __slots__ = ("_bounds", "_counts", "_sum")
-
-    def __init__(self, bounds: tuple[float, ...]) -> None:
-        self._bounds = bounds
-        self._counts = [0] * (len(bounds) + 1)
-        self._sum = 0.0
-
-    def observe(self, seconds: float) -> None:
-        bucket = 0
-        for bound in self._bounds:
-            if seconds <= bound:
-                break
-            bucket += 1
-        self._counts[bucket] += 1
-        self._sum += seconds
-
-    def lines(self, name: str, labels: Labels) -> Iterator[str]:
-        total = 0
-        for bound, count in zip((*self._bounds, float("inf")), self._counts, strict=True):
-            total += count
-            yield _line(f"{name}_bucket", {**labels, "le": _number(bound)}, total)
-        yield _line(f"{name}_count", labels, total)
-        yield _line(f"{name}_sum", labels, self._sum)
+PREFIX = "namespace_broker"
 
 
-def family_lines(family: Family) -> Iterator[str]:
-    yield from _head(family.name, family.kind, family.help)
-    for labels, value in family.samples:
-        yield _line(family.name, labels, value)
+def text_of(metrics: "Metrics") -> bytes:
+    return generate_latest(_Families(metrics))
 
 
-def histogram_lines(
-    name: str, help_text: str, histograms: Iterable[tuple[Labels, Histogram]]
-) -> Iterator[str]:
-    yield from _head(name, "histogram", help_text)
-    for labels, histogram in histograms:
-        yield from histogram.lines(name, labels)
+class _Families(Collector):
+    """Returns our metrics, then those that the library has of every process."""
+
+    def __init__(self, metrics: "Metrics") -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._counters()
+        yield from self._leases()
+        yield from self._added()
+        yield from self._histograms()
+        for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
+            yield from collector.collect()
+
+    def _counters(self) -> Iterator[Metric]:
+        counts = self._metrics
+        yield _filled(
+            CounterMetricFamily(
+                f"{PREFIX}_lease_renewals",
+                "Attempts to renew a lease, by outcome.",
+                labels=("lease", "outcome"),
+            ),
+            counts.renewals.items(),
+        )
+        yield _filled(
+            CounterMetricFamily(
+                f"{PREFIX}_requests",
+                "Requests answered.",
+                labels=("surface", "route", "status", "role"),
+            ),
+            counts.requests.items(),
+        )
+        yield _filled(
+            CounterMetricFamily(
+                f"{PREFIX}_callers_refused",
+                "Requests refused for who asked or how.",
+                labels=("surface", "reason"),
+            ),
+            counts.refusals.items(),
+        )
+        yield CounterMetricFamily(
+            f"{PREFIX}_audit_dropped",
+            "Entries that the audit log could not take.",
+            counts.audit_dropped,
+        )
+
+    def _leases(self) -> Iterator[Metric]:
+        """Return the state of every lease at this moment, read from its keeper."""
+        statuses = self._metrics.statuses()
+        yield _filled(
+            GaugeMetricFamily(
+                f"{PREFIX}_lease_expires_timestamp_seconds",
+                "When the lease ends, in seconds since 1970.",
+                labels=("lease",),
+            ),
+            (((s.name,), s.expires_at.timestamp()) for s in statuses if s.expires_at is not None),
+        )
+        yield _filled(
+            GaugeMetricFamily(
+                f"{PREFIX}_lease_state",
+                "1 for the state the lease is in.",
+                labels=("lease", "state"),
+            ),
+            (((s.name, state), s.state == state) for s in statuses for state in STATES),
+        )
+        yield GaugeMetricFamily(
+            f"{PREFIX}_outage_budget_seconds",
+            "Until the first lease dies if every cloud stopped answering now.",
+            self._metrics.outage_budget_s(),
+        )
+
+    def _added(self) -> Iterator[Metric]:
+        build = GaugeMetricFamily(f"{PREFIX}_build_info", "The version.", labels=("version",))
+        yield _filled(build, [((__version__,), 1)])
+        for name, (kind, help_text, read) in self._metrics.added.items():
+            family = CounterMetricFamily if kind == "counter" else GaugeMetricFamily
+            yield family(f"{PREFIX}_{name}", help_text, read())
+        if (limiter := self._metrics.limiter) is not None:
+            connections = GaugeMetricFamily(
+                f"{PREFIX}_connections",
+                "Connections, served or parked: those wait for another of the same caller's"
+                " to end.",
+                labels=("state",),
+            )
+            counts = [(("served",), limiter.served), (("parked",), limiter.queued)]
+            yield _filled(connections, counts)
+
+    def _histograms(self) -> Iterator[Metric]:
+        yield _histogram(
+            f"{PREFIX}_lease_renewal_duration_seconds",
+            "How long an attempt took.",
+            "lease",
+            self._metrics.renewal_durations,
+        )
+        yield _histogram(
+            f"{PREFIX}_request_duration_seconds",
+            "From the request's last byte to the answer's first.",
+            "surface",
+            self._metrics.request_durations,
+        )
 
 
-def _head(name: str, kind: str, help_text: str) -> Iterator[str]:
-    yield f"# HELP {name} {help_text}\n"
-    yield f"# TYPE {name} {kind}\n"
+def _filled(
+    family: CounterMetricFamily | GaugeMetricFamily,
+    samples: Iterable[tuple[tuple[object, ...], float]],
+) -> Metric:
+    for labels, value in samples:
+        family.add_metric([str(label) for label in labels], value)
+    return family
 
 
-def _line(name: str, labels: Labels, value: float) -> str:
-    pairs = ",".join(f'{key}="{labels[key].translate(_ESCAPES)}"' for key in sorted(labels))
-    return f"{name}{{{pairs}}} {_number(value)}\n" if pairs else f"{name} {_number(value)}\n"
-
-
-def _number(value: float) -> str:
-    return "+Inf" if value == float("inf") else repr(float(value))
-
-
-def process_families() -> Iterator[Family]:
-    """Return what Prometheus's client libraries tell of every process, and of Python."""
-    for name, help_text, value in _process_values():
-        kind: Literal["counter", "gauge"] = "counter" if name.endswith("_total") else "gauge"
-        yield Family(f"process_{name}", kind, help_text, [(NO_LABELS, value)])
-    yield from _python_families()
-
-
-def _process_values() -> Iterator[tuple[str, str, float]]:
-    fields = _stat_fields()
-    yield "virtual_memory_bytes", "Virtual memory size in bytes.", float(fields[20])
-    resident = float(fields[21]) * _PAGE_BYTES
-    yield "resident_memory_bytes", "Resident memory size in bytes.", resident
-    started_s = _boot_time_s() + float(fields[19]) / _TICKS_PER_S
-    yield "start_time_seconds", "Start time of the process since unix epoch in seconds.", started_s
-    cpu_s = (float(fields[11]) + float(fields[12])) / _TICKS_PER_S
-    yield "cpu_seconds_total", "Total user and system CPU time spent in seconds.", cpu_s
-    with suppress(PermissionError):  # as a process that keeps its memory private is refused
-        open_fds = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
-        yield "open_fds", "Number of open file descriptors.", open_fds
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    yield "max_fds", "Maximum number of open file descriptors.", limit
-
-
-def _python_families() -> Iterator[Family]:
-    major, minor, patchlevel = platform.python_version_tuple()
-    about = {
-        "implementation": platform.python_implementation(),
-        "major": major,
-        "minor": minor,
-        "patchlevel": patchlevel,
-        "version": platform.python_version(),
-    }
-    yield Family("python_info", "gauge", "Python platform information", [(about, 1)])
-    for name, key, help_text in (
-        ("objects_collected", "collected", "Objects collected during gc"),
-        ("objects_uncollectable", "uncollectable", "Uncollectable objects found during GC"),
-        ("collections", "collections", "Number of times this generation was collected"),
-    ):
-        samples = [({"generation": str(n)}, stats[key]) for n, stats in enumerate(gc.get_stats())]
-        yield Family(f"python_gc_{name}_total", "counter", help_text, samples)
-
-
-def _stat_fields() -> list[str]:
-    """Return the fields of proc(5) ``stat`` from the third one, after the name of the program."""
-    with open("/proc/self/stat", encoding="ascii", errors="replace") as file:  # noqa: PTH123
-        return file.read().rpartition(") ")[2].split()
-
-
-def _boot_time_s() -> float:
-    with open("/proc/stat", encoding="ascii") as file:  # noqa: PTH123
-        return next(float(line.split()[1]) for line in file if line.startswith("btime "))
+def _histogram(
+    name: str, help_text: str, label: str, histograms: Mapping[str, "Histogram"]
+) -> Metric:
+    family = HistogramMetricFamily(name, help_text, labels=(label,))
+    for value, histogram in histograms.items():
+        family.add_metric([value], histogram.buckets(), histogram.sum_s)
+    return family
