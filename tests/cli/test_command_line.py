@@ -112,7 +112,7 @@ def test_the_last_of_a_flag_counts_and_a_repeatable_one_collects() -> None:
         (["env", "--role"], "--role: needs a value; see namespace-broker env --help"),
         (["env", "--role="], "--role: is empty; give a value"),
         (["env", "--static=yes"], "--static: takes no value; see namespace-broker env --help"),
-        (["env", "--for", "fish"], "--for: is 'fish'; give one of shell, github, docker, json"),
+        (["env", "--surface", "ops"], "--surface: is 'ops'; give one of container, imds"),
         (["wait", "--timeout", "soon"], "--timeout: is 'soon'; give seconds, 0 or more"),
         (["wait", "--timeout", "nan"], "--timeout: is 'nan'; give seconds, 0 or more"),
         (["exec"], "exec: no program to run; give it after --"),

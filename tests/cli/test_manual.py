@@ -39,8 +39,8 @@ def test_every_command_and_flag_is_in_the_manual(name: str) -> None:
 def test_a_value_that_is_one_of_a_few_words_and_its_default_are_named() -> None:
     said = section("env")
 
-    assert r"\fB\-\-for\fR \fIshell|github|docker|json\fR" in said
-    assert "Default: shell." in said
+    assert r"\fB\-\-surface\fR \fIcontainer|imds\fR" in said
+    assert "Default: container." in said
 
 
 def test_a_command_of_several_words_is_shown_as_it_is_typed() -> None:
