@@ -76,7 +76,7 @@ class TestFinding:
 
         assert fake.asked == []
 
-    @pytest.mark.skipif(os.getuid() == 0, reason="root's is the system's")
+    @pytest.mark.as_user
     def test_without_a_runtime_directory_of_the_user_it_is_the_one_by_uid(self, cli: Cli) -> None:
         own = cli.home / f"namespace-broker-{os.getuid()}"
         own.mkdir(mode=0o700)

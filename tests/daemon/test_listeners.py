@@ -139,7 +139,7 @@ def listener_of(uid: int) -> Iterator[int]:
         program.stdin.close()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root starts another user's program")
+@pytest.mark.as_root
 async def test_a_container_token_that_another_user_may_have_been_sent_is_replaced(
     tmp_path: Path, closing: AsyncExitStack
 ) -> None:

@@ -29,7 +29,7 @@ def test_roots_is_the_systems_where_it_has_none_of_its_own() -> None:
     assert locations.runtime_dir({"TMPDIR": "/t"}, 0) == "/run/namespace-broker"
 
 
-@pytest.mark.skipif(UID != 0, reason="only root makes another user's directory")
+@pytest.mark.as_root
 def test_another_users_directory_is_not_taken_for_ours(tmp_path: Path) -> None:
     os.chown(tmp_path, 4242, 4242)
     environ = {"XDG_RUNTIME_DIR": str(tmp_path), "TMPDIR": "/t"}

@@ -1,13 +1,12 @@
 """A file that is mounted by itself cannot be replaced, and the error says so."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
+pytestmark = pytest.mark.as_root
 
 WRITE = """
 import sys

@@ -9,8 +9,6 @@ from broker.files.private import write_output
 
 NOT_US = 54321
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user")
-
 
 def test_a_file_is_replaced_at_once_for_us_alone(tmp_path: Path) -> None:
     file = tmp_path / "file"
@@ -57,7 +55,7 @@ def test_links_in_a_circle_end(tmp_path: Path) -> None:
         write_output(tmp_path / "a" / "file", "x")
 
 
-@as_root
+@pytest.mark.as_root
 def test_a_strangers_link_on_the_way_is_refused(tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(tmp_path)
@@ -67,7 +65,7 @@ def test_a_strangers_link_on_the_way_is_refused(tmp_path: Path) -> None:
         write_output(link / "file", "x")
 
 
-@as_root
+@pytest.mark.as_root
 def test_a_strangers_directory_is_refused(tmp_path: Path) -> None:
     theirs = tmp_path / "theirs"
     theirs.mkdir()

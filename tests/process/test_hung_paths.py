@@ -1,6 +1,5 @@
 """A file system that hangs, as a dead NFS server does, holds up no request."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -20,9 +19,7 @@ from tests.support.broker_process import (
     until,
 )
 
-pytestmark = pytest.mark.skipif(
-    os.geteuid() != 0 or not os.access("/dev/fuse", os.R_OK | os.W_OK), reason="mounts FUSE"
-)
+pytestmark = pytest.mark.as_root
 
 CREDENTIALS = "/latest/meta-data/iam/security-credentials/deploy"
 

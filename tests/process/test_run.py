@@ -338,7 +338,7 @@ def test_a_runtime_directory_that_is_removed_and_may_be_made_again_comes_back(
     assert status == 200
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root adds an address")
+@pytest.mark.as_root
 def test_an_address_that_appears_later_is_listened_on(sandbox: Sandbox, tmp_path: Path) -> None:
     address = f"fd00:ec2:{os.getpid() & 0xFFFF:x}::254"
     flags = ("--imds", f"[{address}]:0")

@@ -1,6 +1,5 @@
 """A local caller is known however its packets reached us, and on hosts with unusual settings."""
 
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -22,10 +21,6 @@ from tests.root.stage import (
 )
 
 METADATA = "169.254.169.254"
-
-needs_iptables = pytest.mark.skipif(
-    shutil.which("iptables") is None, reason="iptables redirects the connections here"
-)
 
 
 def run(way: Sequence[str], *commands: str) -> None:
@@ -64,7 +59,6 @@ def redirected(
             return said(server)
 
 
-@needs_iptables
 @pytest.mark.parametrize(
     ("rule", "listening", "target"),
     [
@@ -99,7 +93,6 @@ def test_a_redirected_local_caller_has_its_uid(
     assert (seen["uid"], seen["is_remote"]) == (4242, False)
 
 
-@needs_iptables
 def test_one_whose_source_is_rewritten_too_is_unknown_and_not_remote(network: list[str]) -> None:
     run(network, "iptables -t nat -A POSTROUTING -p tcp -j SNAT --to-source 192.0.2.1:40000-40100")
 

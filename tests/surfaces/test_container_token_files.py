@@ -113,10 +113,7 @@ def test_a_token_whose_file_cannot_be_written_is_replaced_all_the_same(
     assert tokens.caller_name(seen) is None
 
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="container engines mount root's files")
-
-
-@as_root
+@pytest.mark.as_root
 @pytest.mark.parametrize(("mode", "warnings"), [(0o440, 0), (0o444, 1), (0o644, 1)])
 def test_a_secret_of_kubernetes_is_a_link_that_is_followed(
     tmp_path: Path, clock: FakeClock, mode: int, warnings: int
@@ -137,7 +134,7 @@ def test_a_secret_of_kubernetes_is_a_link_that_is_followed(
     assert all("every user here may read" in warning for warning in told)
 
 
-@as_root
+@pytest.mark.as_root
 def test_a_secret_of_docker_may_be_read_by_everybody_with_a_warning(
     tmp_path: Path, clock: FakeClock
 ) -> None:
@@ -151,7 +148,7 @@ def test_a_secret_of_docker_may_be_read_by_everybody_with_a_warning(
     assert len(told) == 1
 
 
-@as_root
+@pytest.mark.as_root
 @pytest.mark.parametrize("whose", ["file", "directory"])
 def test_what_another_user_could_have_put_there_is_no_such_secret(
     tmp_path: Path, clock: FakeClock, whose: str
