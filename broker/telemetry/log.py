@@ -6,15 +6,14 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TextIO
+from functools import cache, partial
+from typing import Any, TextIO
 
 from broker.telemetry.line_writer import LineWriter, write_to
 
 LEVELS: Mapping[str, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 PRIORITIES: Mapping[str, int] = {"debug": 7, "info": 6, "warning": 4, "error": 3}
 """How syslog and the journal count levels. Source: sd-daemon(3)."""
-
-COLORS: Mapping[str, str] = {"debug": "2", "info": "32", "warning": "33", "error": "31"}
 
 
 class Log:
@@ -94,6 +93,7 @@ class _Output:
         self.log = Log(self.emit)
         self._write = write
         self._is_terminal = stream is not None and stream.isatty()
+        self._has_colors = self._is_terminal and not os.environ.get("NO_COLOR")
         self._is_journal = _is_journal(stream)
         self.change(form=form, level=level)
 
@@ -103,30 +103,44 @@ class _Output:
 
     def line(self, level: str, event: str, keys: Mapping[str, object]) -> str:
         timestamp = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-        fields = {name: _printable(value) for name, value in keys.items()}
-        if not self._is_console:
-            head = {"event": _printable(event), "level": level, "timestamp": timestamp}
-            text = json.dumps(head | fields, default=str)
-        elif self._is_journal:
-            text = f"{_printable(event)} {_pairs(fields)}"  # it has time and level of its own
-        else:
-            text = self._for_terminal(timestamp, level, str(_printable(event)), fields)
-        return f"{self._prefix(level)}{text.rstrip()}\n"
+        fields = {"event": event, "level": level, "timestamp": timestamp, **keys}
+        render = _renderer(
+            console=self._is_console, journal=self._is_journal, colors=self._has_colors
+        )
+        text = render(None, level, {name: _printable(value) for name, value in fields.items()})
+        return f"<{PRIORITIES[level]}>{text}\n" if self._is_journal else f"{text}\n"
 
     def emit(self, level: str, event: str, keys: Mapping[str, object]) -> None:
         if LEVELS[level] >= self._level:
             self._write(self.line(level, event, keys))
 
-    def _prefix(self, level: str) -> str:
-        return f"<{PRIORITIES[level]}>" if self._is_journal else ""
 
-    def _for_terminal(
-        self, timestamp: str, level: str, event: str, fields: Mapping[str, object]
-    ) -> str:
-        shown = f"{level:<7}"
-        if self._is_terminal and not os.environ.get("NO_COLOR"):
-            shown = f"\x1b[{COLORS[level]}m{shown}\x1b[0m"
-        return f"{timestamp} {shown} {event:<20} {_pairs(fields)}"
+@cache
+def _renderer(*, console: bool, journal: bool, colors: bool) -> Callable[..., Any]:
+    """Return the structlog renderer of such lines.
+
+    It is loaded with the first line: that takes longer than a command that logs nothing.
+    """
+    from structlog import dev
+    from structlog.processors import JSONRenderer
+
+    if not console:
+        return JSONRenderer(default=str)
+    plain = partial(dev.KeyValueColumnFormatter, None, "", "", str)
+    styles = dev.ConsoleRenderer.get_default_level_styles(colors)
+    level = dev.LogLevelColumnFormatter(styles, dev.RESET_ALL if colors else "")
+    columns = [
+        # The journal has time and level of its own.
+        dev.Column("timestamp", _nothing if journal else plain()),
+        dev.Column("level", _nothing if journal else level),
+        dev.Column("event", plain(width=0 if journal else 20)),
+        dev.Column("", dev.KeyValueColumnFormatter("", "", "", _value)),
+    ]
+    return dev.ConsoleRenderer(columns=columns, sort_keys=False)
+
+
+def _nothing(key: str, value: object) -> str:
+    return ""
 
 
 def _is_journal(stream: TextIO | None) -> bool:
@@ -146,10 +160,6 @@ def _printable(value: object) -> object:
     if isinstance(value, str) and not value.isprintable():
         return value.encode("unicode_escape").decode("ascii")
     return value
-
-
-def _pairs(fields: Mapping[str, object]) -> str:
-    return " ".join(f"{name}={_value(value)}" for name, value in fields.items())
 
 
 def _value(value: object) -> str:
