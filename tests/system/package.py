@@ -11,7 +11,10 @@ from tests.system.machine import Machine, kept
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("broker", "deploy", "docs", "systemd")
-FILES = ("CHANGELOG.md", "LICENSE", "Makefile", "README.md", "constraints.txt", "pyproject.toml")
+FILES = (
+    *("CHANGELOG.md", "LICENSE", "Makefile", "README.md", "constraints.txt"),
+    *("namespace_broker.py", "pyproject.toml"),
+)
 BUILD_LIMIT_S = 600
 ON_THE_MACHINE = Path("/var/cache")
 

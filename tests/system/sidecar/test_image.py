@@ -15,6 +15,8 @@ ALONE = ("--detach", "--network=none")
 
 UNCOMPILED = """
 import os, sys, broker.daemon.main, broker.cli.commands.run, broker.sources.aws.assume_role
+# What it loads after its start.
+import aiobotocore.session, aiohttp, broker.telemetry.exposition
 modules = [module for module in sys.modules.values() if getattr(module, "__cached__", None)]
 print(len(modules), [m.__name__ for m in modules if not os.path.exists(m.__cached__)])
 """
