@@ -122,6 +122,16 @@ class Connection:
         is_waiting = self._state is State.OPEN and self._answered and not self._is_arriving
         return is_waiting and not _has_input(self._sock)
 
+    @property
+    def _makes_way(self) -> bool:
+        """Close with the next answer, which says so.
+
+        One that is ended while it is idle is an error for a client that asks at that moment.
+        """
+        if not self._server.context.limiter.is_crowded(self) or self._unread:
+            return False
+        return not (self._parser and self._parser.requests) and not _has_input(self._sock)
+
     def queue(self) -> None:
         """Wait to be admitted, for as long as an idle connection may.
 
@@ -231,7 +241,7 @@ class Connection:
         if self._parser is not None:
             self._parse(self._parser, piece, now=now, key=None)
             return
-        key = (self._decided_by, piece)
+        key = ((self._decided_by, self._makes_way), piece)
         remembered = server.remembered.get(key)
         if remembered is not None and remembered.since <= now < remembered.until:
             self._answer_again(remembered, now=now)
@@ -319,7 +329,7 @@ class Connection:
     def _finish(
         self, request: Request, answer: Answer, *, close: bool, now: datetime, key: Key | None
     ) -> None:
-        close = close or answer.close or self._server.is_draining
+        close = close or answer.close or self._server.is_draining or self._makes_way
         sent = self._write(request, answer, close=close, now=now)
         if key is not None and answer.unchanged_until is not None:
             self._server.remember(key, request, answer, sent, at=now, close=close)

@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-IDLE_YIELDS_S = 0.02
+IDLE_YIELDS_S = 0.2
 """How long a connection that was answered must be quiet to end for a queued one of its own caller:
-longer than a client takes from an answer to its next request. Ending an idle one is harmless (C-4),
-and SDKs wait for a second at most."""
+longer than a busy client takes from an answer to its next request, which would be reset, and SDKs
+wait for a second at most."""
+
+ALWAYS_KEPT = 16
+"""So many connections of a caller are kept alive, however few it may have."""
 
 SHARE = 16
 """Requests of one caller that are answered in one turn of the event loop: together about a
@@ -80,10 +83,11 @@ class ConnectionLimiter:
     """Limits the connections of the whole broker.
 
     **By caller.** A caller with *per_caller* connections is served no further one until one of its
-    own ends: the next is queued, unread, first come first served. A connection of the same caller
-    that was answered and has been quiet for *idle_yields_s* ends for a queued one, so that five
-    hundred processes of a user that start at once are all served within a second, and nobody is
-    locked out by connections that are kept alive and not used.
+    own ends: the next is queued, unread, first come first served. While a caller has more than half
+    of them (`is_crowded`), each ends with its answer, so that five hundred processes of a user that
+    start at once are all served within a second. One that was answered before and has been quiet
+    for *idle_yields_s* ends for a queued one: nobody is locked out by connections that are kept
+    alive and not used.
 
     **In all.** When more than *connections* are served, the one that ends is a connection of
     whoever has the most of them, of those the one that has gone longest without an answer. So who
@@ -128,6 +132,11 @@ class ConnectionLimiter:
         if self.served > self._connections:
             self._drop(self._least_missed())
         return place
+
+    def is_crowded(self, connection: Limited) -> bool:
+        """Return whether its caller has more than half of the connections that it may have."""
+        own = len(self._served.get(connection.limit_key, ()))
+        return own > max(self._per_caller // 2, ALWAYS_KEPT) and not connection.is_exempt
 
     def leave(self, connection: Limited) -> None:
         """Forget a connection that has ended; without a place it changes nothing."""
@@ -219,17 +228,19 @@ class ConnectionLimiter:
 
     def _look_for_idle(self, caller: str) -> None:
         """End idle connections of *caller* for its queued ones, as long as there are any."""
-        queued = len(self._queued.get(caller, ()))
+        queued = self._queued.get(caller)
         if not queued:
             self._looking_for_idle.discard(caller)
             return
         since = time.monotonic() - self._idle_yields_s
+        # Places become free by answers too: what came a moment ago may need none of these.
+        waiting = sum(connection.served_at <= since for connection in queued)
         idle = [
             connection
             for connection in self._served.get(caller, ())
             if connection.served_at <= since and connection.is_idle
         ]
-        for connection in sorted(idle, key=lambda connection: connection.served_at)[:queued]:
+        for connection in sorted(idle, key=lambda connection: connection.served_at)[:waiting]:
             self._remove(connection)
             connection.end(refused=False)
         self._admit_queued()

@@ -121,6 +121,24 @@ async def test_five_hundred_clients_of_one_user_at_once_are_served_within_a_seco
     assert took_s < LIMIT_S
 
 
+async def test_who_has_many_connections_reads_that_they_end_and_loses_none_that_it_may_use() -> (
+    None
+):
+    limiter = limiter_of(each=40)
+
+    async with open_port(Plain(), limiter=limiter) as place:
+        wires = [await place.wire(ALICE) for _ in range(60)]
+        replies = [await wire.send(GET) for wire in wires]
+        kept = [
+            wire
+            for wire, reply in zip(wires, replies, strict=True)
+            if reply.header("Connection") != "close"
+        ]
+        again = [await wire.send(GET) for wire in kept]
+
+    assert [reply.status for reply in replies + again] == [200] * 80
+
+
 async def test_a_queued_connection_is_given_up_after_as_long_as_an_idle_one() -> None:
     limiter = limiter_of(each=1)
     hasty = Limits(idle_timeout_s=0.05)
