@@ -17,6 +17,9 @@ INVALID_ID = 0xFFFFFFFF
 PLAIN_TOKEN = "default"  # noqa: S105 - a name, no secret
 """The container token that admits but names nobody."""
 
+UNGRANTED = "ungranted"
+"""Whose limits all callers use whom no rule grants anything."""
+
 IPV6_NETWORK_BITS = 64
 """Leading bits of an IPv6 address that belong to the network; a host chooses the rest at will."""
 
@@ -91,7 +94,7 @@ class Caller:
         All callers that no rule grants anything count as one.
         """
         if self.is_ungranted:
-            return "ungranted"
+            return UNGRANTED
         if self.uid is not None:
             return f"uid={self.billed_uid}"
         if self.address is not None and isinstance(ip_address(self.address), IPv6Address):

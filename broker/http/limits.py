@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from broker.access.caller import UNGRANTED
+
 IDLE_YIELDS_S = 0.2
 """How long a connection that was answered must be quiet to end for a queued one of its own caller:
 longer than a busy client takes from an answer to its next request, which would be reset, and SDKs
@@ -18,6 +20,10 @@ ALWAYS_KEPT = 16
 SHARE = 16
 """Requests of one caller that are answered in one turn of the event loop: together about a
 millisecond's work. The rest waits for the next turn, after everybody else's."""
+
+UNGRANTED_SHARE = 4
+"""The same, of all callers together whom no rule grants anything: everybody else waits for theirs
+in each turn, and on fresh connections one of theirs costs a quarter of a millisecond."""
 
 Place = Literal["served", "queued", "rejected"]
 Group = dict["Limited", None]
@@ -261,11 +267,13 @@ def _discard(groups: dict[str, Group], caller: str, connection: Limited) -> bool
 class FairQueue:
     """Gives each caller the same share of every turn of the event loop.
 
-    However many connections it has, and however many requests it sends at once.
+    However many connections it has, and however many requests it sends at once. All callers without
+    a grant have one share, a smaller one.
     """
 
-    def __init__(self, *, share: int = SHARE) -> None:
+    def __init__(self, *, share: int = SHARE, ungranted_share: int = UNGRANTED_SHARE) -> None:
         self._share = share
+        self._ungranted_share = ungranted_share
         self._used: dict[str, int] = {}
         self._waiting: dict[str, deque[Callable[[], None]]] = {}
 
@@ -275,7 +283,7 @@ class FairQueue:
         False when none is left in this turn, or others of its requests wait for the next.
         """
         used = self._used.get(caller, 0)
-        if used >= self._share or caller in self._waiting:
+        if used >= self._share_of(caller) or caller in self._waiting:
             return False
         self._use(caller, used + 1)
         return True
@@ -283,6 +291,9 @@ class FairQueue:
     def wait(self, caller: str, resume: Callable[[], None]) -> None:
         """Call *resume*, which does not fail, when there is a part of a share for it."""
         self._waiting.setdefault(caller, deque()).append(resume)
+
+    def _share_of(self, caller: str) -> int:
+        return self._ungranted_share if caller == UNGRANTED else self._share
 
     def _use(self, caller: str, used: int) -> None:
         if not self._used:
@@ -293,7 +304,8 @@ class FairQueue:
     def _next_turn(self) -> None:
         self._used.clear()
         for caller, waiting in list(self._waiting.items()):
-            while waiting and (used := self._used.get(caller, 0)) < self._share:
+            share = self._share_of(caller)
+            while waiting and (used := self._used.get(caller, 0)) < share:
                 self._use(caller, used + 1)
                 waiting.popleft()()
             if not waiting:

@@ -2,6 +2,7 @@
 
 import asyncio
 
+from broker.access.caller import UNGRANTED
 from broker.http.limits import FairQueue
 
 
@@ -32,6 +33,19 @@ async def test_what_waits_goes_on_in_order_a_share_at_a_time_beside_everybody_el
     assert first_turn == ["a1", "a2", "b1"]
     assert not may_overtake
     assert done == ["a1", "a2", "b1", "a3"]
+
+
+async def test_all_callers_without_a_grant_have_a_smaller_share_together() -> None:
+    turns = FairQueue(share=2, ungranted_share=1)
+    done: list[str] = []
+
+    taken = [turns.take(UNGRANTED) for _ in range(2)]
+    for name in ("first", "second"):
+        turns.wait(UNGRANTED, lambda name=name: done.append(name))  # type: ignore[misc]
+    await asyncio.sleep(0)
+
+    assert taken == [True, False]
+    assert done == ["first"]
 
 
 async def test_a_resumed_request_may_wait_again() -> None:
