@@ -171,8 +171,10 @@ class Broker:
         stack.push_async_callback(self._listeners.close_all)
         for name, sockets in current.sockets.all.items():
             await self._listeners.open(name, sockets)
-        # Programs that wait for us also expect the files that we write.
-        await self._settled([*current.pipelines.keepers, *current.files.values()])
+        await self._settled(current.pipelines.keepers)
+        # Programs that wait for us also expect the files that we write. A file without a lease has
+        # settled too, so they are looked at only now.
+        await self._settled(current.files.values())
         # What IMDS says of the machine may be known only now.
         self._switch_surfaces(current)
         stack.callback(self.service.stopping)
