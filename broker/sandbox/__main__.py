@@ -34,6 +34,8 @@ async def serve(options: argparse.Namespace) -> None:
     )
     async with sandbox:
         sandbox.aws.propagation_s = options.propagation_s
+        if options.sts_delay_s:
+            sandbox.fail("AssumeRoleWithWebIdentity", delay_s=options.sts_delay_s)
         sys.stdout.write(
             compact_json(_description(sandbox, options.token_file, options.to_namespace)) + "\n"
         )
@@ -88,6 +90,9 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--propagation-s", type=float, default=0.0, help="STS sees IAM's changes that much later"
+    )
+    parser.add_argument(
+        "--sts-delay-s", type=float, default=0.0, help="STS takes that long to give credentials"
     )
     parser.add_argument("--token-file", type=Path, help="write a Namespace token file here")
     parser.add_argument(

@@ -5,6 +5,7 @@ of its own above it, which ends with it.
 """
 
 import hashlib
+import itertools
 import os
 import shutil
 import signal
@@ -28,6 +29,8 @@ PACKAGES = (
 CACHE = Path("/var/tmp/namespace-broker-machines")
 BOOT_LIMIT_S = 60.0
 LIMIT_S = 120.0
+NUMBERS = itertools.count()
+"""One for each machine: two may run at a time."""
 
 Done = subprocess.CompletedProcess[str]
 
@@ -190,7 +193,8 @@ def as_user(user: str, environ: Mapping[str, str]) -> list[str]:
 def booted(root: Path) -> Iterator[Machine]:
     """Boot the machine in *root* for the block."""
     with ExitStack() as stack:
-        groups = stack.enter_context(own_cgroups(f"namespace-broker-{os.getpid()}"))
+        name = f"namespace-broker-{os.getpid()}-{next(NUMBERS)}"
+        groups = stack.enter_context(own_cgroups(name))
         entering = " && ".join(f"echo $$ > {group}/cgroup.procs" for group in groups)
         process = subprocess.Popen(
             [

@@ -27,9 +27,14 @@ Before=namespace-broker.service namespace-broker-token.service
 [Service]
 Type=notify
 NotifyAccess=all
+Environment=STS_DELAY_S=0
 ExecStartPre=mkdir -p /run/nsc
 ExecStart=sh -c '{PYTHON} -m broker.sandbox --namespace-port 7001 --aws-port 7002 --token-file \
-{TOKEN_FILE} | while read line; do echo "$$line"; systemd-notify --ready; done'
+{TOKEN_FILE} --sts-delay-s $$STS_DELAY_S | while read line; do echo "$$line"; systemd-notify \
+--ready; done'
+
+[Install]
+WantedBy=multi-user.target
 """
 UPSTREAM = f"""\
 [Service]
@@ -50,11 +55,18 @@ class Load:
 def machine_with_clouds() -> Iterator[Machine]:
     """Boot a machine for the block in which the sandbox plays Namespace and AWS."""
     with layered(*machine_trees()) as root, booted(root) as machine:
-        machine.write("/etc/systemd/system/sandbox.service", SANDBOX)
-        machine.write("/etc/systemd/system/namespace-broker.service.d/upstream.conf", UPSTREAM)
-        machine.systemctl("daemon-reload")
-        machine.systemctl("start", "sandbox")
+        add_clouds(machine)
         yield machine
+
+
+def add_clouds(machine: Machine, *, sts_delay_s: float = 0) -> None:
+    """Start the sandbox on a machine, whose STS takes *sts_delay_s* to give credentials."""
+    sandbox = SANDBOX.replace("STS_DELAY_S=0", f"STS_DELAY_S={sts_delay_s}")
+    machine.write("/etc/systemd/system/sandbox.service", sandbox)
+    machine.write("/etc/systemd/system/namespace-broker.service.d/upstream.conf", UPSTREAM)
+    machine.systemctl("daemon-reload")
+    machine.systemctl("enable", "--quiet", "sandbox")
+    machine.systemctl("start", "sandbox")
 
 
 def install(machine: Machine, *flags: str, check: bool = True) -> Done:

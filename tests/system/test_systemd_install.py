@@ -17,7 +17,7 @@ from tests.system.stage import (
 )
 
 CONFIG = "/etc/namespace-broker/config.toml"
-SERVICE = "namespace-broker.service"
+SERVICE, SOCKET = "namespace-broker.service", "namespace-broker.socket"
 UNITS = "/etc/systemd/system"
 ANSWERING = ("python3", "-m", "http.server", "--bind", "169.254.169.254", "80")
 
@@ -44,6 +44,18 @@ def answering(machine: Machine) -> Iterator[None]:
     machine.until(
         lambda: machine.run("curl", "--silent", "169.254.169.254", check=False).stdout,
         what="the other one's answer",
+    )
+    yield
+    machine.systemctl("stop", "other")
+
+
+@contextmanager
+def listening_on(machine: Machine, port: str) -> Iterator[None]:
+    """Have somebody else listen on a port of every address for the block."""
+    machine.run("systemd-run", "--unit=other", "python3", "-m", "http.server", port)
+    machine.until(
+        lambda: machine.run("curl", "--silent", f"127.0.0.1:{port}", check=False).stdout,
+        what="the other one on our port",
     )
     yield
     machine.systemctl("stop", "other")
@@ -111,10 +123,11 @@ def test_what_the_administrator_edited_stays(machine: Machine) -> None:
         machine, "--role-arn", ROLE_ARN, "--allow", "user:bob", "--region", "us-east-1", check=False
     )
 
-    assert "was edited, and stays as it is" in again.stderr
+    *difference, refusal = other.stderr.splitlines()
+    assert "was edited and stays as it is" in again.stderr
     assert other.returncode == 1
-    assert len(other.stderr.splitlines()) == 1
-    assert 'user = "bob"' in other.stderr
+    assert '+who = { user = "bob" }' in difference
+    assert refusal.startswith(f"namespace-broker: {CONFIG}: was edited, so it is not replaced; ")
     assert machine.path(CONFIG).read_text() == edited
 
 
@@ -181,20 +194,59 @@ def test_where_it_begins_to_answer_later_the_units_leave_the_address_alone(
 
 def test_a_start_that_fails_is_taken_back(machine: Machine) -> None:
     before = files_of(machine)
-    machine.run("systemd-run", "--unit=other", "python3", "-m", "http.server", "8170")
-    machine.until(
-        lambda: machine.run("curl", "--silent", "127.0.0.1:8170", check=False).stdout,
-        what="the other one on our port",
-    )
 
-    done = install(machine, check=False)
+    with listening_on(machine, "8170"):
+        done = install(machine, check=False)
 
     assert done.returncode == 1
     assert "failed and was undone" in done.stderr.splitlines()[-1]
     assert files_of(machine) == before
     assert "169.254.169.254" not in machine.run("ip", "address").stdout
-    machine.systemctl("stop", "other")
     assert install(machine).returncode == 0
+
+
+def test_the_reason_of_a_failed_install_is_the_one_of_this_attempt(machine: Machine) -> None:
+    with listening_on(machine, "8170"):
+        first = install(machine, check=False)
+    with listening_on(machine, "80"):
+        second = install(machine, check=False)
+
+    assert (first.returncode, second.returncode) == (1, 1)
+    for done, address, other in (
+        (first, "127.0.0.1:8170", "169.254.169.254"),
+        (second, "169.254.169.254:80", "127.0.0.1:8170"),
+    ):
+        (reason,) = done.stderr.strip().splitlines()[-1:]
+        assert "failed and was undone" in reason
+        assert f"{address}" in reason
+        assert "Address already in use" in reason
+        assert other not in reason
+
+
+def test_a_refused_lease_is_an_error_in_the_journal(machine: Machine) -> None:
+    refused = ROLE_ARN.replace("deploy", "nosuch")
+    usual = ("--allow", "user:alice", "--region", "us-east-1")
+
+    done = install(machine, "--role-arn", refused, *usual, check=False)
+
+    errors = machine.run("journalctl", "--quiet", "--output=cat", "-p", "err", "-u", SERVICE).stdout
+    assert done.returncode == 1
+    assert "lease.refused" in errors
+    assert refused in errors
+    assert "daemon.ready" not in errors
+
+
+def test_the_target_stops_serving_until_it_is_started(machine: Machine) -> None:
+    install(machine)
+
+    machine.systemctl("stop", "namespace-broker.target")
+    stopped = asked_by(machine, "alice")
+    states = {unit: machine.systemctl("is-active", unit, check=False) for unit in (SERVICE, SOCKET)}
+    machine.systemctl("start", "namespace-broker.target")
+
+    assert "NoCredentialsError" in stopped.stderr
+    assert states == {SERVICE: "inactive", SOCKET: "inactive"}
+    assert "assumed-role/deploy" in asked_by(machine, "alice").stdout
 
 
 def test_uninstall_leaves_the_configuration_and_purge_leaves_nothing(machine: Machine) -> None:
