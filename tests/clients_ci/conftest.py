@@ -54,6 +54,27 @@ def go_sdk(tmp_path_factory: pytest.TempPathFactory) -> Client:
     )
 
 
+@pytest.fixture(scope="session")
+def java_sdk(tmp_path_factory: pytest.TempPathFactory) -> Client:
+    folder = tmp_path_factory.mktemp("java") / "client"
+    shutil.copytree(HERE / "java", folder)
+    jars = ("dependency:copy-dependencies", "-DoutputDirectory=jars")
+    install(found("mvn"), "--quiet", "--batch-mode", *jars, folder=folder)
+    install(found("javac"), "-cp", "jars/*", "WhoAmI.java", folder=folder)
+    return Client(
+        name="java-sdk-v2",
+        argv=(
+            found("java"),
+            "-XX:TieredStopAtLevel=1",
+            "-cp",
+            f"{folder}:{folder}/jars/*",
+            "WhoAmI",
+        ),
+        operation="GetCallerIdentity",
+        complaint="Unable to load credentials",
+    )
+
+
 @pytest.fixture(params=["js_sdk", "go_sdk"])
 def client(request: pytest.FixtureRequest) -> Client:
     named: Client = request.getfixturevalue(request.param)

@@ -26,7 +26,7 @@ PROCESS = """credential_process = echo '{"Version": 1, "AccessKeyId": "AKIAOTHER
 class Other:
     """Another identity, as a user's home and environment have it; ~ in a value is the home.
 
-    What clients *ignored_by* do not read stands before nobody there.
+    Clients of *ignored_by* do not read it, or pass over it since it fails.
     """
 
     credentials: str = ""
@@ -55,12 +55,16 @@ OTHERS: Mapping[str, Other] = {
         config=f"[default]\n{ROLE}source_profile = base\n", credentials=f"[base]\n{KEYS}"
     ),
     "a role by a web identity in the configuration": Other(
-        config=f"[default]\n{ROLE}web_identity_token_file = ~/token\n"
+        config=f"[default]\n{ROLE}web_identity_token_file = ~/token\n",
+        ignored_by=("java-sdk-v2",),
     ),
     "an sso session": Other(
-        config=f"[default]\n{SSO}sso_session = mine\n\n[sso-session mine]\n{SSO_SITE}"
+        config=f"[default]\n{SSO}sso_session = mine\n\n[sso-session mine]\n{SSO_SITE}",
+        ignored_by=("java-sdk-v2",),
     ),
-    "sso without a session": Other(config=f"[default]\n{SSO}{SSO_SITE}"),
+    "sso without a session": Other(
+        config=f"[default]\n{SSO}{SSO_SITE}", ignored_by=("java-sdk-v2",)
+    ),
     "a process": Other(config=f"[default]\n{PROCESS}"),
     "AWS_PROFILE and keys in the credentials file": Other(
         credentials=f"[work]\n{KEYS}", variables={"AWS_PROFILE": "work"}
@@ -69,18 +73,19 @@ OTHERS: Mapping[str, Other] = {
         config=f"[profile work]\n{PROCESS}", variables={"AWS_PROFILE": "work"}
     ),
     "AWS_PROFILE of no profile": Other(
-        variables={"AWS_PROFILE": "gone"}, ignored_by=("js-sdk-v3",)
+        variables={"AWS_PROFILE": "gone"}, ignored_by=("js-sdk-v3", "java-sdk-v2")
     ),
     "AWS_DEFAULT_PROFILE": Other(
         credentials=f"[work]\n{KEYS}",
         variables={"AWS_DEFAULT_PROFILE": "work"},
-        ignored_by=("js-sdk-v3",),
+        ignored_by=("js-sdk-v3", "java-sdk-v2"),
     ),
     "a pod's web identity": Other(
         variables={
             "AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/other",
             "AWS_WEB_IDENTITY_TOKEN_FILE": "~/token",
-        }
+        },
+        ignored_by=("java-sdk-v2",),
     ),
     "keys in variables": Other(
         variables={"AWS_ACCESS_KEY_ID": "AKIAOTHER", "AWS_SECRET_ACCESS_KEY": "of-another"}
@@ -96,7 +101,7 @@ WAYS: Mapping[str, str] = {
 }
 
 
-@pytest.fixture(params=["boto3", "js_sdk", "go_sdk"])
+@pytest.fixture(params=["boto3", "js_sdk", "go_sdk", "java_sdk"])
 def any_client(request: pytest.FixtureRequest) -> Client:
     if request.param == "boto3":
         return BOTO3
