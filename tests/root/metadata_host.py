@@ -71,6 +71,7 @@ def metadata_host(
     rules: str = "",
     imds: Sequence[str] = (f"{IMDS}:80",),
     container: Sequence[str] = (f"{CONTAINER}:80",),
+    environ: Mapping[str, str] | None = None,
 ) -> Iterator[MetadataHost]:
     """Run the broker by those *rules* (as in the file) for the block; it has every lease."""
     folder.mkdir(exist_ok=True)
@@ -89,6 +90,7 @@ def metadata_host(
         folder,
         *("--config", str(config), "--region", "eu-central-1"),
         *("--runtime-dir", str(folder / "run"), "--log-format", "json"),
+        environ=environ,
         defaults=False,
     ) as broker:
         broker.wait_for("daemon.ready")
