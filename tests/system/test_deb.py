@@ -82,7 +82,8 @@ def test_the_version_is_the_one_of_the_program_and_the_size_is_kept_small(deb: P
     assert field(deb, "Package") == "namespace-broker"
     assert field(deb, "Version") == broker.__version__
     assert deb.stat().st_size < 15 * MB
-    assert int(field(deb, "Installed-Size")) * 1024 < 60 * MB
+    # 13.6 MB of it are uvloop, 14.4 MB cryptography.
+    assert int(field(deb, "Installed-Size")) * 1024 < 64 * MB
 
 
 # What is in it.
