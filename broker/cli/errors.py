@@ -35,7 +35,9 @@ class NotRunning(Failure):
 
 def complain(line: str) -> None:
     """Print one line about a failure on stderr."""
+    from broker.telemetry.log import complaint
+
     try:
-        print(f"namespace-broker: {line}", file=sys.stderr, flush=True)
+        print(complaint(line), file=sys.stderr, flush=True)
     except OSError:
         return  # nobody reads it, but the exit code still tells

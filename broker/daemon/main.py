@@ -24,7 +24,7 @@ from broker.daemon.reload import Load, SetLog, reload_on
 from broker.daemon.runtime import Runtime
 from broker.files import locations
 from broker.systemd import Inherited, Notifier, NotServable, take_inherited
-from broker.telemetry.log import LogOutput
+from broker.telemetry.log import LogOutput, complaint
 
 
 def _keep_log(_: LogConfig) -> None: ...
@@ -92,7 +92,7 @@ def main(config: Config, load: Load | None = None) -> int:
             runner.run(_run_until_signalled(config, runtime, load=load, output=output))
     except CannotStart as error:
         output.close()
-        print(f"namespace-broker: {error}", file=sys.stderr)  # noqa: T201 - an error is one line
+        print(complaint(str(error)), file=sys.stderr)  # noqa: T201 - an error is one line
         return error.exit_code
     finally:
         output.close()

@@ -143,6 +143,12 @@ def _nothing(key: str, value: object) -> str:
     return ""
 
 
+def complaint(text: str) -> str:
+    """Return the last line of a program that ends by an error; on the journal with its priority."""
+    prefix = f"<{PRIORITIES['error']}>" if _is_journal(sys.stderr) else ""
+    return f"{prefix}namespace-broker: {text}"
+
+
 def _is_journal(stream: TextIO | None) -> bool:
     """Say whether *stream* is the one that systemd connected to the journal.
 

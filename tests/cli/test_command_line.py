@@ -1,5 +1,6 @@
 """Parsing a command line, and one line for what is wrong with it."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -341,3 +342,16 @@ def test_python_m_takes_no_module_from_the_working_directory(cli: Cli, fake: Fak
     done = cli.run("credential-process", cwd=cli.home)
 
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_on_the_journal_an_error_has_the_priority_of_one(tmp_path: Path) -> None:
+    with (tmp_path / "journal").open("wb") as journal:
+        place = os.fstat(journal.fileno())
+        environ = os.environ | {"JOURNAL_STREAM": f"{place.st_dev}:{place.st_ino}"}
+        command = [sys.executable, "-m", "broker", "run", "--config", "/nonexistent.toml"]
+        ran = subprocess.run(command, stderr=journal, env=environ, check=False)
+
+    line = (tmp_path / "journal").read_text()
+    assert ran.returncode == 2
+    assert line.startswith("<3>namespace-broker: ")
+    assert line.count("\n") == 1
