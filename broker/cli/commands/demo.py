@@ -100,7 +100,7 @@ async def demonstrate(*, stay: bool) -> int:
             )
             config = loopback_config(sandbox, environ, home)
             async with run_broker(config, runtime) as broker:
-                show = Show(sandbox=sandbox, broker=broker, home=home)
+                show = CredentialsDemo(sandbox=sandbox, broker=broker, home=home)
                 show.what_runs()
                 await show.proof()
                 show.how_to_use()
@@ -139,7 +139,7 @@ class Way:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Show:
+class CredentialsDemo:
     """The output and the proof of the demo."""
 
     sandbox: Sandbox

@@ -87,7 +87,7 @@ async def demonstrate(*, stay: bool) -> int:
                 renew_within_s=RENEWAL_S,
             )
             async with run_broker(load(flags, environ), runtime) as broker:
-                show = Show(sandbox=sandbox, broker=broker, role_arn=role_arn, file=file)
+                show = TokenDemo(sandbox=sandbox, broker=broker, role_arn=role_arn, file=file)
                 show.what_runs()
                 await show.proof()
                 show.how_to_use()
@@ -106,7 +106,7 @@ def become(aws: Mapping[str, str]) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Show:
+class TokenDemo:
     """The output and the proof of this demo."""
 
     sandbox: Sandbox
