@@ -122,7 +122,7 @@ async def back_to_rest(broker: RunningBroker) -> AsyncIterator[None]:
     await all_answer(broker)
     memory, open_before = resident_bytes(), descriptors()
     yield
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while descriptors() > open_before:
             await asyncio.sleep(0.01)
     assert resident_bytes() - memory < MEMORY_BYTES
