@@ -19,9 +19,9 @@ ROUNDS = int(os.environ.get("FUZZ_ROUNDS", "1000"))
 AT_ONCE = 24
 MEMORY_BYTES = 32 * 1024 * 1024
 QUIET_S = 0.05
+"""How long nothing must come for an answer to be taken as whole."""
 OPENED_ONCE = 4
 """Descriptors that something loaded late may keep: a leak of one a connection would be hundreds."""
-"""How long nothing must come for an answer to be taken as whole."""
 
 SPLICES = [b"\r\n", b"\r\n\r\n", b"\n", b"\0", b"\xff", b" ", b":", b"%", b"0", b"-1", b"chunked"]
 STATUS = re.compile(rb"^HTTP/1\.[01] (\d{3}) [^\r\n]*\r\n", re.MULTILINE)
