@@ -90,8 +90,8 @@ class ConnectionLimiter:
 
     **By caller.** A caller with *per_caller* connections is served no further one until one of its
     own ends: the next is queued, unread, first come first served. While a caller has more than half
-    of them (`is_crowded`), each ends with its answer, so that five hundred processes of a user that
-    start at once are all served within a second. One that was answered before and has been quiet
+    of them (`is_crowded`), each ends with its answer, so that hundreds of processes of a user that
+    start at once are all served. One that was answered before and has been quiet
     for *idle_yields_s* ends for a queued one: nobody is locked out by connections that are kept
     alive and not used.
 
